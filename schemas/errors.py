@@ -1,0 +1,55 @@
+"""What can go wrong for a user, as one small tree. Raised where it is known, caught only in `runner.cli.main` and
+`runner.worker.__main__`; a bug keeps its traceback.
+
+    RunjobError              exit code 1
+    ├── JobError             2: the job file, a --set value or an argument is wrong
+    ├── MissingError         2: something the job needs is not here (GPU, model, data, compiler)
+    ├── StateError           2: an order that the job's state forbids
+    ├── NotFoundError        1: no such job id
+    ├── LaunchError          1: a service or a host did not do what it was asked
+    ├── DataError            1: the data are not what the job says
+    ├── CheckpointError      1: a checkpoint is damaged, or does not belong to this job
+    └── NumericsError        1: NaN or Inf before an optimiser step
+"""
+
+from typing import ClassVar
+
+
+class RunjobError(Exception):
+    """Base of every error that a user may cause; the message says where, what, why, and what to do instead."""
+
+    exit_code: ClassVar[int] = 1
+
+
+class JobError(RunjobError):
+    """One or many problems of a job; each line of the message is one of them."""
+
+    exit_code = 2
+
+
+class MissingError(RunjobError):
+    exit_code = 2
+
+
+class StateError(RunjobError):
+    exit_code = 2
+
+
+class NotFoundError(RunjobError):
+    pass
+
+
+class LaunchError(RunjobError):
+    pass
+
+
+class DataError(RunjobError):
+    pass
+
+
+class CheckpointError(RunjobError):
+    pass
+
+
+class NumericsError(RunjobError):
+    pass

@@ -1,0 +1,299 @@
+"""The job as typed, frozen values: what `read_job` returns and what every other part takes pieces of.
+
+The same names, types and choices as the JSON Schema files beside this one (tests/schemas/test_agreement.py holds the
+two equal). Defaults stand in the schema files alone; nothing here has one.
+"""
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from runjob.schemas.quantities import Quantity
+
+# --- data -------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class HashSplit:
+    """Validation share by a hash of (seed, document): no document changes side when the corpus grows."""
+
+    kind: Literal["hash"]
+    validation: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class FirstSplit:
+    """The first N kept documents are the validation side."""
+
+    kind: Literal["first"]
+    validation: int
+
+
+Split = HashSplit | FirstSplit
+
+
+@dataclass(frozen=True, kw_only=True)
+class PretrainedTokenizer:
+    """A Hugging Face tokenizer: a directory, or a name on the Hub with an optional revision."""
+
+    kind: Literal["pretrained"]
+    path: str
+    revision: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainedTokenizer:
+    """A tokenizer trained by the job on its own training documents."""
+
+    kind: Literal["train"]
+    algorithm: Literal["bpe"]
+    vocab_size: int
+
+
+Tokenizer = PretrainedTokenizer | TrainedTokenizer
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextData:
+    """Plain text; `documents` says what one document is. `path` may be `sample:NAME`."""
+
+    kind: Literal["text"]
+    path: tuple[str, ...]
+    documents: Literal["line", "paragraph", "file"]
+    layout: Literal["pack"]
+    sequence_length: int
+    tokenizer: Tokenizer
+    split: Split
+
+
+@dataclass(frozen=True, kw_only=True)
+class JsonlData:
+    """One JSON object a line; the document is its `field`."""
+
+    kind: Literal["jsonl"]
+    path: tuple[str, ...]
+    field: str
+    layout: Literal["pack"]
+    sequence_length: int
+    tokenizer: Tokenizer
+    split: Split
+
+
+@dataclass(frozen=True, kw_only=True)
+class HubData:
+    """A data set of the Hugging Face Hub, or a local directory in Hub layout."""
+
+    kind: Literal["hub"]
+    path: str
+    config: str | None
+    revision: str | None
+    subset: str
+    field: str
+    layout: Literal["pack"]
+    sequence_length: int
+    tokenizer: Tokenizer
+    split: Split
+
+
+Data = TextData | JsonlData | HubData
+
+# --- model and objective ----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScratchInit:
+    """A new GPT-2 of these sizes; the vocabulary is the tokenizer's."""
+
+    kind: Literal["scratch"]
+    architecture: Literal["gpt2"]
+    hidden_size: int
+    num_hidden_layers: int
+    num_attention_heads: int
+    intermediate_size: int | None
+    max_position_embeddings: int
+    dropout: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class PretrainedInit:
+    """Weights of a directory or of a Hub name."""
+
+    kind: Literal["pretrained"]
+    path: str
+    revision: str | None
+
+
+Init = ScratchInit | PretrainedInit
+
+
+@dataclass(frozen=True, kw_only=True)
+class Model:
+    init: Init
+    allow_new: tuple[Literal["head"], ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CausalLM:
+    kind: Literal["clm"]
+
+
+Objective = CausalLM
+
+# --- training ---------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConstantSchedule:
+    kind: Literal["constant"]
+    warmup: Quantity
+
+
+@dataclass(frozen=True, kw_only=True)
+class LinearSchedule:
+    kind: Literal["linear"]
+    warmup: Quantity
+    final: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class CosineSchedule:
+    kind: Literal["cosine"]
+    warmup: Quantity
+    final: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class PolynomialSchedule:
+    kind: Literal["polynomial"]
+    warmup: Quantity
+    final: float
+    power: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class WarmupStableDecay:
+    """Hold the peak, then fall linearly to `final` over the last `decay` of the run."""
+
+    kind: Literal["warmup_stable_decay"]
+    warmup: Quantity
+    final: float
+    decay: Quantity
+
+
+Schedule = ConstantSchedule | LinearSchedule | CosineSchedule | PolynomialSchedule | WarmupStableDecay
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdamW:
+    """AdamW; biases and norms (every tensor of one dimension) are never decayed."""
+
+    kind: Literal["adamw"]
+    betas: tuple[float, float]
+    eps: float
+    weight_decay: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checkpoint:
+    every: Quantity
+    keep: int | Literal["all"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    length: Quantity
+    stop_after: Quantity | None
+    global_batch: int
+    micro_batch: int
+    learning_rate: float
+    schedule: Schedule
+    optimizer: AdamW
+    gradient_clipping: float | None
+    precision: Literal["fp32", "bf16", "bf16_params", "fp16"]
+    gradient_checkpointing: bool
+    compile: bool
+    log_every: Quantity
+    checkpoint: Checkpoint
+
+
+# --- evaluation -------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class EarlyStopping:
+    """Stop when `metric` has not fallen by more than `min_delta` for `patience`."""
+
+    metric: Literal["loss", "perplexity", "bits_per_byte"]
+    patience: Quantity
+    min_delta: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Generation:
+    max_new_tokens: int
+    temperature: float
+    top_k: int
+    top_p: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    every: Quantity
+    at_start: bool
+    micro_batch: int | None
+    best: Literal["loss", "perplexity", "bits_per_byte"] | None
+    early_stopping: EarlyStopping | None
+    baseline: Literal["interpolated_bigram"] | None
+    prompts: tuple[str, ...]
+    generation: Generation
+
+
+# --- hardware, tracking, output ---------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, kw_only=True)
+class Offload:
+    optimizer: Literal["none", "cpu"]
+    parameters: Literal["none", "cpu"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hardware:
+    device: Literal["cpu", "cuda", "mps"]
+    gpus: int | Literal["all"] | None
+    ranks: int | None
+    threads: int | None
+    nodes: int
+    memory: str | None
+    time: str | None
+    zero: Literal[0, 1, 2, 3]
+    offload: Offload
+    deepspeed: dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tracking:
+    tensorboard: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Output:
+    """What stands in the model card besides the run's own facts."""
+
+    license: str | None
+    language: str | None
+    description: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Job:
+    schema: Literal[1]
+    name: str
+    seed: int
+    data: Data
+    model: Model
+    objective: Objective
+    training: Training
+    evaluation: Evaluation
+    hardware: Hardware
+    tracking: Tracking
+    output: Output

@@ -1,0 +1,85 @@
+"""What a launcher accepts: a plan is plain values, compiled from a job without touching anything.
+
+`{run}` and `{python}` in argv and environment are filled in by the launcher, where the run directory and the
+interpreter are known; that keeps one plan good for this machine, a host over SSH and a cluster.
+"""
+
+import dataclasses
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+StageName = Literal["prepare", "extensions", "train"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stage:
+    """One process (tree) that must end with 0 before the next stage starts; `train` is always the last."""
+
+    name: StageName
+    argv: tuple[str, ...]
+    env: Mapping[str, str]
+
+    def located(self, *, run: str, python: str) -> "Stage":
+        """The same stage with the run directory and the interpreter of the place where it runs."""
+
+        def fill(text: str) -> str:
+            return text.replace("{run}", run).replace("{python}", python)
+
+        return dataclasses.replace(
+            self, argv=tuple(map(fill, self.argv)), env={key: fill(value) for key, value in self.env.items()}
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Batch:
+    """How one optimiser step is cut: `global_batch` = ranks x the sum of one rank's micro batches (sequences)."""
+
+    global_batch: int
+    ranks: int
+    micro_batch: int
+    accumulation: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resources:
+    device: Literal["cpu", "cuda", "mps"]
+    nodes: int
+    ranks_per_node: int
+    gpus_per_node: int
+    threads: int
+    memory: str | None
+    time: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """`steps` and `parameters` are None where they can't be known yet; `unknown` says which command makes them known."""
+
+    name: str
+    resources: Resources
+    batch: Batch
+    stages: tuple[Stage, ...]
+    deepspeed: Mapping[str, Any]
+    steps: int | None
+    tokens_per_step: int
+    parameters: int | None
+    unknown: tuple[str, ...]
+    stop_deadline_s: int
+
+    def to_json(self) -> str:
+        return json.dumps(dataclasses.asdict(self), indent=2, ensure_ascii=False) + "\n"
+
+    @staticmethod
+    def from_json(text: str) -> "Plan":
+        raw = json.loads(text)
+        return Plan(
+            **{
+                **raw,
+                "resources": Resources(**raw["resources"]),
+                "batch": Batch(**raw["batch"]),
+                "stages": tuple(Stage(**{**stage, "argv": tuple(stage["argv"])}) for stage in raw["stages"]),
+                "unknown": tuple(raw["unknown"]),
+            }
+        )

@@ -1,0 +1,207 @@
+"""The run directory: the one thing that control and worker share, every file name in one class.
+
+Files appear by write-then-rename and are readable with `cat`. Who writes what stands in docs/architecture.md; in
+short: the supervisor writes status.json while it lives, rank 0 writes progress.json and events.jsonl, and nobody else
+does.
+"""
+
+import contextlib
+import json
+import os
+import re
+import secrets
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from runjob.schemas.errors import NotFoundError, RunjobError
+
+State = Literal["pending", "running", "stopping", "preempted", "finished", "failed", "cancelled", "lost", "unreachable"]
+STORED_STATES = ("pending", "running", "stopping", "preempted", "finished", "failed", "cancelled")
+ALIVE_STATES = ("pending", "running", "stopping")
+EXIT_CODES = {"finished": 0, "failed": 1, "lost": 1, "unreachable": 1, "preempted": 75, "cancelled": 130}
+ID = re.compile(r"[a-z0-9][a-z0-9_-]{0,40}-[0-9a-f]{8}")
+
+
+def write_atomic(path: Path, text: str) -> None:
+    """Write beside, fsync, rename: a reader sees the old text or the new one, never half."""
+    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    with beside.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    beside.replace(path)
+
+
+def write_json(path: Path, value: Any) -> None:  # noqa: ANN401 - any JSON value
+    write_atomic(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+
+
+def read_json(path: Path) -> Any:  # noqa: ANN401 - any JSON value
+    """The JSON value of a file; RunjobError names the file if it holds none."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise RunjobError(f"{path}: can't be read: {error}") from error
+
+
+@dataclass(frozen=True, kw_only=True)
+class Status:
+    """What status.json holds; `message` says why for a human, e.g. how the process ended."""
+
+    state: State
+    attempt: int
+    updated: float
+    message: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Exit:
+    """What rank 0 (or a stage before it) says of its own end in attempts/N/exit.json."""
+
+    outcome: Literal["finished", "preempted", "cancelled", "failed"]
+    code: int
+    step: int
+    reason: str
+    error: str = ""
+
+
+class Attempt:
+    """`attempts/N/`: logs and outcome of one start of the job."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.number = int(path.name)
+        self.exit = path / "exit.json"
+        self.discarded = path / "discarded.jsonl"
+        self.plan = path / "plan.json"
+        self.deepspeed = path / "deepspeed.json"
+        self.supervisor_log = path / "supervisor.log"
+        # Its presence asks the job to save and stop at the next step: {"reason": "cancel" | "preempt", "time": ...}
+        self.stop_request = path / "stop.json"
+
+    def stage_log(self, stage: str) -> Path:
+        return self.path / f"{stage}.log"
+
+    def rank_log(self, rank: int) -> Path:
+        return self.path / f"rank-{rank}.log"
+
+    def read_exit(self) -> Exit | None:
+        return Exit(**read_json(self.exit)) if self.exit.exists() else None
+
+    def write_exit(self, value: Exit) -> None:
+        write_json(self.exit, vars(value))
+
+    def request_stop(self, reason: Literal["cancel", "preempt"]) -> None:
+        """The first request stands: a cancel during a preemption, or the other way round, changes nothing but
+        `cancel`, which wins (the user's word over the machine's)."""
+        if reason == "cancel" or not self.stop_request.exists():
+            write_json(self.stop_request, {"reason": reason, "time": time.time()})
+
+    def stop_reason(self) -> Literal["cancel", "preempt"] | None:
+        if not self.stop_request.exists():
+            return None
+        reason: Literal["cancel", "preempt"] = read_json(self.stop_request)["reason"]
+        return reason
+
+
+class RunDir:
+    """Every file of one run by name. `RunDir(path)` describes; `RunDir.create` makes."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.id = path.name
+        self.job_yaml = path / "job.yaml"
+        self.job = path / "job.json"
+        self.plan = path / "plan.json"
+        self.deepspeed = path / "deepspeed.json"
+        self.handle = path / "handle.json"
+        self.status = path / "status.json"
+        self.progress = path / "progress.json"
+        self.events = path / "events.jsonl"
+        self.code = path / "code"
+        self.attempts = path / "attempts"
+        self.checkpoints = path / "checkpoints"
+        self.latest = path / "checkpoints" / "LATEST"
+        self.tensorboard = path / "tensorboard"
+        self.model = path / "model"
+        self.lock = path / ".lock"
+        # Where `prepare` says which store it made: {"store": path, "fingerprint": hex}
+        self.data = path / "data.json"
+
+    @staticmethod
+    def create(home: Path, name: str) -> "RunDir":
+        """A new private directory `<name>-<8 random hex>` under `home`."""
+        home.mkdir(parents=True, exist_ok=True)
+        while True:
+            path = home / f"{name}-{secrets.token_hex(4)}"
+            with contextlib.suppress(FileExistsError):
+                path.mkdir(mode=0o700)
+                run = RunDir(path)
+                run.attempts.mkdir()
+                run.checkpoints.mkdir()
+                return run
+
+    def new_attempt(self) -> Attempt:
+        """The next attempt's directory; mkdir decides between two who ask at once, the loser sees FileExistsError."""
+        number = max((attempt.number for attempt in self.list_attempts()), default=0) + 1
+        path = self.attempts / str(number)
+        path.mkdir()
+        return Attempt(path)
+
+    def list_attempts(self) -> list[Attempt]:
+        names = [entry.name for entry in self.attempts.iterdir()] if self.attempts.is_dir() else []
+        return [Attempt(self.attempts / str(number)) for number in sorted(int(n) for n in names if n.isdecimal())]
+
+    def attempt(self, number: int) -> Attempt:
+        return Attempt(self.attempts / str(number))
+
+    def read_status(self) -> Status:
+        return Status(**read_json(self.status))
+
+    def write_status(self, state: State, *, attempt: int, message: str = "") -> None:
+        if state not in STORED_STATES:
+            raise ValueError(f"{state} is computed by readers, never stored")
+        write_json(self.status, {"state": state, "attempt": attempt, "updated": time.time(), "message": message})
+
+    def read_events(self) -> Iterator[dict[str, Any]]:
+        """Every whole line of events.jsonl; a half-written last line is left for the next reader."""
+        if not self.events.exists():
+            return
+        with self.events.open(encoding="utf-8") as file:
+            for line in file:
+                if line.endswith("\n"):
+                    yield json.loads(line)
+
+
+def home() -> Path:
+    """$RUNJOB_HOME, else `runs/` under the current directory."""
+    return Path(os.environ["RUNJOB_HOME"] if os.environ.get("RUNJOB_HOME") else "runs").absolute()
+
+
+def list_runs(where: Path) -> list[RunDir]:
+    """Every run under `where`, oldest name first; other folders are none of ours."""
+    if not where.is_dir():
+        return []
+    return [RunDir(path) for path in sorted(where.iterdir()) if ID.fullmatch(path.name) and path.is_dir()]
+
+
+def find_run(where: Path, wanted: str) -> RunDir:
+    """A run by id, unambiguous prefix, `latest`, or `NAME@latest` (the newest by time of creation)."""
+    runs = list_runs(where)
+    if wanted == "latest" or wanted.endswith("@latest"):
+        name = wanted.removesuffix("latest").removesuffix("@")
+        candidates = [run for run in runs if not name or run.id.rpartition("-")[0] == name]
+        if not candidates:
+            raise NotFoundError(f"{wanted}: no such job under {where}")
+        return max(candidates, key=lambda run: run.job_yaml.stat().st_mtime if run.job_yaml.exists() else 0.0)
+    exact = [run for run in runs if run.id == wanted]
+    candidates = exact or [run for run in runs if run.id.startswith(wanted)]
+    if len(candidates) == 1:
+        return candidates[0]
+    if not candidates:
+        raise NotFoundError(f"{wanted}: no such job under {where}; `runjob ps` lists the jobs there")
+    listing = ", ".join(run.id for run in candidates[:5])
+    raise NotFoundError(f"{wanted}: {len(candidates)} jobs begin so ({listing}); type more of the id")
