@@ -1,0 +1,146 @@
+"""Job -> Plan, purely: the same job and machine always give the same plan, nothing is touched or asked. What a plan
+can't know before the data are prepared (steps of `3 epochs`) it says, with the command that makes it known."""
+
+from fractions import Fraction
+
+from runjob.runner.deepspeed_config import deepspeed_config
+from runjob.runner.estimate import count_parameters
+from runjob.runner.machine import Machine
+from runjob.schemas.errors import MissingError
+from runjob.schemas.job import Hardware, Job
+from runjob.schemas.plan import Batch, Plan, Resources, Stage
+
+# glibc gives pages back to the kernel after each step and faults them in again: with both thresholds high, steps here
+# were 1.4 to 4 times faster. 32 MiB is the largest mmap threshold that every glibc takes.
+ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": str(32 * 2**20), "MALLOC_TRIM_THRESHOLD_": str(2**33)}
+# A save must end before torchrun kills its ranks; 30 s is torchrun's default and too short for a large model.
+STOP_DEADLINE_S = 600
+
+
+def compile_job(job: Job, machine: Machine, *, rows_per_epoch: int | None = None) -> Plan:
+    """The plan of a job on a machine; `rows_per_epoch` where the prepared data are at hand."""
+    resources = share_out(job.hardware, machine)
+    batch = cut_batch(job, ranks=resources.ranks_per_node * resources.nodes)
+    tokens_per_step = batch.global_batch * job.data.sequence_length
+    steps, unknown = count_steps(job, batch, tokens_per_step, rows_per_epoch)
+    return Plan(
+        name=job.name,
+        resources=resources,
+        batch=batch,
+        stages=(prepare_stage(), *extension_stages(resources), train_stage(resources)),
+        deepspeed=deepspeed_config(job, batch),
+        steps=steps,
+        tokens_per_step=tokens_per_step,
+        parameters=count_parameters(job),
+        unknown=unknown,
+        stop_deadline_s=STOP_DEADLINE_S,
+    )
+
+
+def share_out(hardware: Hardware, machine: Machine) -> Resources:
+    """Ranks, GPUs and threads a node. One rank a GPU unless the job says otherwise; on cpu and mps one rank."""
+    gpus = gpus_wanted(hardware, machine)
+    ranks = hardware.ranks if hardware.ranks is not None else max(gpus, 1)
+    return Resources(
+        device=hardware.device,
+        nodes=hardware.nodes,
+        ranks_per_node=ranks,
+        gpus_per_node=gpus,
+        threads=hardware.threads if hardware.threads is not None else max(machine.cores // ranks, 1),
+        memory=hardware.memory,
+        time=hardware.time,
+    )
+
+
+def gpus_wanted(hardware: Hardware, machine: Machine) -> int:
+    """GPUs a node; `all` is what the machine has, and on a machine without any the four that the plan is shown for."""
+    if hardware.device != "cuda":
+        return 0
+    if hardware.gpus == "all":
+        return len(machine.gpus)
+    return hardware.gpus if hardware.gpus is not None else 0
+
+
+def cut_batch(job: Job, *, ranks: int) -> Batch:
+    """The global batch over `ranks`, then over micro batches. The rules of schemas hold these for ranks that the job
+    names; here they hold for `gpus: all` too."""
+    total, micro = job.training.global_batch, job.training.micro_batch
+    if ranks == 0:
+        raise MissingError(f"hardware.gpus: {job.hardware.gpus}, and this machine has no GPU that nvidia-smi lists")
+    unit = ranks * min(micro, max(total // ranks, 1))
+    if total % ranks or total % unit:
+        below, above = total // unit * unit, (total // unit + 1) * unit
+        options = " and ".join(str(each) for each in (below, above) if each)
+        raise MissingError(
+            f"training.global_batch: {total} is not a multiple of {unit} (micro_batch {unit // ranks} x {ranks} ranks); "
+            f"the nearest that work are {options}"
+        )
+    micro = unit // ranks
+    return Batch(global_batch=total, ranks=ranks, micro_batch=micro, accumulation=total // unit)
+
+
+def count_steps(
+    job: Job, batch: Batch, tokens_per_step: int, rows_per_epoch: int | None
+) -> tuple[int | None, tuple[str, ...]]:
+    """Optimiser steps of the whole run, and what stays unknown without the prepared data."""
+    length = job.training.length
+    if length.unit == "epochs" and rows_per_epoch is None:
+        return None, (f"steps of {length}: known once the data are prepared (`runjob prepare FILE`)",)
+    steps_per_epoch = Fraction(rows_per_epoch or 0, batch.global_batch)
+    return length.steps(steps_per_epoch=steps_per_epoch, tokens_per_step=tokens_per_step), ()
+
+
+def base_environment(resources: Resources) -> dict[str, str]:
+    return {
+        "PYTHONPATH": "{run}/code",
+        # `import data` must not find a user's own folder of that name
+        "PYTHONSAFEPATH": "1",
+        "PYTHONUNBUFFERED": "1",
+        "OMP_NUM_THREADS": str(resources.threads),
+        "TOKENIZERS_PARALLELISM": "true",
+        **ALLOCATOR,
+    }
+
+
+def worker_environment(resources: Resources) -> dict[str, str]:
+    """DS_ACCELERATOR stops DeepSpeed from guessing: never a device chosen silently."""
+    return {
+        **base_environment(resources),
+        "DS_ACCELERATOR": resources.device,
+        **({"CUDA_VISIBLE_DEVICES": ""} if resources.device == "cpu" else {}),
+        # cuBLAS is deterministic only with a fixed workspace
+        **({"CUBLAS_WORKSPACE_CONFIG": ":4096:8"} if resources.device == "cuda" else {}),
+    }
+
+
+def prepare_stage() -> Stage:
+    """Data before any process group: a tokenisation inside one dies of the collective's timeout. No thread limit:
+    tokenising takes all cores."""
+    env = {"PYTHONPATH": "{run}/code", "PYTHONSAFEPATH": "1", "PYTHONUNBUFFERED": "1", "TOKENIZERS_PARALLELISM": "true"}
+    return Stage(name="prepare", argv=("{python}", "-m", "runjob.runner.worker.prepare", "{run}"), env=env)
+
+
+def extension_stages(resources: Resources) -> tuple[Stage, ...]:
+    """DeepSpeed's CPU accelerator compiles one extension at its first use (25 to 54 s), cached afterwards: a step with
+    a name instead of a silence."""
+    if resources.device != "cpu":
+        return ()
+    argv = ("{python}", "-m", "runjob.runner.worker.extensions")
+    return (Stage(name="extensions", argv=argv, env=worker_environment(resources)),)
+
+
+def train_stage(resources: Resources) -> Stage:
+    """torchrun for one node. `--standalone` takes a free port; its exit code is never trusted (every failure is 1)."""
+    argv = (
+        "{python}",
+        "-m",
+        "torch.distributed.run",
+        "--standalone",
+        f"--nproc-per-node={resources.ranks_per_node}",
+        f"--shutdown-timeout={STOP_DEADLINE_S}",
+        "--signals-to-handle=SIGTERM,SIGINT,SIGHUP,SIGQUIT,SIGUSR1,SIGUSR2",
+        "-m",
+        "runjob.runner.worker",
+        "{run}",
+    )
+    return Stage(name="train", argv=argv, env=worker_environment(resources))

@@ -1,0 +1,64 @@
+"""What a job needs and this machine lacks, all of it at once, before anything starts (exit code 2)."""
+
+import os
+from pathlib import Path
+
+from runjob.runner.machine import Machine
+from runjob.schemas.job import HubData, Job, PretrainedInit, PretrainedTokenizer
+
+TWINS = {
+    "gpt2-dutch-small": "jobs/tiny/gpt2_dutch.yaml",
+    "gpt2-dutch-medium": "jobs/tiny/gpt2_dutch.yaml",
+    "gpt2-dutch-large": "jobs/tiny/gpt2_dutch.yaml",
+}
+
+
+def missing_needs(job: Job, machine: Machine) -> tuple[str, ...]:
+    """One line for each thing that is missing here: GPUs, data and models that neither a local copy nor the Hub gives."""
+    lines = [*missing_gpus(job, machine), *missing_hub(job)]
+    if lines and job.name in TWINS:
+        lines.append(f"a small twin of this job runs on any machine: {TWINS[job.name]}")
+    return tuple(lines)
+
+
+def missing_gpus(job: Job, machine: Machine) -> list[str]:
+    if job.hardware.device != "cuda":
+        return []
+    wanted, here = job.hardware.gpus, len(machine.gpus)
+    if here and (wanted == "all" or (isinstance(wanted, int) and wanted <= here)):
+        return []
+    return [
+        f"hardware.gpus: the job asks for {wanted}, nvidia-smi lists {here} here; run it where they are, "
+        "or set hardware.device to cpu"
+    ]
+
+
+def missing_hub(job: Job) -> list[str]:
+    """Only when the Hub is switched off (HF_HUB_OFFLINE) can absence be known before trying."""
+    if os.environ.get("HF_HUB_OFFLINE", "") not in ("1", "true", "TRUE"):
+        return []
+    lines = []
+    match job.data:
+        case HubData() as data if not Path(data.path).is_dir() and not cached("datasets", data.path):
+            lines.append(f"data.path: {data.path} is neither a local directory nor in the Hub cache {hub_cache()}")
+    match job.data.tokenizer:
+        case PretrainedTokenizer() as tokenizer if not Path(tokenizer.path).is_dir() and not cached(
+            "models", tokenizer.path
+        ):
+            lines.append(f"data.tokenizer.path: {tokenizer.path} is neither local nor in the Hub cache {hub_cache()}")
+    match job.model.init:
+        case PretrainedInit() as init if not Path(init.path).is_dir() and not cached("models", init.path):
+            lines.append(f"model.init.path: {init.path} is neither local nor in the Hub cache {hub_cache()}")
+    return [f"{line}; put a copy there or unset HF_HUB_OFFLINE" for line in lines]
+
+
+def hub_cache() -> Path:
+    """Where huggingface_hub keeps what it fetched (its documented variables, in its order)."""
+    if os.environ.get("HF_HUB_CACHE"):
+        return Path(os.environ["HF_HUB_CACHE"])
+    root = os.environ.get("HF_HOME") or str(Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "huggingface")
+    return Path(root).expanduser() / "hub"
+
+
+def cached(kind: str, name: str) -> bool:
+    return (hub_cache() / f"{kind}--{name.replace('/', '--')}").is_dir()
