@@ -1,0 +1,76 @@
+# From a bare clone: `make run` trains the quickstart job, `make test` runs the tests; `make help` lists the rest.
+# Set-up happens once. Its stamps depend on pyproject.toml and constraints.txt alone, so a second call asks no network;
+# the package is installed editable, so an edited file needs no new installation either.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+# As a variable, not as `-c`: pip then holds the tools that build DeepSpeed and runjob to the same versions.
+export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# DeepSpeed compiles what it needs when a job first runs, on the machine where it runs; never while installing.
+export DS_BUILD_OPS := 0
+# torch finds ninja, which builds DeepSpeed's extensions, only on PATH. (Not for all targets: `python3 -m venv` must
+# never meet the half-made python3 of the environment that it is about to make.)
+run test bench: export PATH := $(CURDIR)/$(BIN):$(PATH)
+
+.DEFAULT_GOAL := help
+.PHONY: help install run test check bench dev wheel constraints clean
+
+help:  ## this list
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
+
+install: $(VENV)/.installed  ## .venv with .venv/bin/runjob
+
+run: install  ## train the quickstart job on real Dutch text, then let the model write
+	$(BIN)/runjob jobs/tiny/gpt2_dutch.yaml
+	$(BIN)/runjob generate latest
+
+test: $(VENV)/.installed-dev  ## every test; ARGS='-m "not slow"' for the seconds, ARGS='tests/schemas' for a folder
+	$(BIN)/python -m pytest $(ARGS)
+
+check: $(VENV)/.installed-dev .links/runjob  ## format, lint, types, layers, job files: half a minute
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	MYPYPATH=.links $(BIN)/mypy -p runjob
+	PYTHONPATH=.links $(BIN)/lint-imports --no-cache
+	$(BIN)/runjob validate $(wildcard jobs/*.yaml jobs/tiny/*.yaml)
+
+bench: install  ## measurements; see benchmarks/
+	@if [ -x benchmarks/run ]; then benchmarks/run; \
+	else echo "benchmarks/ holds nothing to run yet: it comes with the work on speed (docs/journal.md has the numbers so far)"; fi
+
+dev: $(VENV)/.installed-dev .links/runjob  ## the set-up of a developer: tools, links for mypy, pre-commit hook
+	$(BIN)/pre-commit install
+
+wheel: install  ## dist/runjob-VERSION-py3-none-any.whl
+	$(BIN)/python -m pip wheel --no-deps --wheel-dir dist .
+
+constraints:  ## resolve pyproject.toml anew, in an environment of its own, and write constraints.txt
+	scripts/make_constraints.sh $(PYTHON)
+
+clean:  ## remove what make made here: environment, links, caches, builds (never runs/)
+	rm -rf $(VENV) .links build dist runjob.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+
+# A stamp and not the interpreter: a `python -m venv` that was stopped half-way leaves an interpreter without pip.
+$(VENV)/.created:
+	@scripts/check_system.sh $(PYTHON)
+	$(PYTHON) -m venv --clear $(VENV)
+	@touch $@
+
+# torch first and alone: it is the one package that comes in several builds, and pip's own configuration on this
+# machine says which (a CPU file where one is offered); what follows then finds it in place.
+$(VENV)/.installed: pyproject.toml constraints.txt | $(VENV)/.created
+	$(BIN)/python -m pip install torch
+	$(BIN)/python -m pip install --editable .
+	@touch $@
+
+$(VENV)/.installed-dev: pyproject.toml constraints.txt | $(VENV)/.installed
+	$(BIN)/python -m pip install --editable '.[dev]'
+	@touch $@
+
+# mypy and import-linter read folders, not the editable hook; the links show them the tree by its import path.
+.links/runjob: pyproject.toml
+	mkdir -p $@
+	for folder in schemas launchers data runner; do ln -sfn ../../$$folder $@/$$folder; done
+	@touch $@
