@@ -15,6 +15,8 @@ from runjob.schemas.plan import Batch, Plan, Resources, Stage
 ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": str(32 * 2**20), "MALLOC_TRIM_THRESHOLD_": str(2**33)}
 # A save must end before torchrun kills its ranks; 30 s is torchrun's default and too short for a large model.
 STOP_DEADLINE_S = 600
+# `gpus: all` planned on a machine without any: shown for a g5.12xlarge, and said; it can't be started there
+ASSUMED_GPUS = 4
 
 
 def compile_job(job: Job, machine: Machine, *, rows_per_epoch: int | None = None) -> Plan:
@@ -23,6 +25,8 @@ def compile_job(job: Job, machine: Machine, *, rows_per_epoch: int | None = None
     batch = cut_batch(job, ranks=resources.ranks_per_node * resources.nodes)
     tokens_per_step = batch.global_batch * job.data.sequence_length
     steps, unknown = count_steps(job, batch, tokens_per_step, rows_per_epoch)
+    if job.hardware.gpus == "all" and not machine.gpus:
+        unknown += (f"GPUs of the machine that will run it: none here, shown for {ASSUMED_GPUS}",)
     return Plan(
         name=job.name,
         resources=resources,
@@ -57,7 +61,7 @@ def gpus_wanted(hardware: Hardware, machine: Machine) -> int:
     if hardware.device != "cuda":
         return 0
     if hardware.gpus == "all":
-        return len(machine.gpus)
+        return len(machine.gpus) or ASSUMED_GPUS
     return hardware.gpus if hardware.gpus is not None else 0
 
 
@@ -65,15 +69,13 @@ def cut_batch(job: Job, *, ranks: int) -> Batch:
     """The global batch over `ranks`, then over micro batches. The rules of schemas hold these for ranks that the job
     names; here they hold for `gpus: all` too."""
     total, micro = job.training.global_batch, job.training.micro_batch
-    if ranks == 0:
-        raise MissingError(f"hardware.gpus: {job.hardware.gpus}, and this machine has no GPU that nvidia-smi lists")
     unit = ranks * min(micro, max(total // ranks, 1))
     if total % ranks or total % unit:
         below, above = total // unit * unit, (total // unit + 1) * unit
         options = " and ".join(str(each) for each in (below, above) if each)
         raise MissingError(
-            f"training.global_batch: {total} is not a multiple of {unit} (micro_batch {unit // ranks} x {ranks} ranks); "
-            f"the nearest that work are {options}"
+            f"training.global_batch: {total} is not a multiple of {unit} "
+            f"(micro_batch {unit // ranks} x {ranks} ranks); the nearest that work are {options}"
         )
     micro = unit // ranks
     return Batch(global_batch=total, ranks=ranks, micro_batch=micro, accumulation=total // unit)

@@ -74,9 +74,9 @@ def precision(training: Training) -> dict[str, Any]:
 
 
 def merge(base: dict[str, Any], extra: dict[str, Any]) -> dict[str, Any]:
-    """`base` with the job's `hardware.deepspeed` laid over it, section by section (derived keys were refused before)."""
+    """`base` with the job's `hardware.deepspeed` laid over it section by section; derived keys were refused before."""
     merged = dict(base)
     for key, value in extra.items():
-        below = merged[key] if key in merged else None
-        merged[key] = merge(below, value) if isinstance(below, dict) and isinstance(value, dict) else value
+        both_sections = isinstance(value, dict) and key in base and isinstance(base[key], dict)
+        merged[key] = merge(base[key], value) if both_sections else value
     return merged

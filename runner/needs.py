@@ -14,7 +14,7 @@ TWINS = {
 
 
 def missing_needs(job: Job, machine: Machine) -> tuple[str, ...]:
-    """One line for each thing that is missing here: GPUs, data and models that neither a local copy nor the Hub gives."""
+    """One line for each thing missing here: GPUs, and data and models that neither a local copy nor the Hub gives."""
     lines = [*missing_gpus(job, machine), *missing_hub(job)]
     if lines and job.name in TWINS:
         lines.append(f"a small twin of this job runs on any machine: {TWINS[job.name]}")
