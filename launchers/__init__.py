@@ -1,0 +1,31 @@
+"""Name -> launcher. Ours are imported when asked for, so that no command pays for another's dependencies; third
+parties add theirs by the entry-point group `runjob.launchers` (a callable without arguments that returns one)."""
+
+import difflib
+from importlib.metadata import entry_points
+
+from runjob.launchers.base import Launcher
+from runjob.schemas.errors import JobError
+
+OWN = ("local",)
+GROUP = "runjob.launchers"
+
+
+def list_launchers() -> tuple[str, ...]:
+    return tuple(sorted({*OWN, *(point.name for point in entry_points(group=GROUP))}))
+
+
+def find_launcher(name: str) -> Launcher:
+    """The launcher of this name; JobError lists those there are."""
+    if name == "local":
+        from runjob.launchers.local import LocalLauncher
+
+        return LocalLauncher()
+    for point in entry_points(group=GROUP):
+        if point.name == name:
+            launcher: Launcher = point.load()()
+            return launcher
+    known = list_launchers()
+    close = difflib.get_close_matches(name, known, n=1)
+    hint = f"; did you mean `{close[0]}`?" if close else ""
+    raise JobError(f"--launcher {name}: no such launcher, there are: {', '.join(known)}{hint}")

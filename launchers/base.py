@@ -1,0 +1,55 @@
+"""The contract of a launcher: four verbs over a run directory.
+
+A launcher starts a compiled plan somewhere and finds it again, from any other process and on any later day, by the run
+directory alone. Nothing else is shared: what the job does is read from files there. `lost` and `unreachable` are
+computed by `state` and never written.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from runjob.schemas.plan import Plan
+from runjob.schemas.run import Attempt, RunDir, Status, read_json, write_json
+
+# How long a submitted job may be without a sign of its supervisor before it counts as lost: a cold Python start on a
+# busy shared disk was seen to take seconds, never ten.
+SUBMISSION_GRACE_S = 15.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Handle:
+    """Where an attempt runs, as handle.json holds it; `facts` are the launcher's own (pid, host, Slurm id...)."""
+
+    launcher: str
+    attempt: int
+    facts: Mapping[str, str | int]
+
+    def write(self, run: RunDir) -> None:
+        write_json(run.handle, {"launcher": self.launcher, "attempt": self.attempt, **self.facts})
+
+
+def read_handle(run: RunDir) -> Handle | None:
+    if not run.handle.exists():
+        return None
+    raw = read_json(run.handle)
+    return Handle(launcher=raw.pop("launcher"), attempt=raw.pop("attempt"), facts=raw)
+
+
+class Launcher(Protocol):
+    def submit(self, run: RunDir, plan: Plan, attempt: Attempt) -> Handle:
+        """Start the attempt, detached; returns when its handle stands in handle.json. LaunchError if it can't."""
+        ...
+
+    def state(self, run: RunDir) -> Status:
+        """The job's state now, `lost` and `unreachable` included."""
+        ...
+
+    def logs(self, run: RunDir, attempt: Attempt) -> tuple[Path, ...]:
+        """The attempt's log files on this machine, brought up to date (as are events.jsonl and progress.json)."""
+        ...
+
+    def cancel(self, run: RunDir, attempt: Attempt) -> None:
+        """Ask the attempt to save and stop; returns at once, `state` says when it has."""
+        ...

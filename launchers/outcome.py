@@ -1,0 +1,55 @@
+"""How an attempt ended, in the words of status.json.
+
+Rank 0 says it in exit.json, and only that is believed: torchrun turns every non-zero code into 1 and ends with 1 even
+after an orderly preemption. Without exit.json the attempt failed, and the signal or code is all there is to tell.
+"""
+
+import signal
+
+from runjob.schemas.errors import RunjobError
+from runjob.schemas.run import Attempt, State
+
+# As many bytes of an error as a table cell or a status line bears; the whole of it stands in exit.json.
+MESSAGE_CHARACTERS = 300
+
+
+def describe_end(code: int) -> str:
+    """`ended with code 1`, `was ended by signal 9 (SIGKILL)`.
+
+    >>> describe_end(-9)
+    'was ended by signal 9 (SIGKILL)'
+    >>> describe_end(137)
+    'ended with code 137 (a child was ended by signal 9, SIGKILL)'
+    """
+    if code < 0:
+        return f"was ended by signal {-code} ({_name(-code)})"
+    if code == 127:
+        return "could not be started (code 127)"
+    if 128 < code < 128 + signal.NSIG:
+        return f"ended with code {code} (a child was ended by signal {code - 128}, {_name(code - 128)})"
+    return f"ended with code {code}"
+
+
+def outcome_of(attempt: Attempt, stage: str, code: int) -> tuple[State, str]:
+    """State and message from exit.json, or from what is left where there is none."""
+    try:
+        said = attempt.read_exit()
+    except RunjobError as error:
+        return "failed", str(error)
+    if said is not None:
+        error_line = said.error.strip().splitlines()[-1] if said.error.strip() else ""
+        return said.outcome, (said.reason or error_line)[:MESSAGE_CHARACTERS]
+    asked = attempt.stop_reason()
+    end = f"stage {stage} {describe_end(code)} and left no exit.json"
+    if asked == "cancel":
+        return "cancelled", f"stopped as asked, but without saving: {end}"
+    if asked == "preempt":
+        return "failed", f"it was asked to save and stop, and did not save: {end}"
+    return "failed", f"{end}; see {attempt.stage_log(stage)}"
+
+
+def _name(number: int) -> str:
+    try:
+        return signal.Signals(number).name
+    except ValueError:
+        return "a real-time signal"

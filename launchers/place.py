@@ -1,0 +1,49 @@
+"""Which process on which machine: what a handle must hold so that nobody mistakes a stranger for our supervisor.
+
+A pid alone is reused; a pid with its start time is not, until the next boot; and two containers on one host share the
+boot but not the process table. So a place is host name, boot id and process namespace together.
+"""
+
+import os
+import socket
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Literal
+
+from runjob.schemas.lifeline import own_start_time, process_alive
+
+Presence = Literal["alive", "dead", "elsewhere"]
+
+
+def boot_id() -> str:
+    """The kernel's name for this boot; empty where there is none (macOS)."""
+    path = Path("/proc/sys/kernel/random/boot_id")
+    return path.read_text(encoding="ascii").strip() if path.exists() else ""
+
+
+def process_namespace() -> str:
+    link = Path("/proc/self/ns/pid")
+    return str(link.readlink()) if link.is_symlink() else ""
+
+
+def own_place() -> dict[str, str | int]:
+    """The facts by which this process is found again."""
+    return {
+        "host": socket.gethostname(),
+        "pid": os.getpid(),
+        "start_time": own_start_time(),
+        "boot_id": boot_id(),
+        "process_namespace": process_namespace(),
+        "python": sys.executable,
+    }
+
+
+def look_for(facts: Mapping[str, str | int]) -> Presence:
+    """Is the process of a handle alive, dead, or out of sight because it ran on another machine or in a container?"""
+    same_host = facts["host"] == socket.gethostname()
+    if facts["boot_id"] != boot_id():
+        return "dead" if same_host else "elsewhere"
+    if facts["process_namespace"] != process_namespace() or (not facts["boot_id"] and not same_host):
+        return "elsewhere"
+    return "alive" if process_alive(int(facts["pid"]), int(facts["start_time"])) else "dead"

@@ -1,0 +1,85 @@
+"""A small real program in the place of the worker: `python stage_program.py WHAT RUN_DIR`.
+
+It keeps to the worker's side of the protocol (polls stop.json, writes exit.json, progress.json, events.jsonl) and does
+what its first argument says.
+"""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from runjob.schemas.lifeline import ATTEMPT_VARIABLE, die_with_parent
+from runjob.schemas.run import Exit, RunDir, write_json
+
+die_with_parent()
+what, run = sys.argv[1], RunDir(Path(sys.argv[2]))
+attempt = run.attempt(int(os.environ[ATTEMPT_VARIABLE]))
+
+
+def end(outcome: str, code: int, step: int, reason: str, error: str = "") -> None:
+    attempt.write_exit(Exit(outcome=outcome, code=code, step=step, reason=reason, error=error))
+    sys.exit(1 if code else 0)  # as torchrun does: every other code becomes 1
+
+
+def record(step: int) -> None:
+    now = {"time": time.time(), "attempt": attempt.number}
+    with run.events.open("a") as events:
+        events.write(
+            json.dumps({"event": "train", "step": step, "loss": 4.0 / step, "tokens_per_s": 10.0, **now}) + "\n"
+        )
+    write_json(run.progress, {"step": step})
+
+
+def train(steps: int, pause_s: float) -> None:
+    """Steps until the end or until asked to stop; goes on after the last step that progress.json knows."""
+    first = json.loads(run.progress.read_text())["step"] + 1 if run.progress.exists() else 1
+    for step in range(first, steps + 1):
+        time.sleep(pause_s)
+        record(step)
+        if reason := attempt.stop_reason():
+            end("cancelled" if reason == "cancel" else "preempted", 130 if reason == "cancel" else 75, step, "saved")
+    end("finished", 0, steps, "all steps done")
+
+
+def spawn_sleeper() -> None:
+    """A grandchild in a session of its own, as torchrun starts its ranks; its pid goes to RUN/sleeper.pid."""
+    program = "from runjob.schemas.lifeline import die_with_parent; die_with_parent(); import time; time.sleep(600)"
+    sleeper = subprocess.Popen([sys.executable, "-c", program], start_new_session=True)
+    (run.path / "sleeper.pid").write_text(str(sleeper.pid))
+
+
+match what:
+    case "nothing":
+        print("prepared")
+    case "finish":
+        train(3, 0.01)
+    case "long":
+        train(100_000, 0.02)
+    case "long-with-child":
+        spawn_sleeper()
+        time.sleep(0.5)  # the sleeper has set its parent-death signal by then
+        train(100_000, 0.02)
+    case "leave-a-child":
+        spawn_sleeper()
+        end("finished", 0, 0, "left a child behind")
+    case "fail":
+        print("Traceback: the last words of the log")
+        end("failed", 1, 2, "", "ValueError: the loss is NaN at step 2")
+    case "crash":
+        sys.exit(3)
+    case "deaf":
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        record(1)
+        time.sleep(600)
+    case "sleep":
+        record(1)
+        time.sleep(600)
+    case "kill-me":
+        os.kill(os.getpid(), signal.SIGKILL)
+    case "environment":
+        write_json(run.path / "environment.json", dict(os.environ))
+        end("finished", 0, 0, "")
