@@ -9,7 +9,7 @@ def test_a_process_that_detached_itself_is_found_and_ended(home, processes):
     detach = (
         "import subprocess, sys\n"
         "sleeper = [sys.executable, '-c', 'import time; time.sleep(60)']\n"
-        "print(subprocess.Popen(sleeper, start_new_session=True, stdout=subprocess.DEVNULL).pid)"
+        "print(subprocess.Popen(sleeper, start_new_session=True, stdout=-3, stderr=-3).pid)"  # -3: DEVNULL
     )
     made = subprocess.run([sys.executable, "-c", detach], env=home.env, capture_output=True, text=True, check=True)
     assert processes.alive() == [int(made.stdout)]
