@@ -1,0 +1,230 @@
+"""A tree of nodes against the schema: values with every default filled in, and every problem, in one walk.
+
+The schema files are plain JSON Schema 2020-12 and any validator may read them. This walk reads the part of the
+language that they use (a test refuses other keywords, another holds the verdicts equal to the jsonschema package's),
+because a general validator can say that a value fits none of five variants, but not which one its author meant: here
+`kind` chooses the variant, and one mistake is one line.
+"""
+
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+from runjob.schemas import wording
+from runjob.schemas.problems import DEFAULT, Mark, Problem
+from runjob.schemas.reserved import RESERVED_KEYS, RESERVED_VALUES, SAID
+from runjob.schemas.schema import Schema, bundled_schema, follow, types_of, variants
+from runjob.schemas.yaml import Entry, ListNode, MapNode, Node, Scalar
+
+# Stands where a value is wrong, so that the walk goes on and rules know that they can't judge it
+WRONG: Any = type("Wrong", (), {"__repr__": lambda self: "WRONG"})()
+
+
+class Checker:
+    """Walks one tree. Afterwards: `problems`, `marks` of every path, `origins` of every leaf."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+        self.problems: list[Problem] = []
+        self.marks: dict[str, Mark] = {}
+        self.origins: dict[str, str] = {}
+
+    def job(self, node: Node) -> Any:  # noqa: ANN401 - a JSON object, with WRONG in it where there are problems
+        return self.value(node, bundled_schema(), "", node.mark)
+
+    def problem(self, mark: Mark, path: str, message: str) -> Any:  # noqa: ANN401
+        self.problems.append(Problem.at(mark, path, message))
+        return WRONG
+
+    def value(self, node: Node, field: Schema, path: str, key_mark: Mark) -> Any:  # noqa: ANN401 - any JSON value
+        """The plain value of a node, or WRONG with the problem noted."""
+        schema = follow(field)
+        node = _typed_by_schema(node, types_of(schema))
+        self.marks[path] = key_mark if isinstance(node, MapNode) else node.mark
+        if isinstance(node, MapNode) and node.partial and isinstance(schema.get("default"), dict):
+            node = MapNode({**_default_node(schema["default"]).entries, **node.entries}, node.mark)  # type: ignore[union-attr]
+        if not _fits(node, types_of(schema)):
+            return self.problem(node.mark, path, wording.wrong_type(node, schema))
+        if "oneOf" in schema and isinstance(node, MapNode):
+            return self.variant(node, schema, path, key_mark)
+        if "anyOf" in schema:
+            return self.choice(node, schema, path, key_mark)
+        if isinstance(node, MapNode):
+            return self.mapping(node, schema, path, key_mark)
+        if isinstance(node, ListNode):
+            return self.list(node, schema, path)
+        self.origins[path] = str(node.mark)
+        return self.scalar(node, schema, path)
+
+    def variant(self, node: MapNode, schema: Schema, path: str, key_mark: Mark) -> Any:  # noqa: ANN401
+        """`kind` alone chooses the branch; the others have no say."""
+        kinds = variants(schema)
+        here = f"{path}.kind"
+        if "kind" not in node.entries:
+            which = wording.one_of(kinds)
+            return self.problem(key_mark, here, f"missing; write `kind: {next(iter(kinds))}` (known: {which})")
+        written = node.entries["kind"].node
+        if not isinstance(written, Scalar) or written.text not in kinds:
+            self.marks[here] = written.mark
+            return self.wrong_word(written, here, list(kinds), "unknown kind")
+        chosen = kinds[written.text]
+        if written.mark.is_set:
+            node = _without_keys_of_other_kinds(node, chosen, kinds)
+        return self.mapping(node, {"examples": schema.get("examples", []), **chosen}, path, key_mark)
+
+    def wrong_word(self, node: Node, path: str, known: list[str], said: str) -> Any:  # noqa: ANN401
+        if not isinstance(node, Scalar) or not node.text:
+            return self.problem(node.mark, path, f"expected {wording.one_of(known)}, not {wording.found(node)}")
+        if node.text in RESERVED_VALUES.get(path, ()):
+            return self.problem(node.mark, path, f"`{node.text}` is {SAID}; known here: {', '.join(known)}")
+        word = node.text if len(node.text) <= 60 else f"{node.text[:60]}..."
+        return self.problem(node.mark, path, f"{said} `{word!s}`; {wording.instead(node.text, known)}".replace("\n", " "))
+
+    def choice(self, node: Node, schema: Schema, path: str, key_mark: Mark) -> Any:  # noqa: ANN401
+        """The first branch of an `anyOf` whose type fits (no two of ours admit the same type but words)."""
+        fitting = [branch for branch in map(follow, schema["anyOf"]) if _fits(node, types_of(branch))]
+        words = [branch["const"] for branch in schema["anyOf"] if "const" in branch]
+        if isinstance(node, Scalar) and isinstance(node.value, str) and words and node.value not in words:
+            meant = wording.closest(node.text, words)
+            hint = f"; did you mean `{meant}`?" if meant else ""
+            return self.problem(node.mark, path, f"expected {wording.expected(schema)}, not {wording.found(node)}{hint}")
+        return self.value(node, {"examples": schema["examples"], **fitting[0]}, path, key_mark)
+
+    def mapping(self, node: MapNode, schema: Schema, path: str, key_mark: Mark) -> Any:  # noqa: ANN401
+        fields: Schema = schema.get("properties", {})
+        free = schema.get("additionalProperties", True)
+        values: dict[str, Any] = {}
+        for key, entry in node.entries.items():
+            here = f"{path}.{key}" if path else key
+            if key in fields:
+                values[key] = self.value(entry.node, fields[key], here, entry.mark)
+            elif free:
+                values[key] = self.value(entry.node, {}, here, entry.mark)
+            else:
+                self.unknown_key(key, entry, path, schema)
+        meant = {closest for key in node.entries if key not in fields and (closest := wording.closest(key, fields))}
+        for key, field in fields.items():
+            here = f"{path}.{key}" if path else key
+            if key in values:
+                continue
+            whole = follow(field)
+            if "default" in whole:
+                values[key] = self.value(_default_node(whole["default"]), field, here, DEFAULT)
+            elif key in schema.get("required", ()) and key not in meant:
+                # where a misspelt key was meant to be this one, the one line about it is enough
+                self.problem(key_mark, here, f"missing; {_write(key, whole)}")
+        if not node.entries and free:
+            self.origins[path] = str(key_mark)
+        in_order = [key for key in fields if key in values] + [key for key in values if key not in fields]
+        return {key: values[key] for key in in_order}
+
+    def unknown_key(self, key: str, entry: Entry, path: str, schema: Schema) -> None:
+        here = f"{path}.{key}" if path else key
+        shown = here if len(here) <= 100 else f"{here[:100]}..."
+        if key in RESERVED_KEYS.get(path, ()):
+            self.problem(entry.mark, here, SAID)
+            return
+        kind = schema["properties"].get("kind", {}).get("const")
+        where = f" for the kind `{kind}`" if kind else ""
+        self.problem(entry.mark, shown.replace("\n", "\\n"), f"unknown key{where}; {wording.instead(key, schema['properties'])}")
+
+    def list(self, node: ListNode, schema: Schema, path: str) -> Any:  # noqa: ANN401
+        self.origins[path] = str(node.mark)
+        low, high = schema.get("minItems", 0), schema.get("maxItems", len(node.items))
+        if not low <= len(node.items) <= high:
+            count = f"{low}" if low == schema.get("maxItems") else f"at least {low}"
+            example = f" such as `{wording.flow(schema['examples'][0])}`" if "examples" in schema else ""
+            return self.problem(node.mark, path, f"expected a list of {count}{example}, not of {len(node.items)}")
+        items = schema.get("items", {})
+        values = [self.value(item, items, f"{path}[{i}]", item.mark) for i, item in enumerate(node.items)]
+        for i in range(len(values)):
+            self.origins.pop(f"{path}[{i}]", None)
+        return values
+
+    def scalar(self, node: Scalar, schema: Schema, path: str) -> Any:  # noqa: ANN401
+        value = node.value
+        if value is None or isinstance(value, bool):
+            return value
+        if isinstance(value, str):
+            return self.text(node, value, schema, path)
+        if isinstance(value, float) and "integer" in types_of(schema) and value.is_integer():
+            value = int(value)
+        if broken := wording.out_of_range(value, schema):
+            return self.problem(node.mark, path, broken)
+        if "enum" in schema and value not in schema["enum"]:
+            return self.problem(node.mark, path, f"must be {wording.one_of(map(str, schema['enum']))}, not {value}")
+        if "const" in schema and value != schema["const"]:
+            return self.problem(node.mark, path, f"must be {schema['const']}, not {value}")
+        return float(value) if "number" in types_of(schema) else value
+
+    def text(self, node: Scalar, value: str, schema: Schema, path: str) -> Any:  # noqa: ANN401
+        known = schema.get("enum", [schema["const"]] if "const" in schema else None)
+        if known is not None and value not in known:
+            return self.wrong_word(node, path, [word for word in known if word is not None], "unknown value")
+        if len(value) < schema.get("minLength", 0):
+            return self.problem(node.mark, path, f"expected {wording.expected(schema)}, not an empty text")
+        # \Z: with `$`, a text that ends in a line break would pass here and fail where it is parsed
+        if "pattern" in schema and not re.search(schema["pattern"].removesuffix("$") + r"\Z", value):
+            return self.problem(node.mark, path, f"expected {wording.expected(schema)}, not {wording.found(node)}")
+        if schema.get("format") in ("path", "path-or-name"):
+            return self.located(value, node.mark, named=schema["format"] == "path-or-name")
+        return value
+
+    def located(self, text: str, mark: Mark, *, named: bool) -> str:
+        """A path made absolute: from the job file's directory, on --set from the current one. Names stay names."""
+        if text.startswith("sample:") or "://" in text:
+            return text
+        base = Path.cwd() if mark.is_set else self.directory
+        path = Path(text).expanduser() if text.startswith("~/") else base / text
+        if named and not text.startswith(("./", "../", "/", "~/")) and text not in (".", "..") and not path.is_dir():
+            return text
+        return os.path.normpath(path)
+
+
+def _fits(node: Node, types: tuple[str, ...]) -> bool:
+    if not types:
+        return True
+    if isinstance(node, MapNode):
+        return "object" in types
+    if isinstance(node, ListNode):
+        return "array" in types
+    value = node.value
+    if value is None:
+        return "null" in types
+    if isinstance(value, bool):
+        return "boolean" in types
+    if isinstance(value, str):
+        return "string" in types
+    return "number" in types or ("integer" in types and (isinstance(value, int) or value.is_integer()))
+
+
+def _typed_by_schema(node: Node, types: tuple[str, ...]) -> Node:
+    """`--set output.license=1.0` means text: on a command line quotes are the shell's, so the schema decides."""
+    if isinstance(node, Scalar) and node.plain and node.mark.is_set and "string" in types and not _fits(node, types):
+        return Scalar(node.text, node.text, True, node.mark)
+    return node
+
+
+def _without_keys_of_other_kinds(node: MapNode, chosen: Schema, kinds: dict[str, Schema]) -> MapNode:
+    """After --set has changed a kind, the keys that only the file's old kind had are gone with it."""
+    old = {key for branch in kinds.values() for key in branch["properties"]} - set(chosen["properties"])
+    return MapNode({key: e for key, e in node.entries.items() if key not in old or e.node.mark.is_set}, node.mark)
+
+
+def _default_node(value: Any) -> Node:  # noqa: ANN401 - any JSON value
+    return plain_node(value, DEFAULT)
+
+
+def plain_node(value: Any, mark: Mark) -> Node:  # noqa: ANN401 - any JSON value
+    """A tree for a plain value, all of it written at one place."""
+    if isinstance(value, dict):
+        return MapNode({key: Entry(mark, plain_node(item, mark)) for key, item in value.items()}, mark)
+    if isinstance(value, list):
+        return ListNode(tuple(plain_node(item, mark) for item in value), mark)
+    return Scalar(value, wording.flow(value) if not isinstance(value, str) else value, False, mark)
+
+
+def _write(key: str, schema: Schema) -> str:
+    example = schema["examples"][0] if "examples" in schema else schema.get("const")
+    return f"write for example `{key}: {wording.flow(example)}`"

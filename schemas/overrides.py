@@ -1,0 +1,64 @@
+"""`--set a.b=c`: each one becomes a node in the tree of the job file, before the schema sees it.
+
+So the schema types it, rules judge the merged job, and a mistake is reported with the argument that made it.
+"""
+
+from collections.abc import Sequence
+
+from runjob.schemas.problems import SET, JobFileError, Mark, Problem
+from runjob.schemas.yaml import Entry, MapNode, Node, Scalar, compose_text, resolve_scalar
+
+
+def apply_sets(tree: Node, sets: Sequence[str]) -> tuple[Node, list[Problem]]:
+    """The tree with every `PATH=VALUE` in it, the last one of a path standing, and those that could not be read."""
+    problems: list[Problem] = []
+    for text in sets:
+        mark = Mark(f"{SET}{text}", 0, 0)
+        path, equals, value = text.partition("=")
+        keys = path.split(".")
+        if not equals or not all(keys):
+            said = "expected PATH=VALUE such as `training.length=30 steps`"
+            problems.append(Problem.at(mark, "", said))
+            continue
+        try:
+            tree = _graft(tree, keys, _value_node(value, mark), mark, path)
+        except JobFileError as error:
+            problems.extend(error.problems)
+    return tree, problems
+
+
+def _value_node(text: str, mark: Mark) -> Node:
+    """`[a, b]`, `{a: 1}` and quoted text as YAML reads them; anything else is one plain scalar, `:` and `#` included."""
+    if text[:1] not in ("[", "{", '"', "'"):
+        return Scalar(resolve_scalar(text), text, True, mark)
+    try:
+        node, problems = compose_text(text, mark.file)
+    except JobFileError as error:
+        problems = list(error.problems)
+    if problems:
+        raise JobFileError([Problem.at(mark, "", problem.message) for problem in problems])
+    return _moved(node, mark)
+
+
+def _moved(node: Node, mark: Mark) -> Node:
+    """The same tree, all of it said to come from the argument: it has no line."""
+    if isinstance(node, MapNode):
+        return MapNode({key: Entry(mark, _moved(entry.node, mark)) for key, entry in node.entries.items()}, mark)
+    if isinstance(node, Scalar):
+        return Scalar(node.value, node.text, node.plain, mark)
+    return type(node)(tuple(_moved(item, mark) for item in node.items), mark)
+
+
+def _graft(tree: Node, keys: list[str], value: Node, mark: Mark, path: str) -> Node:
+    """A new tree with the value at `keys`; nodes are shared by aliases, so none is changed in place."""
+    if not keys:
+        return value
+    if isinstance(tree, Scalar) and tree.value is None:
+        tree = MapNode({}, mark, partial=True)
+    if not isinstance(tree, MapNode):
+        above = ".".join(path.split(".")[: -len(keys)])
+        raise JobFileError([Problem.at(mark, "", f"`{above}` holds no keys in the job file, so none can be set in it")])
+    key, rest = keys[0], keys[1:]
+    entry = tree.entries.get(key, Entry(mark, MapNode({}, mark, partial=True)))
+    grafted = Entry(entry.mark if rest else mark, _graft(entry.node, rest, value, mark, path))
+    return MapNode({**tree.entries, key: grafted}, tree.mark, tree.partial)

@@ -1,0 +1,55 @@
+"""One mistake of a job file as a value, and the error that carries all of them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from runjob.schemas.errors import JobError
+
+SET = "--set "  # a Mark whose file begins so is an argument, not a file
+
+
+class Mark(NamedTuple):
+    """Where a value was written: line and column count from 1; line 0 is no file (`--set a=b`, `default`)."""
+
+    file: str
+    line: int
+    column: int
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}:{self.column}" if self.line else self.file.split(" ", 1)[0]
+
+    @property
+    def is_set(self) -> bool:
+        return self.line == 0 and self.file.startswith(SET)
+
+
+DEFAULT = Mark("default", 0, 0)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Problem:
+    """One mistake; `path` is the dotted path of the value, empty where the file as a whole is meant."""
+
+    file: str
+    line: int
+    column: int
+    path: str
+    message: str
+
+    @staticmethod
+    def at(mark: Mark, path: str, message: str) -> "Problem":
+        return Problem(file=mark.file, line=mark.line, column=mark.column, path=path, message=message)
+
+    def __str__(self) -> str:
+        place = f"{self.file}:{self.line}:{self.column}" if self.line else self.file
+        said = not self.path or self.file.startswith(f"{SET}{self.path}=")
+        return f"{place}: {self.message}" if said else f"{place}: {self.path}: {self.message}"
+
+
+class JobFileError(JobError):
+    """Every problem of one job file (and its --set values), one a line."""
+
+    def __init__(self, problems: Sequence[Problem]) -> None:
+        self.problems = tuple(problems)
+        super().__init__("\n".join(map(str, self.problems)))

@@ -1,0 +1,101 @@
+"""A job file to one typed Job, or to every problem it has.
+
+    file --yaml.py--> tree --overrides.py--> tree with --set --check.py--> values, defaults filled in
+                                                                |--rules.py--> what a schema can't say
+                                                                '--build.py--> Job
+
+job.json in the run directory holds the values with each one's origin; the worker reads it with `read_job_json`.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from runjob.schemas.build import build_job
+from runjob.schemas.check import Checker, plain_node
+from runjob.schemas.errors import RunjobError
+from runjob.schemas.job import Job
+from runjob.schemas.overrides import apply_sets
+from runjob.schemas.problems import JobFileError, Mark, Problem
+from runjob.schemas.rules import find_broken_rules
+from runjob.schemas.run import read_json, write_json
+from runjob.schemas.yaml import MAX_BYTES, Entry, MapNode, Node, Scalar, compose_bytes
+
+__all__ = ["JobFileError", "Problem", "Resolved", "build_job", "override_job", "read_job", "read_job_json", "write_job_json"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Resolved:
+    """A job, the same as plain JSON values (paths absolute), and where each value came from."""
+
+    job: Job
+    values: dict[str, Any]
+    origins: dict[str, str]
+
+
+def read_job(path: Path, sets: Sequence[str] = ()) -> Resolved:
+    """The job of a file with its --set values; JobFileError holds every problem at once."""
+    tree, problems = compose_bytes(_read_bytes(path), str(path))
+    if isinstance(tree, Scalar) and tree.value is None and not problems:
+        said = "the file is empty; a job begins with `schema: 1`"
+        raise JobFileError([Problem.at(Mark(str(path), 1, 1), "", said)])
+    return _resolve(tree, problems, sets, path.absolute().parent)
+
+
+def override_job(resolved: Resolved, sets: Sequence[str]) -> Resolved:
+    """A job that was read before (job.json) with further --set values, as `resume --set` wants it."""
+    return _resolve(_tree_of(resolved.values, resolved.origins, ""), [], sets, Path.cwd())
+
+
+def write_job_json(path: Path, resolved: Resolved) -> None:
+    write_json(path, {"job": resolved.values, "origins": resolved.origins})
+
+
+def read_job_json(path: Path) -> Resolved:
+    """What write_job_json wrote; its values were checked then."""
+    raw = read_json(path)
+    try:
+        return Resolved(job=build_job(raw["job"]), values=raw["job"], origins=raw["origins"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise RunjobError(f"{path}: not a job.json of this version of runjob: {error!r}") from error
+
+
+def _read_bytes(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            return file.read(MAX_BYTES + 1)
+    except OSError as error:
+        said = f"can't be read: {error.strerror}"
+        raise JobFileError([Problem(file=str(path), line=0, column=0, path="", message=said)]) from error
+
+
+def _resolve(tree: Node, problems: list[Problem], sets: Sequence[str], directory: Path) -> Resolved:
+    file = tree.mark.file
+    tree, unread = apply_sets(tree, sets)
+    checker = Checker(directory)
+    values = checker.job(tree)
+    found = [*problems, *unread, *checker.problems]
+    if isinstance(values, dict):
+        found += find_broken_rules(values, checker.marks)
+    if found:
+        # in the order of the file, then of the arguments
+        raise JobFileError(sorted(found, key=lambda problem: (problem.file != file, problem.line, problem.column)))
+    plain = json.loads(json.dumps(values))
+    return Resolved(job=build_job(plain), values=plain, origins=checker.origins)
+
+
+def _tree_of(value: Any, origins: dict[str, str], path: str) -> Node:  # noqa: ANN401 - any JSON value
+    """Resolved values as a tree again, each leaf with the place it came from."""
+    if isinstance(value, dict) and path not in origins:
+        children = {key: _tree_of(item, origins, f"{path}.{key}" if path else key) for key, item in value.items()}
+        mark = next((node.mark for node in children.values()), Mark("default", 0, 0))
+        return MapNode({key: Entry(node.mark, node) for key, node in children.items()}, mark)
+    return plain_node(value, _mark_of(origins[path]))
+
+
+def _mark_of(origin: str) -> Mark:
+    file, _, column = origin.rpartition(":")
+    file, _, line = file.rpartition(":")
+    return Mark(file, int(line), int(column)) if file else Mark(origin, 0, 0)

@@ -1,0 +1,79 @@
+"""The schema files beside this one as one dictionary, the same that editors get.
+
+Each section has its own file; here they become one self-contained schema whose `$ref`s all point into its `$defs`.
+`schemas/runjob-job.v1.schema.json` is that dictionary, committed for editors (tests hold it equal).
+"""
+
+import functools
+import json
+from pathlib import Path
+from typing import Any
+
+SECTIONS = ("data", "model", "objective", "training", "evaluation", "hardware", "tracking", "output")
+BUNDLE = "runjob-job.v1.schema.json"
+SCHEMA_ID = "urn:runjob:job:1"
+_HERE = Path(__file__).parent
+
+# A schema, or a part of one: JSON
+Schema = dict[str, Any]
+
+
+@functools.cache
+def bundled_schema() -> Schema:
+    """The whole schema; `$defs` holds `data`, `data.text`, `training.adamw` and so on."""
+    job = _load("job")
+    definitions: Schema = {}
+    for section in SECTIONS:
+        whole = _load(section)
+        for name, part in whole.pop("$defs", {}).items():
+            definitions[f"{section}.{name}"] = _point_into(part, section)
+        whole.pop("$schema")
+        definitions[section] = _point_into(whole, section)
+    return {"$schema": job.pop("$schema"), "$id": SCHEMA_ID, **_point_into(job, ""), "$defs": definitions}
+
+
+def bundle_text() -> str:
+    return json.dumps(bundled_schema(), indent=2, ensure_ascii=False) + "\n"
+
+
+def follow(schema: Schema) -> Schema:
+    """The schema that a `$ref` names, with what stands beside the `$ref` laid over it."""
+    while "$ref" in schema:
+        beside = {key: value for key, value in schema.items() if key != "$ref"}
+        schema = {**bundled_schema()["$defs"][schema["$ref"].removeprefix("#/$defs/")], **beside}
+    return schema
+
+
+def variants(schema: Schema) -> dict[str, Schema]:
+    """The branches of a `oneOf` by their `kind`."""
+    branches = map(follow, schema["oneOf"])
+    return {branch["properties"]["kind"]["const"]: branch for branch in branches}
+
+
+def types_of(schema: Schema) -> tuple[str, ...]:
+    """The JSON types that a (followed) schema admits."""
+    if "type" in schema:
+        return (schema["type"],) if isinstance(schema["type"], str) else tuple(schema["type"])
+    if "oneOf" in schema:
+        return ("object",)
+    if "anyOf" in schema:
+        return tuple(name for branch in schema["anyOf"] for name in types_of(follow(branch)))
+    return ()
+
+
+def _load(name: str) -> Schema:
+    loaded: Schema = json.loads((_HERE / f"{name}.schema.json").read_text(encoding="utf-8"))
+    return loaded
+
+
+def _point_into(part: Any, section: str) -> Any:  # noqa: ANN401 - any JSON value
+    """The same part with `#/$defs/x` as `#/$defs/section.x`, and `section.schema.json` as `#/$defs/section`."""
+    if isinstance(part, list):
+        return [_point_into(item, section) for item in part]
+    if not isinstance(part, dict):
+        return part
+    moved = {key: _point_into(value, section) for key, value in part.items()}
+    if isinstance(part.get("$ref"), str):
+        local, name = part["$ref"].startswith("#"), part["$ref"].rpartition("/")[2]
+        moved["$ref"] = f"#/$defs/{section}.{name}" if local else f"#/$defs/{name.removesuffix('.schema.json')}"
+    return moved
