@@ -1,0 +1,39 @@
+"""What the loop trains for `objective: clm`: a network that answers with a summed loss and a count.
+
+The sum, not the mean: only the loop knows how many tokens a whole step predicts over all ranks and micro batches, and
+divides once by that.
+"""
+
+from typing import NamedTuple
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+IGNORED = -100
+
+
+class Answer(NamedTuple):
+    """A tuple by name, because ZeRO 3 looks for tensors in tuples and not in dataclasses."""
+
+    loss_sum: torch.Tensor  # fp32, nats over all predicted tokens
+    predicted: torch.Tensor  # int64
+
+
+class CausalLMObjective(nn.Module):
+    """`labels` already are the next tokens, -100 where nothing is predicted; parameter names are `network.` plus
+    those of transformers."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(
+        self, input_ids: torch.Tensor, labels: torch.Tensor, attention_mask: torch.Tensor | None = None
+    ) -> Answer:
+        logits_BLV = self.network(input_ids=input_ids, attention_mask=attention_mask, use_cache=False).logits
+        # fp32 before the softmax: in bf16 a loss of 3 is known to 0.016, and the sum of a row not at all.
+        loss_sum = F.cross_entropy(
+            logits_BLV.float().flatten(0, 1), labels.flatten(), ignore_index=IGNORED, reduction="sum"
+        )
+        return Answer(loss_sum, (labels != IGNORED).sum())

@@ -1,0 +1,196 @@
+"""The network that a job describes, with its first weights, and an account of where each tensor came from.
+
+A scratch network is drawn from one seed on the CPU in fp32, so every rank of every run of the job starts from the same
+bytes. A pretrained one is read from safetensors only, runs no code of its repository, and must bring every tensor:
+what it lacks would start at random, which is refused unless the job admits it.
+"""
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel, PreTrainedModel
+
+from runjob.schemas.errors import CheckpointError, JobError, MissingError
+from runjob.schemas.job import Model, PretrainedInit, ScratchInit
+
+# PyTorch's own fused attention: in every build, on CPU and GPU, exact. Named, not left to what transformers picks.
+ATTENTION = "sdpa"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tensor:
+    name: str
+    shape: tuple[int, ...]
+    count: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class InitReport:
+    """Every tensor of the network once: loaded or new (both would be trained), tied to another, and what the
+    checkpoint held beyond them."""
+
+    loaded: tuple[Tensor, ...]
+    new: tuple[Tensor, ...]
+    tied: tuple[Tensor, ...]
+    unexpected: tuple[str, ...]
+    attention: str
+
+    @property
+    def parameters(self) -> int:
+        return sum(tensor.count for tensor in (*self.loaded, *self.new))
+
+    def to_event(self) -> dict[str, Any]:
+        """What the `init` event says: names where a reader would look (new tensors of a loaded network, unexpected
+        ones), numbers elsewhere."""
+        named = self.new if self.loaded else ()
+        return {
+            "parameters": self.parameters,
+            "loaded": {"tensors": len(self.loaded), "parameters": sum(t.count for t in self.loaded)},
+            "new": {"tensors": len(self.new), "parameters": sum(t.count for t in self.new)},
+            "new_tensors": [asdict(tensor) for tensor in named],
+            "tied": [tensor.name for tensor in self.tied],
+            "unexpected": list(self.unexpected),
+            "attention": self.attention,
+        }
+
+
+def build_network(model: Model, *, vocab_size: int, eos_id: int, seed: int) -> tuple[PreTrainedModel, InitReport]:
+    """The job's network in fp32 on the CPU, and the report; torch's own generator is left as it was."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        match model.init:
+            case ScratchInit() as init:
+                return _scratch(init, vocab_size, eos_id)
+            case PretrainedInit() as init:
+                return _pretrained(init, model.allow_new, vocab_size)
+
+
+def gpt2_config(init: ScratchInit, *, vocab_size: int, eos_id: int) -> GPT2Config:
+    """GPT-2 of the job's sizes. All that is not named here is GPT-2 as released: tied head, layer norm epsilon 1e-5,
+    N(0, 0.02) with residual projections scaled by 1 / sqrt(2 layers)."""
+    return GPT2Config(
+        vocab_size=vocab_size,
+        n_positions=init.max_position_embeddings,
+        n_embd=init.hidden_size,
+        n_layer=init.num_hidden_layers,
+        n_head=init.num_attention_heads,
+        n_inner=init.intermediate_size,
+        # The same function as the released "gelu_new", as one kernel: a training step of the tiny job took 0.31 s
+        # instead of 0.44 s (1 thread, 2026-11-21).
+        activation_function="gelu_pytorch_tanh",
+        embd_pdrop=init.dropout,
+        attn_pdrop=init.dropout,
+        resid_pdrop=init.dropout,
+        bos_token_id=eos_id,
+        eos_token_id=eos_id,
+    )
+
+
+def check_positions(network: PreTrainedModel, *, sequence_length: int) -> None:
+    """JobError if the job's rows are longer than the network can read."""
+    positions = getattr(network.config, "max_position_embeddings", None)
+    if positions is not None and sequence_length > positions:
+        raise JobError(
+            f"data.sequence_length: {sequence_length} tokens do not fit the network's {positions} positions; "
+            f"try {positions}"
+        )
+
+
+def enable_gradient_checkpointing(network: PreTrainedModel) -> None:
+    """Recompute each block in the backward pass. Non-reentrant: the only form that saves and restores the autocast
+    state and works where no input asks for a gradient."""
+    # transformers renamed the method in 5.2x and warns about the old name, which older ones alone have.
+    new_name = getattr(network, "activation_checkpointing_enable", None)
+    if new_name is not None:
+        new_name(activation_checkpointing_kwargs={"use_reentrant": False})
+    else:
+        network.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
+
+
+def _scratch(init: ScratchInit, vocab_size: int, eos_id: int) -> tuple[PreTrainedModel, InitReport]:
+    config = gpt2_config(init, vocab_size=vocab_size, eos_id=eos_id)
+    config._attn_implementation = ATTENTION
+    network = GPT2LMHeadModel(config).float()
+    return network, _report(network, missing={name for name, _ in network.named_parameters()}, unexpected=())
+
+
+def _pretrained(
+    init: PretrainedInit, allow_new: tuple[str, ...], vocab_size: int
+) -> tuple[PreTrainedModel, InitReport]:
+    network, found = _load(init)
+    if found["mismatched_keys"]:
+        shapes = "; ".join(
+            f"{name}: {tuple(have)} instead of {tuple(want)}" for name, have, want in found["mismatched_keys"]
+        )
+        raise CheckpointError(f"model.init.path: {init.path}: tensors do not have its config's shapes: {shapes}")
+    missing = set(found["missing_keys"])
+    _refuse_new(network, missing, allow_new, init.path)
+    rows = network.get_input_embeddings().weight.shape[0]
+    if vocab_size > rows:
+        raise JobError(
+            f"data.tokenizer: its {vocab_size} ids do not fit the {rows} rows of model.init.path {init.path}; "
+            f"use that model's own tokenizer, or init.kind: scratch"
+        )
+    return network, _report(network, missing=missing, unexpected=sorted(found["unexpected_keys"]))
+
+
+def _load(init: PretrainedInit) -> tuple[PreTrainedModel, dict[str, Any]]:
+    """The network and transformers' account of the load, in fp32, from safetensors, without its repository's code."""
+    directory = Path(init.path)
+    if directory.is_dir() and not (directory / "config.json").exists():
+        raise MissingError(
+            f"model.init.path: {init.path}: no config.json there; a model directory of transformers has one"
+        )
+    try:
+        network, found = AutoModelForCausalLM.from_pretrained(
+            init.path,
+            revision=init.revision or "main",
+            dtype=torch.float32,
+            attn_implementation=ATTENTION,
+            use_safetensors=True,
+            trust_remote_code=False,
+            ignore_mismatched_sizes=True,  # ours to refuse, with names and shapes
+            output_loading_info=True,
+        )
+    except OSError as error:
+        place = "that directory" if directory.is_dir() else "neither a directory here nor in the hub cache"
+        raise MissingError(
+            f"model.init.path: {init.path}: can't be loaded ({place}): it needs config.json and *.safetensors. "
+            f"Put a local copy into a directory and name that, or fetch it once with network: "
+            f"hf download {init.path}\n  {str(error).splitlines()[0]}"
+        ) from error
+    except ValueError as error:
+        raise JobError(f"model.init.path: {init.path}: not a causal language model of transformers: {error}") from error
+    return network, found
+
+
+def _refuse_new(network: PreTrainedModel, missing: set[str], allow_new: tuple[str, ...], path: str) -> None:
+    body = f"{network.base_model_prefix}."
+    outside = {name for name in missing if not name.startswith(body)}
+    refused = sorted(missing - outside if "head" in allow_new else missing)
+    if not refused:
+        return
+    shown = ", ".join(refused[:5]) + (f" and {len(refused) - 5} more" if len(refused) > 5 else "")
+    only_head = not any(name.startswith(body) for name in refused)
+    advice = "admit it with model.allow_new: [head]" if only_head else "take a checkpoint that has them"
+    raise CheckpointError(f"model.init.path: {path} lacks {shown}; they would start at random; {advice}")
+
+
+def _report(network: PreTrainedModel, *, missing: set[str], unexpected: Iterable[str]) -> InitReport:
+    # named_parameters gives a shared tensor once, under its first name; with duplicates, the other names are the ties.
+    first = {name: _tensor(name, value) for name, value in network.named_parameters()}
+    every = {name: _tensor(name, value) for name, value in network.named_parameters(remove_duplicate=False)}
+    return InitReport(
+        loaded=tuple(tensor for name, tensor in first.items() if name not in missing),
+        new=tuple(tensor for name, tensor in first.items() if name in missing),
+        tied=tuple(tensor for name, tensor in every.items() if name not in first),
+        unexpected=tuple(unexpected),
+        attention=network.config._attn_implementation,
+    )
+
+
+def _tensor(name: str, value: torch.Tensor) -> Tensor:
+    return Tensor(name=name, shape=tuple(value.shape), count=value.numel())
