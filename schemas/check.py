@@ -78,8 +78,8 @@ class Checker:
             return self.problem(node.mark, path, f"expected {wording.one_of(known)}, not {wording.found(node)}")
         if node.text in RESERVED_VALUES.get(path, ()):
             return self.problem(node.mark, path, f"`{node.text}` is {SAID}; known here: {', '.join(known)}")
-        word = node.text if len(node.text) <= 60 else f"{node.text[:60]}..."
-        return self.problem(node.mark, path, f"{said} `{word!s}`; {wording.instead(node.text, known)}".replace("\n", " "))
+        said = f"{said} `{wording.short(node.text)}`; {wording.instead(node.text, known)}"
+        return self.problem(node.mark, path, said)
 
     def choice(self, node: Node, schema: Schema, path: str, key_mark: Mark) -> Any:  # noqa: ANN401
         """The first branch of an `anyOf` whose type fits (no two of ours admit the same type but words)."""
@@ -88,7 +88,9 @@ class Checker:
         if isinstance(node, Scalar) and isinstance(node.value, str) and words and node.value not in words:
             meant = wording.closest(node.text, words)
             hint = f"; did you mean `{meant}`?" if meant else ""
-            return self.problem(node.mark, path, f"expected {wording.expected(schema)}, not {wording.found(node)}{hint}")
+            return self.problem(
+                node.mark, path, f"expected {wording.expected(schema)}, not {wording.found(node)}{hint}"
+            )
         return self.value(node, {"examples": schema["examples"], **fitting[0]}, path, key_mark)
 
     def mapping(self, node: MapNode, schema: Schema, path: str, key_mark: Mark) -> Any:  # noqa: ANN401
@@ -121,20 +123,19 @@ class Checker:
 
     def unknown_key(self, key: str, entry: Entry, path: str, schema: Schema) -> None:
         here = f"{path}.{key}" if path else key
-        shown = here if len(here) <= 100 else f"{here[:100]}..."
         if key in RESERVED_KEYS.get(path, ()):
             self.problem(entry.mark, here, SAID)
             return
         kind = schema["properties"].get("kind", {}).get("const")
         where = f" for the kind `{kind}`" if kind else ""
-        self.problem(entry.mark, shown.replace("\n", "\\n"), f"unknown key{where}; {wording.instead(key, schema['properties'])}")
+        self.problem(entry.mark, here, f"unknown key{where}; {wording.instead(key, schema['properties'])}")
 
     def list(self, node: ListNode, schema: Schema, path: str) -> Any:  # noqa: ANN401
         self.origins[path] = str(node.mark)
         low, high = schema.get("minItems", 0), schema.get("maxItems", len(node.items))
         if not low <= len(node.items) <= high:
             count = f"{low}" if low == schema.get("maxItems") else f"at least {low}"
-            example = f" such as `{wording.flow(schema['examples'][0])}`" if "examples" in schema else ""
+            example = f", such as `{wording.flow(schema['examples'][0])}`" if "examples" in schema else ""
             return self.problem(node.mark, path, f"expected a list of {count}{example}, not of {len(node.items)}")
         items = schema.get("items", {})
         values = [self.value(item, items, f"{path}[{i}]", item.mark) for i, item in enumerate(node.items)]

@@ -28,7 +28,7 @@ def apply_sets(tree: Node, sets: Sequence[str]) -> tuple[Node, list[Problem]]:
 
 
 def _value_node(text: str, mark: Mark) -> Node:
-    """`[a, b]`, `{a: 1}` and quoted text as YAML reads them; anything else is one plain scalar, `:` and `#` included."""
+    """`[a, b]`, `{a: 1}` and quoted text as YAML reads them; anything else is one scalar, even with `: ` in it."""
     if text[:1] not in ("[", "{", '"', "'"):
         return Scalar(resolve_scalar(text), text, True, mark)
     try:

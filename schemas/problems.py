@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from runjob.schemas.errors import JobError
 
+LONGEST_PATH = 100
 SET = "--set "  # a Mark whose file begins so is an argument, not a file
 
 
@@ -27,6 +28,11 @@ class Mark(NamedTuple):
 DEFAULT = Mark("default", 0, 0)
 
 
+def one_line(text: str) -> str:
+    """A user's text may hold line breaks and escape sequences; a terminal should see neither."""
+    return text if text.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Problem:
     """One mistake; `path` is the dotted path of the value, empty where the file as a whole is meant."""
@@ -39,10 +45,13 @@ class Problem:
 
     @staticmethod
     def at(mark: Mark, path: str, message: str) -> "Problem":
-        return Problem(file=mark.file, line=mark.line, column=mark.column, path=path, message=message)
+        shown = path if len(path) <= LONGEST_PATH else f"{path[:LONGEST_PATH]}..."
+        return Problem(
+            file=mark.file, line=mark.line, column=mark.column, path=one_line(shown), message=one_line(message)
+        )
 
     def __str__(self) -> str:
-        place = f"{self.file}:{self.line}:{self.column}" if self.line else self.file
+        place = one_line(f"{self.file}:{self.line}:{self.column}" if self.line else self.file)
         said = not self.path or self.file.startswith(f"{SET}{self.path}=")
         return f"{place}: {self.message}" if said else f"{place}: {self.path}: {self.message}"
 

@@ -23,7 +23,16 @@ from runjob.schemas.rules import find_broken_rules
 from runjob.schemas.run import read_json, write_json
 from runjob.schemas.yaml import MAX_BYTES, Entry, MapNode, Node, Scalar, compose_bytes
 
-__all__ = ["JobFileError", "Problem", "Resolved", "build_job", "override_job", "read_job", "read_job_json", "write_job_json"]
+__all__ = [
+    "JobFileError",
+    "Problem",
+    "Resolved",
+    "build_job",
+    "override_job",
+    "read_job",
+    "read_job_json",
+    "write_job_json",
+]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,10 +1,258 @@
-"""What JSON Schema can't say about a job."""
+"""What JSON Schema can't say about a job: one small function a rule.
 
-from collections.abc import Mapping
+A rule asks for the values it needs (`job["training.length"]`), and yields the path to blame with what to write
+instead. Where a value is missing or already found wrong, the rule is silent: that mistake has its own line.
+"""
+
+import contextlib
+from collections.abc import Callable, Iterator, Mapping
+from fractions import Fraction
 from typing import Any
 
-from runjob.schemas.problems import Mark, Problem
+from runjob.schemas.batch_rule import batch_problem
+from runjob.schemas.check import WRONG
+from runjob.schemas.derived import dotted_keys, refuse_derived
+from runjob.schemas.problems import DEFAULT, Mark, Problem
+from runjob.schemas.quantities import Quantity, parse_quantity, parse_warmup
+
+# A byte-level tokenizer begins with the 256 bytes; end of text, padding and unknown come on top.
+BYTES_AND_SPECIALS = 256 + 3
+
+
+class Unknown(Exception):
+    """A rule asked for a value that is not there or is wrong."""
+
+
+class Values:
+    """The merged job by dotted path, remembering what a rule has read (to see whether --set had a hand in it)."""
+
+    def __init__(self, values: dict[str, Any]) -> None:
+        self._values = values
+        self.read: list[str] = []
+
+    def __getitem__(self, path: str) -> Any:  # noqa: ANN401 - any JSON value
+        self.read.append(path)
+        here: Any = self._values
+        for key in path.split("."):
+            if not isinstance(here, dict) or key not in here or here[key] is WRONG:
+                raise Unknown(path)
+            here = here[key]
+        return here
+
+    def amount(self, path: str) -> Quantity | None:
+        """A value with a unit (or a share of the run), or None for null."""
+        value = self[path]
+        if value is None:
+            return None
+        return parse_quantity(value) if isinstance(value, str) else parse_warmup(value)
+
+    def in_run(self, path: str) -> Fraction | None:
+        """An amount as a share of the run, or None where only the data can tell (epochs against steps)."""
+        amount, length = self.amount(path), self.amount("training.length")
+        if amount is None or length is None or not length.amount:
+            return None
+        if amount.unit == "share":
+            return amount.amount
+        if amount.unit == length.unit:
+            return amount.amount / length.amount
+        if {amount.unit, length.unit} == {"steps", "tokens"}:
+            tokens_per_step = self["training.global_batch"] * self["data.sequence_length"]
+            in_steps = {"steps": Fraction(1), "tokens": Fraction(1, tokens_per_step)}
+            return amount.amount * in_steps[amount.unit] / (length.amount * in_steps[length.unit])
+        return None
+
+
+# (path, message)
+Findings = Iterator[tuple[str, str]]
+Rule = Callable[[Values], Findings]
+
+
+def batch_divides(job: Values) -> Findings:
+    if (ranks := _ranks(job)) is None:
+        return  # gpus: all is known only where the job starts; the compiler asks again
+    said = batch_problem(job["training.global_batch"], job["training.micro_batch"], ranks)
+    if said:
+        yield "training.global_batch", said
+
+
+def _ranks(job: Values) -> int | None:
+    """Ranks over all nodes, as far as the file knows them."""
+    nodes: int = job["hardware.nodes"]
+    if job["hardware.ranks"] is not None:
+        return nodes * int(job["hardware.ranks"])
+    if job["hardware.device"] != "cuda":
+        return nodes
+    return nodes * int(job["hardware.gpus"]) if isinstance(job["hardware.gpus"], int) else None
+
+
+def warmup_is_shorter_than_the_run(job: Values) -> Findings:
+    share = job.in_run("training.schedule.warmup")
+    if share is not None and share >= 1:
+        warmup, length = job["training.schedule.warmup"], job["training.length"]
+        yield "training.schedule.warmup", f"{warmup} is not shorter than the run (training.length {length})"
+
+
+def decay_follows_warmup(job: Values) -> Findings:
+    decay, warmup = job.in_run("training.schedule.decay"), job.in_run("training.schedule.warmup")
+    if decay is not None and warmup is not None and warmup < 1 < decay + warmup:
+        said = f"{job['training.schedule.decay']} and the warm-up of {job['training.schedule.warmup']} are longer"
+        yield "training.schedule.decay", f"{said} than the run (training.length {job['training.length']})"
+
+
+def stop_comes_before_the_end(job: Values) -> Findings:
+    share = job.in_run("training.stop_after")
+    if share is not None and share >= 1:
+        said = f"{job['training.stop_after']} is not before the end (training.length {job['training.length']})"
+        yield "training.stop_after", f"{said}; write fewer steps, or null"
+
+
+def amount_is_whole(path: str) -> Rule:
+    """`0 steps` and `1.5 steps` fit the pattern; `1.5k steps` is 1500 and fine."""
+
+    def rule(job: Values) -> Findings:
+        amount = job.amount(path)
+        if amount is None or amount.never or amount.unit == "share":
+            return
+        if amount.amount == 0 and path != "training.schedule.warmup":
+            yield path, f"must be more than {amount.text}{'; write `never`' if path.endswith('every') else ''}"
+        elif amount.unit in ("steps", "tokens", "evaluations") and amount.amount.denominator != 1:
+            yield path, f"{amount.text} is not a whole number of {amount.unit}"
+
+    return rule
+
+
+def sequence_fits_the_model(job: Values) -> Findings:
+    length, positions = job["data.sequence_length"], job["model.init.max_position_embeddings"]
+    if length > positions:
+        said = f"{length} is longer than the model can read (model.init.max_position_embeddings {positions})"
+        yield "data.sequence_length", said
+
+
+def heads_divide_the_width(job: Values) -> Findings:
+    width, heads = job["model.init.hidden_size"], job["model.init.num_attention_heads"]
+    if width % heads:
+        below = width // heads * heads
+        works = f"{below} and {below + heads} are" if below else f"{heads} is"
+        yield "model.init.hidden_size", f"{width} is not divisible by num_attention_heads {heads}; {works}"
+
+
+def tokens_fit_the_vocabulary(job: Values) -> Findings:
+    size = job["data.tokenizer.vocab_size"]
+    if size < BYTES_AND_SPECIALS:
+        said = f"{size} holds not even the 256 bytes and the special tokens; write {BYTES_AND_SPECIALS} or more"
+        yield "data.tokenizer.vocab_size", said
+
+
+def precision_fits_the_hardware(job: Values) -> Findings:
+    precision, device = job["training.precision"], job["hardware.device"]
+    if precision == "fp16" and device != "cuda":
+        yield "training.precision", f"fp16 needs hardware.device cuda, not {device}; write fp32 or bf16"
+    if precision == "bf16_params" and job["hardware.zero"] == 0:
+        why = "at stage 0 DeepSpeed wraps the optimiser in another way, which trains differently"
+        yield "training.precision", f"bf16_params needs hardware.zero 1 to 3 ({why}); raise it, or write bf16"
+
+
+def offload_has_a_stage(job: Values) -> Findings:
+    zero = job["hardware.zero"]
+    if job["hardware.offload.optimizer"] == "cpu" and zero < 1:
+        yield "hardware.offload.optimizer", f"cpu needs hardware.zero 1 to 3, not {zero}"
+    if job["hardware.offload.parameters"] == "cpu" and zero < 3:
+        yield "hardware.offload.parameters", f"cpu needs hardware.zero 3, not {zero}"
+
+
+def gpus_belong_to_cuda(job: Values) -> Findings:
+    device, gpus = job["hardware.device"], job["hardware.gpus"]
+    if device == "cuda" and gpus is None:
+        yield "hardware.gpus", "missing; device cuda needs to know how many: write `gpus: 1` or `gpus: all`"
+    if device != "cuda" and gpus is not None:
+        yield "hardware.gpus", f"device {device} has none; delete it, or write `device: cuda`"
+
+
+def ranks_fit_the_devices(job: Values) -> Findings:
+    device, gpus, ranks = job["hardware.device"], job["hardware.gpus"], job["hardware.ranks"]
+    if ranks is None:
+        return
+    if device == "cuda" and isinstance(gpus, int) and ranks > gpus:
+        yield "hardware.ranks", f"{ranks} ranks share {gpus} GPUs; a rank needs one of its own: write {gpus} or less"
+    if device == "mps" and ranks > 1:
+        yield "hardware.ranks", f"device mps is one GPU, so {ranks} ranks can't have one each; write 1"
+
+
+def compile_stops_at_zero_3(job: Values) -> Findings:
+    if job["training.compile"] and job["hardware.zero"] == 3:
+        why = "ZeRO 3 gathers parameters in hooks, and each hook breaks the graph"
+        yield "training.compile", f"true can't go with hardware.zero 3 ({why}); write false, or zero 2"
+
+
+def metrics_need_evaluations(job: Values) -> Findings:
+    if job["evaluation.every"] != "never":
+        return
+    if job["evaluation.early_stopping"] is not None:
+        yield "evaluation.early_stopping", "needs evaluations, but evaluation.every is never; write null"
+    if job["evaluation.best"] is not None:
+        said = f"`{job['evaluation.best']}` needs evaluations, but evaluation.every is never; write `best: null`"
+        yield "evaluation.best", said
+
+
+def deepspeed_keys_are_not_derived(job: Values) -> Findings:
+    refused: list[str] = []
+    given = job["hardware.deepspeed"]
+    if not isinstance(given.get("zero_optimization", {}), dict):
+        yield "hardware.deepspeed.zero_optimization", "expected keys with values; the stage is hardware.zero"
+    for key in dotted_keys(given):
+        if any(key.startswith(f"{above}.") for above in refused):
+            continue
+        if said := refuse_derived(key):
+            refused.append(key)
+            yield f"hardware.deepspeed.{key}", said
+
+
+RULES: tuple[Rule, ...] = (
+    batch_divides,
+    warmup_is_shorter_than_the_run,
+    decay_follows_warmup,
+    stop_comes_before_the_end,
+    amount_is_whole("training.length"),
+    amount_is_whole("training.stop_after"),
+    amount_is_whole("training.log_every"),
+    amount_is_whole("training.checkpoint.every"),
+    amount_is_whole("training.schedule.warmup"),
+    amount_is_whole("training.schedule.decay"),
+    amount_is_whole("evaluation.every"),
+    amount_is_whole("evaluation.early_stopping.patience"),
+    sequence_fits_the_model,
+    heads_divide_the_width,
+    tokens_fit_the_vocabulary,
+    precision_fits_the_hardware,
+    offload_has_a_stage,
+    gpus_belong_to_cuda,
+    ranks_fit_the_devices,
+    compile_stops_at_zero_3,
+    metrics_need_evaluations,
+    deepspeed_keys_are_not_derived,
+)
 
 
 def find_broken_rules(values: dict[str, Any], marks: Mapping[str, Mark]) -> list[Problem]:
-    return []
+    """Every rule's findings, placed where the value was written."""
+    problems: list[Problem] = []
+    for rule in RULES:
+        job = Values(values)
+        with contextlib.suppress(Unknown):
+            for path, said in rule(job):
+                problems.append(Problem.at(_place(path, job.read, marks), path, said))
+    return problems
+
+
+def _place(path: str, read: list[str], marks: Mapping[str, Mark]) -> Mark:
+    """Where `path` was written; a --set among what the rule read, if path was not set itself; else the section."""
+    own = marks.get(path, DEFAULT)
+    if own.is_set:
+        return own
+    for other in read:
+        if other in marks and marks[other].is_set:
+            return marks[other]
+    while own == DEFAULT and path:
+        path = path.rpartition(".")[0]
+        own = marks.get(path, DEFAULT)
+    return own

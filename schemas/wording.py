@@ -67,6 +67,10 @@ def flow(value: Any) -> str:  # noqa: ANN401 - any JSON value
     return json.dumps(value)
 
 
+def short(text: str) -> str:
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
+
+
 def found(node: Node) -> str:
     """What stands there, short enough for one line."""
     if isinstance(node, MapNode):
@@ -75,8 +79,7 @@ def found(node: Node) -> str:
         return "a list"
     if node.value is None:
         return "nothing" if node.text == "" else "null"
-    text = node.text.replace("\n", "\\n").replace("\r", "\\r").replace("\t", "\\t")
-    shown = text if len(text) <= _SHOWN else f"{text[:_SHOWN]}..."
+    shown = short(node.text)
     kind = "the text" if isinstance(node.value, str) else "the number"
     return f"`{shown}`" if isinstance(node.value, bool) else f"{kind} `{shown}`"
 
@@ -94,7 +97,8 @@ def expected(schema: Schema) -> str:
                 words.append(one_of(word for word in branch["enum"] if word is not None))
             else:
                 words.append(TYPES[name])
-    example = f" such as `{flow(schema['examples'][0])}`" if "examples" in schema and "enum" not in schema else ""
+    shows = "examples" in schema and "enum" not in schema and "boolean" not in types_of(schema)
+    example = f", such as `{flow(schema['examples'][0])}`" if shows else ""
     shown = words if len(words) == 1 or words[-1] != "null" else words[:-1]
     return " or ".join(dict.fromkeys(shown)) + example
 
@@ -136,9 +140,8 @@ def out_of_range(value: float, schema: Schema) -> str | None:
         ("maximum", "at most", value > schema.get("maximum", value)),
         ("exclusiveMaximum", "less than", "exclusiveMaximum" in schema and value >= schema["exclusiveMaximum"]),
     )
+    shown = f"{value:.6g}" if isinstance(value, float) else short(str(value))
     for keyword, words, broken in bounds:
         if broken:
-            return f"must be {words} {flow(schema[keyword])}, not {value:.6g}" if isinstance(value, float) else (
-                f"must be {words} {flow(schema[keyword])}, not {value}" if abs(value) < 10**30 else
-                f"must be {words} {flow(schema[keyword])}")
+            return f"must be {words} {flow(schema[keyword])}, not {shown}"
     return None
