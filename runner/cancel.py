@@ -1,0 +1,30 @@
+"""Stop a job: ask the one that runs, settle the one that waits, and say so of the one that has ended."""
+
+import time
+
+from runjob.runner.lock import locked
+from runjob.runner.runs import launcher_of, newest_attempt, state_of
+from runjob.schemas.run import ALIVE_STATES, RunDir, Status
+
+POLL_S = 0.1
+
+
+def cancel(run: RunDir) -> str:
+    """What was done, in a sentence. Never an error: a job that has ended is what the user wanted."""
+    with locked(run, patience_s=10.0):
+        status = state_of(run)
+        if status.state in ALIVE_STATES:
+            launcher_of(run).cancel(run, newest_attempt(run))
+            return f"{run.id} was {status.state}; asked to save and stop"
+        if status.state == "preempted":
+            run.write_status("cancelled", attempt=status.attempt, message="cancelled while preempted")
+            return f"{run.id} was preempted and is now cancelled"
+    return f"{run.id} is {status.state}; there is nothing to cancel"
+
+
+def wait_for_end(run: RunDir, *, timeout_s: float) -> Status:
+    """The state when it has ended, or when patience has."""
+    deadline = time.monotonic() + timeout_s
+    while (status := state_of(run)).state in ALIVE_STATES and time.monotonic() < deadline:
+        time.sleep(POLL_S)
+    return status

@@ -1,0 +1,49 @@
+"""What a command of `runjob` is: a name, a line of help, its arguments, and a function from them to an exit code."""
+
+from argparse import ArgumentParser, Namespace
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from runjob.launchers import list_launchers
+
+
+@dataclass(frozen=True, kw_only=True)
+class Command:
+    name: str
+    usage: str
+    summary: str
+    configure: Callable[[ArgumentParser], None]
+    run: Callable[[Namespace], int]
+
+
+def add_id(parser: ArgumentParser) -> None:
+    parser.add_argument("id", metavar="ID", help="a job's id, an unambiguous prefix, `latest` or NAME@latest")
+
+
+def add_json(parser: ArgumentParser) -> None:
+    parser.add_argument("--json", action="store_true", help="machine-readable output")
+
+
+def add_watch(parser: ArgumentParser) -> None:
+    parser.add_argument("--watch", action="store_true", help="show again every two seconds")
+
+
+def add_sets(parser: ArgumentParser) -> None:
+    parser.add_argument(
+        "--set",
+        metavar="PATH=VALUE",
+        action="append",
+        default=[],
+        dest="sets",
+        help="put a value in the place of the file's, e.g. training.learning_rate=3e-4 (repeatable)",
+    )
+
+
+def add_launcher(parser: ArgumentParser, *, default: str | None) -> None:
+    where = ", ".join(list_launchers())
+    said = f"where it runs: {where}" + (f" (default {default})" if default else " (default: where it ran before)")
+    parser.add_argument("--launcher", default=default, metavar="NAME", help=said)
+
+
+def add_detach(parser: ArgumentParser) -> None:
+    parser.add_argument("--detach", action="store_true", help="return as soon as the job is submitted")

@@ -1,0 +1,195 @@
+"""`validate plan prepare schema samples ls`: all that can be known and done before a job runs."""
+
+import dataclasses
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from runjob.runner.command import Command, add_json, add_launcher, add_sets
+from runjob.runner.text import print_json, table
+from runjob.schemas.run import RunDir, home
+
+if TYPE_CHECKING:
+    from runjob.schemas.job import Job
+    from runjob.schemas.plan import Plan
+
+FORMATS = ("text", "json", "github", "sarif")
+
+
+def run_validate(args: Namespace) -> int:
+    from runjob.schemas.read import JobFileError, Problem, read_job
+    from runjob.schemas.report import format_report
+
+    report: dict[str, tuple[Problem, ...]] = {}
+    for file in args.files:
+        try:
+            read_job(Path(file), args.sets)
+            report[file] = ()
+        except JobFileError as error:
+            report[file] = error.problems
+    print(format_report(report, args.format), end="")
+    return 2 if any(report.values()) else 0
+
+
+def run_plan(args: Namespace) -> int:
+    from runjob.launchers import find_launcher
+    from runjob.runner.compile import compile_job
+    from runjob.runner.machine import detect_machine
+    from runjob.runner.needs import missing_needs
+    from runjob.schemas.read import read_job
+
+    find_launcher(args.launcher)
+    resolved = read_job(Path(args.file), args.sets)
+    machine = detect_machine()
+    plan = compile_job(resolved.job, machine)
+    missing = missing_needs(resolved.job, machine)
+    if args.out:
+        write_plan_files(Path(args.out), plan)
+    if args.json:
+        print_json({**dataclasses.asdict(plan), "missing": missing})
+    else:
+        print(plan_text(resolved.job, plan, missing))
+    return 0
+
+
+def plan_text(job: "Job", plan: "Plan", missing: tuple[str, ...]) -> str:
+    from runjob.runner.estimate import describe_model
+
+    batch, place = plan.batch, plan.resources
+    steps = "unknown" if plan.steps is None else f"{plan.steps:,}"
+    total = "unknown" if plan.steps is None else f"{plan.steps * plan.tokens_per_step:,}"
+    facts = [
+        ("job", plan.name),
+        ("model", describe_model(job.model)),
+        ("parameters", "unknown" if plan.parameters is None else f"{plan.parameters:,}"),
+        (
+            "runs on",
+            f"{place.nodes} node(s) x {place.ranks_per_node} rank(s), {place.device}, {place.threads} thread(s)",
+        ),
+        (
+            "global batch",
+            f"{batch.global_batch} sequences = {batch.ranks} rank(s) x {batch.accumulation} micro batch(es) "
+            f"x {batch.micro_batch}",
+        ),
+        ("steps", f"{steps} ({job.training.length})"),
+        ("tokens", f"{plan.tokens_per_step:,} a step, {total} in all"),
+        ("zero", str(job.hardware.zero)),
+        ("precision", job.training.precision),
+    ]
+    lines = [f"{name:<14} {value}" for name, value in facts]
+    lines += [f"unknown        {one}" for one in plan.unknown]
+    lines += [f"missing here   {one}" for one in missing]
+    lines += ["", "deepspeed.json", json.dumps(dict(plan.deepspeed), indent=2)]
+    for stage in plan.stages:
+        lines += ["", f"stage {stage.name}", *(f"  {key}={value}" for key, value in stage.env.items())]
+        lines.append("  " + " ".join(stage.argv))
+    return "\n".join(lines)
+
+
+def write_plan_files(out: Path, plan: "Plan") -> None:
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "plan.json").write_text(plan.to_json(), encoding="utf-8")
+    (out / "deepspeed.json").write_text(json.dumps(dict(plan.deepspeed), indent=2) + "\n", encoding="utf-8")
+    print(f"wrote {out / 'plan.json'} and {out / 'deepspeed.json'}", file=sys.stderr)
+
+
+def run_prepare(args: Namespace) -> int:
+    """The plan's own prepare stage in the foreground, in a run directory that is thrown away: the store outlives it."""
+    from runjob.runner.compile import prepare_stage
+    from runjob.schemas.read import read_job, write_job_json
+
+    resolved = read_job(Path(args.file), args.sets)
+    home().mkdir(parents=True, exist_ok=True)
+    scratch = Path(tempfile.mkdtemp(prefix=".prepare-", dir=home()))
+    try:
+        run = RunDir(scratch)
+        shutil.copyfile(args.file, run.job_yaml)
+        write_job_json(run.job, resolved)
+        run.attempts.mkdir()
+        run.new_attempt()
+        stage = prepare_stage().located(run=str(scratch), python=sys.executable)
+        code = subprocess.run(stage.argv, check=False).returncode
+        if code == 0 and run.data.exists():
+            print(f"prepared: {json.loads(run.data.read_text(encoding='utf-8'))['store']}")
+        return 0 if code == 0 else 1
+    finally:
+        shutil.rmtree(scratch)
+
+
+def run_schema(args: Namespace) -> int:
+    from runjob.schemas.schema import bundle_text
+
+    print(bundle_text(), end="")
+    return 0
+
+
+def run_samples(args: Namespace) -> int:
+    from runjob.runner.shipped import list_samples
+
+    rows = list_samples()
+    if args.json:
+        print_json([dataclasses.asdict(row) for row in rows])
+    else:
+        print(
+            table(
+                ["SAMPLE", "BYTES", "USE"], [[row.name, f"{row.bytes:,}", f"path: sample:{row.name}"] for row in rows]
+            )
+        )
+    return 0
+
+
+def run_ls(args: Namespace) -> int:
+    from runjob.runner.shipped import list_jobs
+
+    rows = list_jobs()
+    if args.json:
+        print_json([dataclasses.asdict(row) for row in rows])
+    else:
+        print(table(["JOB", "FILE", "WHAT"], [[row.name, row.path, row.summary] for row in rows]))
+    return 0
+
+
+def add_file(parser: ArgumentParser) -> None:
+    parser.add_argument("file", metavar="FILE", help="a job file")
+    add_sets(parser)
+
+
+def configure_validate(parser: ArgumentParser) -> None:
+    parser.add_argument("files", metavar="FILE", nargs="+", help="job files")
+    parser.add_argument(
+        "--format", choices=FORMATS, default="text", help="for people, programs, GitHub or SARIF readers"
+    )
+    parser.add_argument("--json", action="store_const", const="json", dest="format", help="the same as --format json")
+    add_sets(parser)
+
+
+def configure_plan(parser: ArgumentParser) -> None:
+    add_file(parser)
+    add_launcher(parser, default="local")
+    parser.add_argument("--out", metavar="DIR", help="write plan.json and deepspeed.json there as well")
+    add_json(parser)
+
+
+def nothing(parser: ArgumentParser) -> None:
+    return
+
+
+COMMANDS = (
+    Command(
+        name="validate",
+        usage="FILE...",
+        summary="every problem of every job file",
+        configure=configure_validate,
+        run=run_validate,
+    ),
+    Command(name="plan", usage="FILE", summary="what would run", configure=configure_plan, run=run_plan),
+    Command(name="prepare", usage="FILE", summary="only the tokenised corpus", configure=add_file, run=run_prepare),
+    Command(name="schema", usage="", summary="the JSON Schema of job files", configure=nothing, run=run_schema),
+    Command(name="samples", usage="", summary="corpora that come with runjob", configure=add_json, run=run_samples),
+    Command(name="ls", usage="", summary="job files that come with runjob", configure=add_json, run=run_ls),
+)

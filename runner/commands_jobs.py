@@ -1,0 +1,205 @@
+"""`ps status logs cancel why`: the life of jobs, read from their directories."""
+
+import dataclasses
+import time
+from argparse import ArgumentParser, Namespace
+from collections.abc import Sequence
+from pathlib import Path
+
+from runjob.launchers.local import tail
+from runjob.runner.command import Command, add_id, add_json, add_watch
+from runjob.runner.runs import (
+    Summary,
+    ago,
+    checkpoint_steps,
+    failing_log,
+    launcher_of,
+    newest_attempt,
+    state_of,
+    summarise,
+)
+from runjob.runner.tail import LogTail
+from runjob.runner.text import print_json, table, watch
+from runjob.schemas.errors import NotFoundError
+from runjob.schemas.plan import Plan
+from runjob.schemas.run import ALIVE_STATES, RunDir, Status, find_run, home, list_runs
+
+LAST_LINES = 20
+POLL_S = 0.2
+
+
+def run_ps(args: Namespace) -> int:
+    if args.json:
+        print_json([dataclasses.asdict(row) for row in newest_first()])
+    elif args.watch:
+        watch(lambda: ps_table(newest_first()))
+    else:
+        print(ps_table(newest_first()))
+    return 0
+
+
+def newest_first() -> list[Summary]:
+    return sorted(map(summarise, list_runs(home())), key=lambda row: row.created, reverse=True)
+
+
+def ps_table(rows: Sequence[Summary]) -> str:
+    if not rows:
+        return f"no jobs under {home()}"
+    head = ["ID", "STATE", "STEP", "LOSS", "AGE", "LAUNCHER", "MESSAGE"]
+    return table(
+        head, [[row.id, row.state, steps(row), loss(row), ago(row.created), row.launcher, row.message] for row in rows]
+    )
+
+
+def steps(row: Summary) -> str:
+    if row.step is None:
+        return "-"
+    return f"{row.step}/{row.steps}" if row.steps is not None else str(row.step)
+
+
+def loss(row: Summary) -> str:
+    return f"{row.loss:.4f}" if row.loss is not None else "-"
+
+
+def run_status(args: Namespace) -> int:
+    run = find_run(home(), args.id)
+    if args.json:
+        print_json(
+            {**dataclasses.asdict(summarise(run)), "directory": str(run.path), "checkpoints": checkpoint_steps(run)}
+        )
+    elif args.watch:
+        watch(lambda: status_text(run), until=lambda: state_of(run).state not in ALIVE_STATES)
+    else:
+        print(status_text(run))
+    return 0
+
+
+def status_text(run: RunDir) -> str:
+    row = summarise(run)
+    saved = checkpoint_steps(run)
+    facts = [
+        ("id", row.id),
+        ("state", row.state),
+        ("message", row.message),
+        ("attempt", str(row.attempt)),
+        ("step", steps(row)),
+        ("loss", loss(row)),
+        ("checkpoints", ", ".join(map(str, saved)) or "none"),
+        ("launcher", row.launcher),
+        ("submitted", f"{ago(row.created)} ago"),
+        ("last sign", f"{ago(row.updated)} ago"),
+        ("directory", str(run.path)),
+    ]
+    return "\n".join(f"{name:<12} {value}".rstrip() for name, value in facts)
+
+
+def run_logs(args: Namespace) -> int:
+    run = find_run(home(), args.id)
+    logs: dict[Path, LogTail] = {}
+    while True:
+        ended = state_of(run).state not in ALIVE_STATES
+        for path in wanted_logs(run, args.rank):
+            for line in logs.setdefault(path, LogTail(path)).read():
+                print(line, flush=args.follow)
+        if not args.follow or ended:
+            break
+        time.sleep(POLL_S)
+    if args.rank is not None and not logs:
+        raise NotFoundError(f"{run.id}: attempt {newest_attempt(run).number} has no log of rank {args.rank}")
+    return 0
+
+
+def wanted_logs(run: RunDir, rank: int | None) -> list[Path]:
+    """The stages' logs in the order they ran (the ranks' output is in `train`), or one rank's own."""
+    attempt = newest_attempt(run)
+    there = launcher_of(run).logs(run, attempt)
+    if rank is not None:
+        return [path for path in there if path == attempt.rank_log(rank)]
+    stages = [attempt.stage_log(stage) for stage in ("prepare", "extensions", "train")]
+    return [path for path in stages if path in there]
+
+
+def run_cancel(args: Namespace) -> int:
+    from runjob.runner.cancel import cancel, wait_for_end
+
+    run = find_run(home(), args.id)
+    print(cancel(run), flush=True)
+    if not args.no_wait and state_of(run).state in ALIVE_STATES:
+        deadline_s = Plan.from_json(run.plan.read_text(encoding="utf-8")).stop_deadline_s
+        status = wait_for_end(run, timeout_s=deadline_s + 30)
+        print(f"{run.id} is {status.state}: {status.message}")
+    return 0
+
+
+def run_why(args: Namespace) -> int:
+    run = find_run(home(), args.id)
+    status = state_of(run)
+    attempts = run.list_attempts()
+    said = attempts[-1].read_exit() if attempts else None
+    log = failing_log(attempts[-1]) if attempts else None
+    if args.json:
+        evidence = dataclasses.asdict(said) if said is not None else None
+        last = tail(log, LAST_LINES).splitlines() if log is not None else []
+        print_json({"id": run.id, **dataclasses.asdict(status), "exit": evidence, "log": str(log), "last_lines": last})
+        return 0
+    print(f"{run.id} is {status.state}" + (f": {status.message}" if status.message else ""))
+    print(explain(run, status))
+    return 0
+
+
+def explain(run: RunDir, status: Status) -> str:
+    """Rank 0's own words where there are any, and the last lines of the log where something went wrong."""
+    attempts = run.list_attempts()
+    if not attempts:
+        return "it was never started"
+    attempt = attempts[-1]
+    said = attempt.read_exit()
+    parts = []
+    if said is not None:
+        parts.append(f"rank 0 said, at step {said.step}: {said.outcome}" + (f", {said.reason}" if said.reason else ""))
+        if said.error.strip():
+            parts.append(said.error.strip())
+    elif status.state in ("failed", "lost"):
+        parts.append("rank 0 left no exit.json: it was ended before it could speak")
+    log = failing_log(attempt)
+    if status.state in ("failed", "lost") and log is not None:
+        parts += [f"last lines of {log}:", tail(log, LAST_LINES)]
+    return "\n".join(parts)
+
+
+def configure_ps(parser: ArgumentParser) -> None:
+    add_json(parser)
+    add_watch(parser)
+
+
+def configure_status(parser: ArgumentParser) -> None:
+    add_id(parser)
+    add_json(parser)
+    add_watch(parser)
+
+
+def configure_logs(parser: ArgumentParser) -> None:
+    add_id(parser)
+    parser.add_argument("-f", "--follow", action="store_true", help="go on until the job ends")
+    parser.add_argument("--rank", type=int, metavar="R", help="the log of one rank instead of the stages'")
+
+
+def configure_cancel(parser: ArgumentParser) -> None:
+    add_id(parser)
+    parser.add_argument("--no-wait", action="store_true", help="return at once instead of when the job has saved")
+
+
+def configure_why(parser: ArgumentParser) -> None:
+    add_id(parser)
+    add_json(parser)
+
+
+COMMANDS = (
+    Command(name="ps", usage="[--json] [--watch]", summary="all jobs here", configure=configure_ps, run=run_ps),
+    Command(
+        name="status", usage="ID [--json] [--watch]", summary="one job", configure=configure_status, run=run_status
+    ),
+    Command(name="logs", usage="ID [-f] [--rank R]", summary="what it wrote", configure=configure_logs, run=run_logs),
+    Command(name="cancel", usage="ID", summary="save and stop", configure=configure_cancel, run=run_cancel),
+    Command(name="why", usage="ID", summary="why it ended", configure=configure_why, run=run_why),
+)

@@ -1,0 +1,95 @@
+"""`export` and `generate`: what a trained model is for. The work is the worker's; here its program is started."""
+
+import subprocess
+import sys
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+
+from runjob.runner.command import Command, add_id
+from runjob.schemas.errors import StateError
+from runjob.schemas.run import RunDir, find_run, home
+
+
+def run_export(args: Namespace) -> int:
+    run = find_run(home(), args.id)
+    require_model(run)
+    return run_worker("export", [str(run.path), "--to", args.to])
+
+
+def run_generate(args: Namespace) -> int:
+    return run_worker("generate", [str(model_place(args.model)), *generate_arguments(args)])
+
+
+def model_place(wanted: str) -> Path:
+    """A directory that is there stands for itself; anything else is a job's id."""
+    if Path(wanted).is_dir():
+        return Path(wanted)
+    run = find_run(home(), wanted)
+    require_model(run)
+    return run.path
+
+
+def require_model(run: RunDir) -> None:
+    if not run.model.is_dir():
+        raise StateError(f"{run.id}: no model yet; it is written when the job finishes (`runjob status {run.id}`)")
+
+
+def generate_arguments(args: Namespace) -> list[str]:
+    """The options as typed; what was left out is left to the job's `evaluation.generation`."""
+    words = [word for prompt in args.prompt for word in ("--prompt", prompt)]
+    valued = {
+        "--prompts-file": args.prompts_file,
+        "--max-new-tokens": args.max_new_tokens,
+        "--temperature": args.temperature,
+        "--top-k": args.top_k,
+        "--top-p": args.top_p,
+        "--seed": args.seed,
+    }
+    words += [word for name, value in valued.items() if value is not None for word in (name, str(value))]
+    words += [name for name, on in (("--interactive", args.interactive), ("--benchmark", args.benchmark)) if on]
+    return words
+
+
+def run_worker(program: str, arguments: list[str]) -> int:
+    """Its exit code is ours. Ctrl-C goes to both; the program ends the way it likes to."""
+    command = [sys.executable, "-m", f"runjob.runner.worker.{program}", *arguments]
+    process = subprocess.Popen(command)
+    while True:
+        try:
+            code = process.wait()
+            return code if code >= 0 else 128 - code
+        except KeyboardInterrupt:
+            continue
+
+
+def configure_export(parser: ArgumentParser) -> None:
+    add_id(parser)
+    parser.add_argument("--to", required=True, metavar="DIR", help="where the model directory is to be")
+    parser.add_argument("--format", choices=("hf",), default="hf", help="Hugging Face directory, safetensors")
+
+
+def configure_generate(parser: ArgumentParser) -> None:
+    parser.add_argument("model", metavar="ID|DIR", help="a job's id or a model directory")
+    parser.add_argument("--prompt", action="append", default=[], help="text to go on from (repeatable)")
+    parser.add_argument("--prompts-file", metavar="FILE", help="one prompt a line")
+    parser.add_argument("--interactive", action="store_true", help="ask for prompts until the input ends")
+    parser.add_argument("--benchmark", action="store_true", help="tokens/s of prefill and of decoding")
+    parser.add_argument("--max-new-tokens", type=int, metavar="N")
+    parser.add_argument("--temperature", type=float, metavar="T", help="0 takes the likeliest token")
+    parser.add_argument("--top-k", type=int, metavar="K")
+    parser.add_argument("--top-p", type=float, metavar="P")
+    parser.add_argument("--seed", type=int, metavar="N")
+
+
+COMMANDS = (
+    Command(
+        name="export",
+        usage="ID --to DIR",
+        summary="copy the model and check it",
+        configure=configure_export,
+        run=run_export,
+    ),
+    Command(
+        name="generate", usage="ID|DIR", summary="let the model write", configure=configure_generate, run=run_generate
+    ),
+)

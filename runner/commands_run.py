@@ -1,0 +1,150 @@
+"""`runjob JOB.yaml`, `resume` and `verify-resume`: the commands that start something."""
+
+import shutil
+import sys
+import tempfile
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+
+from runjob.runner.command import Command, add_detach, add_id, add_json, add_launcher, add_sets
+from runjob.schemas.run import EXIT_CODES, RunDir, find_run, home
+
+
+def run_submit(args: Namespace) -> int:
+    from runjob.launchers import find_launcher
+    from runjob.runner.submit import create_run, launch, plan_here
+    from runjob.schemas.read import read_job
+
+    find_launcher(args.launcher)
+    source = Path(args.file)
+    resolved = read_job(source, args.sets)
+    plan = plan_here(resolved)
+    run = create_run(resolved, plan, source=source, home=home())
+    launch(run, plan, run.new_attempt(), launcher=args.launcher)
+    print(run.id, flush=True)
+    return after_start(run, detach=args.detach, tensorboard=resolved.job.tracking.tensorboard)
+
+
+def run_resume(args: Namespace) -> int:
+    from runjob.runner.resume import Wish, resume
+    from runjob.schemas.read import read_job_json
+
+    run = find_run(home(), args.id)
+    wish = Wish(sets=tuple(args.sets), start_from=args.start_from, accept=args.accept, launcher=args.launcher)
+    lines = resume(run, wish)
+    print(run.id)
+    print("\n".join(lines), flush=True)
+    return after_start(run, detach=args.detach, tensorboard=read_job_json(run.job).job.tracking.tensorboard)
+
+
+def after_start(run: RunDir, *, detach: bool, tensorboard: bool) -> int:
+    """Say how to watch, then watch, unless told not to."""
+    if tensorboard:
+        print(f"tensorboard: {tensorboard_program()} --logdir {run.tensorboard}", flush=True)
+    if detach:
+        print(f"follow with: runjob logs -f {run.id}", flush=True)
+        return 0
+    return follow_to_the_end(run)
+
+
+def tensorboard_program() -> str:
+    """As the user has to type it: the bare name where it is on the PATH, else the one beside our interpreter."""
+    return "tensorboard" if shutil.which("tensorboard") else str(Path(sys.executable).with_name("tensorboard"))
+
+
+def follow_to_the_end(run: RunDir) -> int:
+    from runjob.runner.commands_jobs import explain
+    from runjob.runner.follow import follow
+
+    status = follow(run)
+    if status is None:
+        print(f"detached; runjob status {run.id}, runjob logs -f {run.id}, runjob cancel {run.id}", flush=True)
+        return 0
+    said = f"{run.id} is {status.state}" + (f": {status.message}" if status.message else "")
+    print(said, flush=True)
+    if status.state in ("failed", "lost"):
+        print(explain(run, status), file=sys.stderr)
+    for hint in next_commands(run, status.state):
+        print(f"  {hint}")
+    return EXIT_CODES[status.state]
+
+
+def next_commands(run: RunDir, state: str) -> list[str]:
+    match state:
+        case "finished":
+            return [f"runjob generate {run.id}", f"runjob export {run.id} --to DIR", f"model: {run.model}"]
+        case "failed":
+            return [f"runjob why {run.id}", f"runjob resume {run.id}"]
+        case _:
+            return [f"runjob resume {run.id}"]
+
+
+def run_verify(args: Namespace) -> int:
+    from runjob.runner.verify import verify
+
+    home().mkdir(parents=True, exist_ok=True)
+    scratch = Path(tempfile.mkdtemp(prefix=".verify-", dir=home()))
+    equal = verify(Path(args.file), args.sets, kill_at=tuple(args.kill_at), home=scratch, as_json=args.json)
+    if equal and not args.keep:
+        shutil.rmtree(scratch)
+    else:
+        print(f"the runs are under {scratch}", file=sys.stderr)
+    return 0 if equal else 1
+
+
+def configure_submit(parser: ArgumentParser) -> None:
+    parser.add_argument("file", metavar="JOB.yaml", help="a job file")
+    add_sets(parser)
+    add_launcher(parser, default="local")
+    add_detach(parser)
+
+
+def configure_resume(parser: ArgumentParser) -> None:
+    add_id(parser)
+    add_sets(parser)
+    add_launcher(parser, default=None)
+    add_detach(parser)
+    parser.add_argument(
+        "--from",
+        default="latest",
+        dest="start_from",
+        metavar="STEP|best",
+        help="the checkpoint to go on from (default: the newest complete one)",
+    )
+    parser.add_argument("--accept", action="store_true", help="yes, I mean the change that was questioned")
+
+
+def configure_verify(parser: ArgumentParser) -> None:
+    parser.add_argument("file", metavar="FILE", help="a job file")
+    add_sets(parser)
+    parser.add_argument(
+        "--kill-at",
+        type=int,
+        nargs="+",
+        default=(),
+        metavar="STEP",
+        help="steps to kill it at (default: after a third and two thirds)",
+    )
+    parser.add_argument("--keep", action="store_true", help="keep the runs, also if they are equal")
+    add_json(parser)
+
+
+SUBMIT = Command(
+    name="", usage="JOB.yaml", summary="validate, submit and follow a job", configure=configure_submit, run=run_submit
+)
+COMMANDS = (
+    Command(
+        name="resume",
+        usage="ID",
+        summary="go on from the newest checkpoint",
+        configure=configure_resume,
+        run=run_resume,
+    ),
+    Command(
+        name="verify-resume",
+        usage="FILE",
+        summary="kill, resume and compare to an unbroken run",
+        configure=configure_verify,
+        run=run_verify,
+    ),
+)

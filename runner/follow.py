@@ -1,0 +1,118 @@
+"""Watch a job until it ends: a progress bar on a terminal, a few plain lines elsewhere.
+
+Only files are read (status.json, progress.json, events.jsonl), so following is the same for a job of a minute ago and
+for one of another machine, and leaving it changes nothing.
+"""
+
+import os
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Literal, Protocol
+
+from runjob.runner.lines import event_line
+from runjob.runner.runs import launcher_of, newest_attempt, planned_steps, read_progress, state_of
+from runjob.runner.tail import EventTail, LogTail
+from runjob.schemas.run import ALIVE_STATES, RunDir, Status
+
+POLL_S = 0.25
+# Elsewhere than on a terminal one line of training in this time is enough; evaluations are always shown.
+QUIET_S = 10.0
+
+Choice = Literal["detach", "stop"]
+
+
+class View(Protocol):
+    """Where news go: a terminal with a bar, or plain lines."""
+
+    def status(self, status: Status, *, note: str) -> None: ...
+    def event(self, record: dict[str, Any], *, steps: int | None) -> None: ...
+
+
+def follow(run: RunDir) -> Status | None:
+    """The status in which the job ended, or None if the user detached."""
+    tail = EventTail(run.events)
+    attempt = newest_attempt(run)
+    stopping = False
+    with open_view() as view:
+        while True:
+            try:
+                return _watch(run, tail, view)
+            except KeyboardInterrupt:
+                if stopping or ask() == "detach":
+                    return None
+                stopping = True
+                launcher_of(run).cancel(run, attempt)
+
+
+def _watch(run: RunDir, tail: EventTail, view: View) -> Status:
+    attempt = newest_attempt(run)
+    logs: dict[str, LogTail] = {}
+    while True:
+        status = state_of(run)
+        launcher_of(run).logs(run, attempt)
+        steps = planned_steps(run, read_progress(run))
+        for record in tail.read():
+            if record["attempt"] >= attempt.number:
+                view.event(record, steps=steps)
+        if status.state not in ALIVE_STATES:
+            return status
+        view.status(status, note=_note(run, status, logs))
+        time.sleep(POLL_S)
+
+
+def _note(run: RunDir, status: Status, logs: dict[str, LogTail]) -> str:
+    """The last line of a stage before `train`, which has no events: how far preparing is."""
+    stage = status.message.removeprefix("stage ")
+    if stage == status.message or stage == "train":
+        return ""
+    log = logs.setdefault(stage, LogTail(run.attempt(status.attempt).stage_log(stage)))
+    lines = [line for line in log.read() if line.strip()]
+    return lines[-1].strip() if lines else ""
+
+
+def ask() -> Choice:
+    """Ctrl-C was pressed: what is meant? Nobody to ask, or pressed again, means detach, which harms nothing."""
+    if not (sys.stdin.isatty() and sys.stderr.isatty()):
+        print("interrupted: detached, the job goes on", file=sys.stderr)
+        return "detach"
+    try:
+        print("\nd = detach (the job goes on), s = save and stop it  [d] ", end="", file=sys.stderr, flush=True)
+        answer = sys.stdin.readline().strip().lower()
+    except KeyboardInterrupt:
+        return "detach"
+    return "stop" if answer in ("s", "stop") else "detach"
+
+
+@contextmanager
+def open_view() -> Iterator[View]:
+    if sys.stdout.isatty() and os.environ.get("TERM") != "dumb":
+        from runjob.runner.bar import open_bar
+
+        with open_bar() as bar:
+            yield bar
+    else:
+        yield PlainView()
+
+
+class PlainView:
+    def __init__(self) -> None:
+        self._said = ""
+        self._last_train = float("-inf")
+
+    def status(self, status: Status, *, note: str) -> None:
+        said = f"{status.state}: {status.message}" if status.message else status.state
+        if said != self._said:
+            self._said = said
+            print(said, flush=True)
+
+    def event(self, record: dict[str, Any], *, steps: int | None) -> None:
+        now = time.monotonic()
+        last_step = steps is not None and record["step"] == steps
+        if record["event"] == "train" and now - self._last_train < QUIET_S and not last_step:
+            return
+        line = event_line(record, steps=steps)
+        if line is not None:
+            print(line, flush=True)
+            self._last_train = now if record["event"] == "train" else self._last_train

@@ -1,0 +1,36 @@
+"""One event as one line for people."""
+
+from typing import Any
+
+
+def event_line(record: dict[str, Any], *, steps: int | None) -> str | None:
+    """The line of an event worth telling, or None.
+
+    >>> event_line({"event": "train", "step": 5, "loss": 3.25, "learning_rate": 0.001, "tokens_per_s": 812.4}, steps=20)
+    'step 5/20  loss 3.2500  lr 1.00e-03  812 tokens/s'
+    """
+    where = f"step {record['step']}" + (f"/{steps}" if steps else "")
+    match record["event"]:
+        case "train":
+            parts = [where, number(record, "loss", "loss {:.4f}"), number(record, "learning_rate", "lr {:.2e}")]
+            return "  ".join(filter(None, [*parts, number(record, "tokens_per_s", "{:,.0f} tokens/s")]))
+        case "eval":
+            skip = {"event", "step", "time", "attempt"}
+            shown = [number(record, key, f"{key.replace('_', ' ')} {{:.4f}}") for key in record if key not in skip]
+            return "  ".join(filter(None, [where, "eval", *shown]))
+        case "checkpoint":
+            return f"{where}  checkpoint saved"
+        case "start" | "init":
+            return None
+        case name:
+            skip = {"event", "step", "time", "attempt"}
+            facts = [f"{key} {value}" for key, value in record.items() if key not in skip and is_short(value)]
+            return "  ".join([where, name.replace("_", " "), *facts])
+
+
+def number(record: dict[str, Any], key: str, form: str) -> str:
+    return form.format(record[key]) if key in record and isinstance(record[key], int | float) else ""
+
+
+def is_short(value: object) -> bool:
+    return isinstance(value, int | float) or (isinstance(value, str) and len(value) <= 200)

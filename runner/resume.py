@@ -1,0 +1,145 @@
+"""Go on with a job from its checkpoint: may it, with which changes, and who wins if two ask at once."""
+
+import secrets
+import shutil
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from runjob.runner.changes import Change, find_changes
+from runjob.runner.lock import locked
+from runjob.runner.machine import detect_machine
+from runjob.runner.promise import promise
+from runjob.runner.runs import checkpoint_steps, launcher_name, state_of
+from runjob.runner.submit import launch, plan_here, write_plan
+from runjob.schemas.errors import JobError, StateError
+from runjob.schemas.plan import Plan
+from runjob.schemas.quantities import parse_quantity
+from runjob.schemas.read import Resolved, override_job, read_job_json, write_job_json
+from runjob.schemas.run import ALIVE_STATES, Attempt, RunDir, Status, write_json
+
+# Between making the attempt and handing it over lie a few file writes: milliseconds, seconds on a bad disk.
+ABANDONED_S = 60.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wish:
+    """What the user typed after `runjob resume ID`."""
+
+    sets: tuple[str, ...] = ()
+    start_from: str = "latest"
+    accept: bool = False
+    launcher: str | None = None
+
+
+def resume(run: RunDir, wish: Wish) -> list[str]:
+    """Start the next attempt; the lines say what is promised and why. StateError if the state forbids it."""
+    with locked(run, patience_s=0.0):
+        status = state_of(run)
+        check_state(run, status, wish)
+        start_from = check_start(run, wish.start_from)
+        old = read_job_json(run.job)
+        sets, said = drop_reached_pause(run, old, wish.sets)
+        new = override_job(old, sets)
+        changes = find_changes(old.values, new.values)
+        check_changes(status, changes, wish)
+        old_plan = Plan.from_json(run.plan.read_text(encoding="utf-8"))
+        plan = plan_here(new)
+        attempt = next_attempt(run, status)
+        keep_earlier(run, attempt)
+        said += [where_from(run, start_from)]
+        said += promise(run, changes, old_plan, plan, detect_machine())
+        write_job_json(run.job, new)
+        write_plan(run, plan)
+        write_json(attempt.path / "resume.json", {"from": start_from, "after": status.state})
+        launch(run, plan, attempt, launcher=wish.launcher or launcher_name(run))
+    return said
+
+
+def check_state(run: RunDir, status: Status, wish: Wish) -> None:
+    if status.state in ALIVE_STATES:
+        raise StateError(f"{run.id} is {status.state}; `runjob cancel {run.id}` first, or `runjob logs -f {run.id}`")
+    if status.state == "unreachable" and not wish.accept:
+        raise StateError(
+            f"{run.id} is unreachable: {status.message}. The old process may still run; with --accept the job goes on "
+            "here and whatever the old one writes from now on is never taken back"
+        )
+    if status.state == "finished" and not any(one.startswith("training.length=") for one in wish.sets):
+        raise StateError(
+            f'{run.id} is finished; to train longer say so: `runjob resume {run.id} --set training.length="... steps"`'
+        )
+
+
+def check_start(run: RunDir, wanted: str) -> str | int:
+    """`latest`, `best`, or a step of which there is a checkpoint."""
+    if wanted in ("latest", "best"):
+        return wanted
+    there = checkpoint_steps(run)
+    if not wanted.isdecimal():
+        raise JobError(f"--from {wanted}: expected a step such as 500, `best` or `latest`")
+    if int(wanted) not in there:
+        listing = ", ".join(map(str, there)) or "none"
+        raise StateError(f"--from {wanted}: {run.id} has no checkpoint of this step; there are: {listing}")
+    return int(wanted)
+
+
+def where_from(run: RunDir, start_from: str | int) -> str:
+    there = checkpoint_steps(run)
+    if not there:
+        return "there is no checkpoint yet: it begins again at step 0"
+    step = there[-1] if start_from == "latest" else start_from
+    return f"goes on from its {step} checkpoint" if step == "best" else f"goes on from the checkpoint of step {step}"
+
+
+def drop_reached_pause(run: RunDir, old: Resolved, sets: Sequence[str]) -> tuple[tuple[str, ...], list[str]]:
+    """A `stop_after` that was reached has done its work; left in, every resume would stop at once again."""
+    pause = old.job.training.stop_after
+    touched = any(one.startswith("training.stop_after=") for one in sets)
+    ends = [attempt.read_exit() for attempt in run.list_attempts()]
+    reached = max((end.step for end in ends if end is not None), default=0)
+    if pause is None or touched or pause.amount > reached:
+        return tuple(sets), []
+    said = f"training.stop_after: {pause} is reached and dropped; the job goes on to {old.job.training.length}"
+    return (*sets, "training.stop_after=null"), [said]
+
+
+def check_changes(status: Status, changes: Sequence[Change], wish: Wish) -> None:
+    """StateError with every change that may not be, or that wants --accept and did not get it."""
+    refused = [change for change in changes if change.verdict == "refused"]
+    if refused:
+        raise StateError("\n".join([*map(str, refused), "start a new job for that"]))
+    shorter = [change for change in changes if change.path == "training.length" and not is_longer(change)]
+    if status.state == "finished" and (shorter or not any(change.path == "training.length" for change in changes)):
+        raise StateError("training.length: a finished job only goes on with a longer one, in the same unit")
+    # Whoever sets a longer length of a finished job has said what is meant; there is nothing else to accept.
+    granted = {"training.length"} if status.state == "finished" else set()
+    wanting = [change for change in changes if change.verdict == "accept" and change.path not in granted]
+    if wanting and not wish.accept:
+        raise StateError("\n".join([*map(str, wanting), "if that is meant, say it with --accept"]))
+
+
+def is_longer(change: Change) -> bool:
+    old, new = parse_quantity(change.old), parse_quantity(change.new)
+    return old.unit == new.unit and new.amount > old.amount
+
+
+def next_attempt(run: RunDir, status: Status) -> Attempt:
+    """mkdir decides, also where locks don't work: it makes the attempt after the one that was looked at, or nothing."""
+    path = run.attempts / str(status.attempt + 1)
+    try:
+        path.mkdir()
+    except FileExistsError as error:
+        if time.time() - path.stat().st_mtime < ABANDONED_S:
+            raise StateError(f"{run.id} is being resumed by somebody else (attempt {path.name} exists)") from error
+        # A resume that was killed before it handed its attempt over; only one of those who see it can move it.
+        path.rename(path.with_name(f"{path.name}.abandoned-{secrets.token_hex(4)}"))
+        return next_attempt(run, status)
+    return Attempt(path)
+
+
+def keep_earlier(run: RunDir, attempt: Attempt) -> None:
+    """job.json, plan.json and deepspeed.json are the newest attempt's; the earlier ones move to attempts/N/."""
+    earlier = run.attempt(attempt.number - 1)
+    for path in (run.job, run.plan, run.deepspeed):
+        if path.exists():
+            shutil.copyfile(path, earlier.path / path.name)

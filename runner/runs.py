@@ -1,0 +1,124 @@
+"""What can be said about a run from its directory, whichever launcher it is with."""
+
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from runjob.launchers import find_launcher
+from runjob.launchers.base import Launcher, read_handle
+from runjob.schemas.errors import RunjobError
+from runjob.schemas.run import ALIVE_STATES, Attempt, RunDir, Status
+
+
+@dataclass(frozen=True, kw_only=True)
+class Summary:
+    """One line of `ps`; unknown values are None."""
+
+    id: str
+    state: str
+    attempt: int
+    step: int | None
+    steps: int | None
+    loss: float | None
+    launcher: str
+    created: float
+    updated: float
+    message: str
+
+
+def launcher_name(run: RunDir) -> str:
+    """The launcher of the newest attempt; a run whose handle was never written was on its way to this machine."""
+    handle = read_handle(run)
+    return handle.launcher if handle is not None else "local"
+
+
+def launcher_of(run: RunDir) -> Launcher:
+    return find_launcher(launcher_name(run))
+
+
+def state_of(run: RunDir) -> Status:
+    """The state now. A run whose status can't be read is lost rather than an error: `ps` must still list the others."""
+    try:
+        status = run.read_status()
+        return launcher_of(run).state(run) if status.state in ALIVE_STATES else status
+    except RunjobError as error:
+        attempts = run.list_attempts()
+        return Status(state="lost", attempt=len(attempts), updated=created_at(run), message=str(error))
+
+
+def created_at(run: RunDir) -> float:
+    return (run.job_yaml if run.job_yaml.exists() else run.path).stat().st_mtime
+
+
+def read_progress(run: RunDir) -> Mapping[str, Any]:
+    """progress.json, or nothing where it is absent or damaged: it is news, not truth."""
+    try:
+        value = json.loads(run.progress.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def planned_steps(run: RunDir, progress: Mapping[str, Any]) -> int | None:
+    """Steps of the whole run: as rank 0 counted them with the data at hand, else as planned."""
+    if "steps" in progress:
+        return int(progress["steps"])
+    try:
+        steps = json.loads(run.plan.read_text(encoding="utf-8"))["steps"]
+    except (OSError, ValueError, KeyError):
+        return None
+    return int(steps) if steps is not None else None
+
+
+def summarise(run: RunDir) -> Summary:
+    status, progress = state_of(run), read_progress(run)
+    return Summary(
+        id=run.id,
+        state=status.state,
+        attempt=status.attempt,
+        step=int(progress["step"]) if "step" in progress else None,
+        steps=planned_steps(run, progress),
+        loss=float(progress["loss"]) if "loss" in progress and progress["loss"] is not None else None,
+        launcher=launcher_name(run),
+        created=created_at(run),
+        updated=status.updated,
+        message=status.message,
+    )
+
+
+def newest_attempt(run: RunDir) -> Attempt:
+    attempts = run.list_attempts()
+    if not attempts:
+        raise RunjobError(f"{run.id}: it was never started; there is nothing under {run.attempts}")
+    return attempts[-1]
+
+
+def checkpoint_steps(run: RunDir) -> list[int]:
+    """Steps of checkpoints whose manifest stands (the last file written); the worker checks their contents."""
+    found = run.checkpoints.glob("step-*/manifest.json")
+    return sorted(int(path.parent.name.removeprefix("step-")) for path in found)
+
+
+def failing_log(attempt: Attempt) -> Path | None:
+    """The log that most likely holds the reason: the one written last, the supervisor's only if there is no other."""
+    logs = [path for path in attempt.path.glob("*.log") if path.stat().st_size]
+    return max(logs, key=lambda path: (path != attempt.supervisor_log, path.stat().st_mtime), default=None)
+
+
+def age(seconds: float) -> str:
+    """`42s`, `7m`, `3h`, `2d`.
+
+    >>> age(7 * 60 + 3)
+    '7m'
+    """
+    for size, letter in ((86400, "d"), (3600, "h"), (60, "m")):
+        if seconds >= size:
+            return f"{int(seconds // size)}{letter}"
+    return f"{max(int(seconds), 0)}s"
+
+
+def ago(moment: float) -> str:
+    return age(time.time() - moment)

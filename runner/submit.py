@@ -1,0 +1,57 @@
+"""From a resolved job to a run directory in a launcher's hands."""
+
+import json
+import shutil
+from pathlib import Path
+
+from runjob.launchers import find_launcher
+from runjob.runner.compile import compile_job
+from runjob.runner.machine import detect_machine
+from runjob.runner.needs import missing_needs
+from runjob.runner.snapshot import freeze
+from runjob.schemas.errors import LaunchError, MissingError
+from runjob.schemas.plan import Plan
+from runjob.schemas.read import Resolved, write_job_json
+from runjob.schemas.run import Attempt, RunDir, write_atomic
+
+
+def plan_here(resolved: Resolved) -> Plan:
+    """The plan for this machine; MissingError with everything that it lacks, before anything is written."""
+    machine = detect_machine()
+    missing = missing_needs(resolved.job, machine)
+    if missing:
+        raise MissingError("\n".join(missing))
+    return compile_job(resolved.job, machine)
+
+
+def create_run(resolved: Resolved, plan: Plan, *, source: Path, home: Path) -> RunDir:
+    """A run directory that holds everything its worker reads: job, plan, DeepSpeed file and code."""
+    run = RunDir.create(home, resolved.job.name)
+    shutil.copyfile(source, run.job_yaml)
+    write_job_json(run.job, resolved)
+    write_plan(run, plan)
+    freeze(run, samples=sample_names(resolved))
+    return run
+
+
+def write_plan(run: RunDir, plan: Plan) -> None:
+    write_atomic(run.plan, plan.to_json())
+    write_atomic(run.deepspeed, json.dumps(dict(plan.deepspeed), indent=2) + "\n")
+
+
+def launch(run: RunDir, plan: Plan, attempt: Attempt, *, launcher: str) -> None:
+    """Hand the attempt over. If that fails, status.json says so: a job nobody started must not look as if it waited."""
+    chosen = find_launcher(launcher)
+    run.write_status("pending", attempt=attempt.number)
+    try:
+        chosen.submit(run, plan, attempt)
+    except LaunchError as error:
+        run.write_status("failed", attempt=attempt.number, message=str(error).splitlines()[0])
+        raise
+
+
+def sample_names(resolved: Resolved) -> tuple[str, ...]:
+    """The shipped corpora that the job names as `sample:NAME`."""
+    path = resolved.values["data"]["path"]
+    paths = path if isinstance(path, list) else [path]
+    return tuple(one.removeprefix("sample:") for one in paths if one.startswith("sample:"))

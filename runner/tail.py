@@ -1,0 +1,65 @@
+"""Follow files that others write: events.jsonl, which a resume may make shorter, and logs."""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import Any, BinaryIO
+
+
+class EventTail:
+    """New records of events.jsonl, each one once, also across a file that was rewritten shorter."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._offset = 0
+        self._last_line = b""
+        self._seen: set[bytes] = set()
+
+    def read(self) -> list[dict[str, Any]]:
+        if not self.path.exists():
+            return []
+        with self.path.open("rb") as file:
+            if not self._still_there(file):
+                self._offset, self._last_line = 0, b""
+            file.seek(self._offset)
+            new = file.read()
+        whole = new[: new.rfind(b"\n") + 1]
+        self._offset += len(whole)
+        lines = whole.splitlines(keepends=True)
+        self._last_line = lines[-1] if lines else self._last_line
+        return [json.loads(line) for line in lines if self._is_new(line)]
+
+    def _still_there(self, file: BinaryIO) -> bool:
+        """Does the line that we read last still stand where it stood? Size alone can't tell: the file may have been
+        cut and have grown again between two looks."""
+        file.seek(self._offset - len(self._last_line))
+        return file.read(len(self._last_line)) == self._last_line
+
+    def _is_new(self, line: bytes) -> bool:
+        key = hashlib.sha256(line).digest()
+        if key in self._seen:
+            return False
+        self._seen.add(key)
+        return True
+
+
+class LogTail:
+    """New whole lines of a growing log."""
+
+    def __init__(self, path: Path, *, last: int | None = None) -> None:
+        self.path = path
+        self._offset = 0
+        self._first = last
+
+    def read(self) -> list[str]:
+        if not self.path.exists():
+            return []
+        with self.path.open("rb") as file:
+            file.seek(self._offset)
+            new = file.read()
+        whole = new[: new.rfind(b"\n") + 1]
+        self._offset += len(whole)
+        lines = whole.decode("utf-8", errors="replace").splitlines()
+        if self._first is not None:
+            lines, self._first = lines[-self._first :] if self._first else [], None
+        return lines
