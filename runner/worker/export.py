@@ -1,0 +1,205 @@
+"""A finished model as a directory that transformers loads: weights, configuration, tokenizer, settings, card.
+
+    TARGET beside:  config.json  model.safetensors  generation_config.json  README.md  tokenizer files
+    verify:         load it again, compare its answers with those of the network that was exported, bit for bit
+    rename:         only then does it become TARGET
+
+The same weights and settings give the same bytes. `python -m runjob.runner.worker.export RUN --to DIR` copies the model
+of a run in the same careful way.
+"""
+
+import argparse
+import os
+import shutil
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import save_file
+from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, PreTrainedConfig, PreTrainedModel
+
+from runjob.runner.worker.faults import fault_point
+from runjob.runner.worker.models.init import ATTENTION
+from runjob.schemas.errors import CheckpointError, JobError, RunjobError, StateError
+from runjob.schemas.job import Generation
+from runjob.schemas.run import RunDir
+
+WEIGHTS = "model.safetensors"
+# Longest row that the comparison reads: enough to pass every layer and many positions, a moment even for 774 M.
+PROBE = 64
+
+
+def export_model(
+    weights: Mapping[str, torch.Tensor],
+    config: PreTrainedConfig,
+    *,
+    tokenizer: Path,
+    target: Path,
+    card: str,
+    generation: Generation,
+) -> None:
+    """Write `weights` (fp32 by transformers' parameter name, tied ones once) and all that belongs to them to `target`,
+    in place of what stood there; CheckpointError if the written model does not answer as these weights do."""
+    network = _network(weights, config)
+
+    def write(directory: Path) -> None:
+        shutil.copytree(tokenizer, directory, dirs_exist_ok=True)
+        network.config.save_pretrained(directory)
+        tensors = {name: value.detach().contiguous() for name, value in network.named_parameters()}
+        save_file(tensors, directory / WEIGHTS, metadata={"format": "pt"})
+        generation_config(generation, tokenizer, network.config).save_pretrained(directory)
+        (directory / "README.md").write_text(card, encoding="utf-8")
+
+    def verify(directory: Path) -> None:
+        _compare(network, directory)
+
+    _replace(target, write, verify)
+
+
+def export_run(run: RunDir, to: Path) -> None:
+    """A copy of the run's model/ at `to`, which must not hold anything yet."""
+    if not (run.model / WEIGHTS).exists():
+        raise StateError(
+            f"{run.id}: has no model/ yet; it is written when the job ends (`runjob status {run.id}` says where it is)"
+        )
+    if to.exists() and (not to.is_dir() or any(to.iterdir())):
+        raise JobError(f"--to {to}: exists and is not an empty directory; name a new one")
+    original = load_network(run.model)
+
+    def write(directory: Path) -> None:
+        shutil.copytree(run.model, directory, dirs_exist_ok=True)
+
+    def verify(directory: Path) -> None:
+        _compare(original, directory)
+
+    to.parent.mkdir(parents=True, exist_ok=True)
+    _replace(to, write, verify)
+
+
+def load_network(directory: Path) -> PreTrainedModel:
+    """The network of a model directory, in fp32 on the CPU, ready to answer."""
+    try:
+        network, found = AutoModelForCausalLM.from_pretrained(
+            directory,
+            dtype=torch.float32,
+            attn_implementation=ATTENTION,
+            use_safetensors=True,
+            trust_remote_code=False,
+            local_files_only=True,
+            ignore_mismatched_sizes=True,
+            output_loading_info=True,
+        )
+    except (OSError, ValueError, SafetensorError) as error:
+        raise CheckpointError(f"{directory}: can't be read as a model of transformers: {error}") from error
+    wrong = sorted({*found["missing_keys"], *(name for name, *_ in found["mismatched_keys"])})
+    if wrong:
+        raise CheckpointError(f"{directory}: {WEIGHTS} lacks {', '.join(wrong[:5])} ({len(wrong)} tensors in all)")
+    return network.eval()
+
+
+def generation_config(generation: Generation, tokenizer: Path, config: PreTrainedConfig) -> GenerationConfig:
+    """What `model.generate` does by default: the job's settings; padding is the tokenizer's own where it has one."""
+    loaded = AutoTokenizer.from_pretrained(tokenizer, local_files_only=True)
+    common = {
+        "max_new_tokens": generation.max_new_tokens,
+        "bos_token_id": config.bos_token_id,
+        "eos_token_id": config.eos_token_id,
+        # Only fills rows that have ended, in the output; without one transformers warns and takes EOS itself.
+        "pad_token_id": loaded.pad_token_id if loaded.pad_token_id is not None else config.eos_token_id,
+    }
+    if generation.temperature == 0:
+        return GenerationConfig(do_sample=False, **common)
+    return GenerationConfig(
+        do_sample=True,
+        temperature=generation.temperature,
+        top_k=generation.top_k,
+        top_p=generation.top_p,
+        **common,
+    )
+
+
+def _network(weights: Mapping[str, torch.Tensor], config: PreTrainedConfig) -> PreTrainedModel:
+    """The network whose parameters are exactly `weights`."""
+    network = AutoModelForCausalLM.from_config(config, dtype=torch.float32, attn_implementation=ATTENTION)
+    places = dict(network.named_parameters())
+    wrong = sorted(places.keys() ^ weights.keys())
+    wrong += sorted(n for n in places.keys() & weights.keys() if places[n].shape != weights[n].shape)
+    wrong += sorted(n for n in places.keys() & weights.keys() if weights[n].dtype != torch.float32)
+    if wrong:
+        raise CheckpointError(
+            f"the weights do not fit the network's configuration: {', '.join(wrong[:5])} "
+            f"({len(wrong)} of {len(places)} tensors missing, of another shape, or not fp32)"
+        )
+    with torch.no_grad():
+        for name, place in places.items():
+            place.copy_(weights[name])
+    network.config.architectures = [type(network).__name__]
+    return network.eval()
+
+
+def _compare(network: PreTrainedModel, directory: Path) -> None:
+    """CheckpointError unless the model in `directory` answers a fixed row exactly as `network` does."""
+    loaded = load_network(directory)
+    vocabulary = network.config.vocab_size
+    length = min(PROBE, network.config.max_position_embeddings)
+    # A fixed walk through the whole vocabulary; 7919 is prime, so neighbours differ for any vocabulary.
+    row = (torch.arange(length) * 7919 % vocabulary)[None]
+    with torch.inference_mode():
+        expected, found = network(row).logits, loaded(row).logits
+    if not torch.equal(expected, found):
+        difference = (expected - found).abs().max().item()
+        raise CheckpointError(
+            f"{directory}: the model read back answers differently (up to {difference:.3g} in a logit)"
+        )
+
+
+def _replace(target: Path, write: Callable[[Path], None], verify: Callable[[Path], None]) -> None:
+    """Write a directory beside `target`, verify it there, then put it in `target`'s place."""
+    beside, old = (target.with_name(f".{target.name}.{word}") for word in ("new", "old"))
+    for leftover in (beside, old):
+        shutil.rmtree(leftover, ignore_errors=True)  # of an export that was killed
+    beside.mkdir()
+    write(beside)
+    _sync(beside)
+    verify(beside)
+    fault_point("export-written", step=0)
+    if target.exists():
+        target.rename(old)
+    fault_point("export-moved", step=0)
+    beside.rename(target)
+    _sync_directory(target.parent)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _sync(directory: Path) -> None:
+    for path in sorted(directory.rglob("*")):
+        if path.is_file():
+            with path.open("rb") as file:
+                os.fsync(file.fileno())
+    _sync_directory(directory)
+
+
+def _sync_directory(directory: Path) -> None:
+    descriptor = os.open(directory, os.O_RDONLY)
+    os.fsync(descriptor)
+    os.close(descriptor)
+
+
+def main(arguments: list[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="runjob export", description="Copy a run's model and check the copy.")
+    parser.add_argument("run", type=Path, help="the run directory")
+    parser.add_argument("--to", type=Path, required=True, help="where the model directory is to be")
+    options = parser.parse_args(arguments)
+    try:
+        export_run(RunDir(options.run.absolute()), options.to.absolute())
+    except RunjobError as error:
+        print(f"runjob: {error}", file=sys.stderr)
+        return error.exit_code
+    print(f"{options.to}: loads with AutoModelForCausalLM, answers equal to {options.run / 'model'}")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,66 @@
+"""What the worker's tests share: a tokenizer and a GPT-2 small enough for each of them, in the form that the product
+writes and reads."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from transformers import PreTrainedModel, PreTrainedTokenizerFast
+
+from runjob.runner.worker.models.init import build_network
+from runjob.schemas.job import Generation, Model, ScratchInit
+
+DUTCH = """Kies een cel en typ een formule. De waarde van de formule staat in de cel.
+Met deze opdracht voegt u een tabel in. De tabel staat op de plaats van de cursor.
+U kunt de breedte van een kolom wijzigen door de rand te slepen."""
+
+BuildNetwork = Callable[..., PreTrainedModel]
+
+
+@pytest.fixture
+def generation() -> Generation:
+    return Generation(max_new_tokens=12, temperature=0.8, top_k=20, top_p=0.9)
+
+
+@pytest.fixture
+def tokenizer(tmp_path: Path) -> Path:
+    """A directory with a byte-level BPE of 300 ids, EOS 0, in Hugging Face form."""
+    bpe = Tokenizer(models.BPE())
+    bpe.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
+    bpe.decoder = decoders.ByteLevel()
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    trainer = trainers.BpeTrainer(
+        vocab_size=300, special_tokens=["<|endoftext|>"], initial_alphabet=alphabet, show_progress=False
+    )
+    bpe.train_from_iterator(DUTCH.splitlines(), trainer)
+    saved = PreTrainedTokenizerFast(tokenizer_object=bpe, eos_token="<|endoftext|>", bos_token="<|endoftext|>")
+    saved.save_pretrained(tmp_path / "tokenizer")
+    return tmp_path / "tokenizer"
+
+
+@pytest.fixture
+def build_small() -> BuildNetwork:
+    """A network of 64 positions from a seed, in eval mode, with weights ten times as large as a fresh GPT-2's, so that
+    its answers differ clearly from token to token."""
+    return _build_small
+
+
+def _build_small(*, seed: int = 3, positions: int = 64) -> PreTrainedModel:
+    init = ScratchInit(
+        kind="scratch",
+        architecture="gpt2",
+        hidden_size=32,
+        num_hidden_layers=2,
+        num_attention_heads=2,
+        intermediate_size=None,
+        max_position_embeddings=positions,
+        dropout=0.1,
+    )
+    built, _ = build_network(Model(init=init, allow_new=()), vocab_size=300, eos_id=0, seed=seed)
+    with torch.no_grad():
+        for parameter in built.parameters():
+            if parameter.dim() > 1:
+                parameter.mul_(10)
+    return built.eval()

@@ -1,0 +1,159 @@
+"""The exported directory: what transformers makes of it, the same bytes twice, and never a half or a wrong one."""
+
+import hashlib
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
+
+from runjob.runner.worker.export import export_model, export_run, load_network, main
+from runjob.schemas.errors import CheckpointError, JobError
+from runjob.schemas.job import Generation
+from runjob.schemas.run import RunDir
+
+Export = Callable[..., Path]
+
+
+def _weights(network: PreTrainedModel) -> dict[str, torch.Tensor]:
+    return {name: value.detach().clone() for name, value in network.named_parameters()}
+
+
+def _digests(directory: Path) -> dict[str, str]:
+    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(directory.iterdir())}
+
+
+@pytest.fixture
+def export(tokenizer, tmp_path, build_small, generation) -> Export:
+    def run(*, seed: int = 3, weights=None, generation=generation, target=tmp_path / "model") -> Path:
+        network = build_small(seed=seed)
+        weights = _weights(network) if weights is None else weights
+        export_model(
+            weights, network.config, tokenizer=tokenizer, target=target, card="# a card\n", generation=generation
+        )
+        return target
+
+    return run
+
+
+def test_transformers_loads_it_and_answers_equal_the_network_bit_for_bit(export, build_small):
+    model = export()
+    loaded = AutoModelForCausalLM.from_pretrained(model).eval()
+    row = AutoTokenizer.from_pretrained(model)("Kies een cel", return_tensors="pt").input_ids
+    with torch.no_grad():
+        assert torch.equal(loaded(row).logits, build_small()(row).logits)
+    tensors = load_file(model / "model.safetensors")
+    assert {value.dtype for value in tensors.values()} == {torch.float32}
+    assert "lm_head.weight" not in tensors  # tied: stored once
+    config = json.loads((model / "config.json").read_text())
+    assert (config["model_type"], config["architectures"], config["vocab_size"]) == ("gpt2", ["GPT2LMHeadModel"], 300)
+    assert (model / "README.md").read_text() == "# a card\n"
+
+
+def test_the_generation_settings_are_the_jobs_and_eos_ends_a_text(export):
+    written = json.loads((export() / "generation_config.json").read_text())
+    expected = {"do_sample": True, "max_new_tokens": 12, "temperature": 0.8, "top_k": 20, "top_p": 0.9}
+    assert {key: written[key] for key in expected} == expected
+    assert (written["eos_token_id"], written["pad_token_id"]) == (0, 0)
+    greedy = Generation(max_new_tokens=5, temperature=0, top_k=50, top_p=1.0)
+    written = json.loads((export(generation=greedy) / "generation_config.json").read_text())
+    assert written["do_sample"] is False
+    assert "temperature" not in written
+
+
+def test_the_same_weights_give_the_same_bytes_and_replace_an_older_model(export, tmp_path):
+    first = _digests(export())
+    (tmp_path / "model" / "stray.txt").write_text("of an older export")
+    assert _digests(export()) == first
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["model", "tokenizer"]
+
+
+@pytest.mark.parametrize("damage", ["missing", "extra", "shape", "bf16"])
+def test_weights_that_do_not_fit_are_refused_by_name_and_the_old_model_stays(export, build_small, tmp_path, damage):
+    before = _digests(export())
+    weights = _weights(build_small())
+    name = "lm_head.weight" if damage == "extra" else "transformer.wpe.weight"
+    match damage:
+        case "missing":
+            weights.pop(name)
+        case "extra":
+            weights[name] = weights["transformer.wte.weight"]
+        case "shape":
+            weights[name] = torch.zeros(3, 3)
+        case "bf16":
+            weights[name] = weights[name].bfloat16()
+    with pytest.raises(CheckpointError, match=name):
+        export(weights=weights)
+    assert _digests(tmp_path / "model") == before
+
+
+def test_a_model_that_can_not_be_shown_to_answer_alike_never_takes_the_place(export, build_small, tmp_path):
+    # NaN is unlike itself, so a diverged network can't be shown to be written right.
+    with pytest.raises(CheckpointError, match="answers differently"):
+        export(weights={name: value * float("nan") for name, value in _weights(build_small()).items()})
+    assert not (tmp_path / "model").exists()
+
+
+KILLED = """
+import sys
+from pathlib import Path
+from runjob.runner.worker.export import export_run
+from runjob.schemas.run import RunDir
+export_run(RunDir(Path(sys.argv[1])), Path(sys.argv[2]))
+"""
+
+
+@pytest.mark.parametrize("moment", ["export-written", "export-moved"])
+def test_a_killed_export_leaves_no_model_or_a_whole_one_and_the_next_one_clears_up(export, tmp_path, moment, home):
+    run = RunDir(tmp_path / "gpt2-0123abcd")
+    run.path.mkdir()
+    export(target=run.model)
+    target = tmp_path / "copy"
+    child = subprocess.run(
+        [sys.executable, "-c", KILLED, str(run.path), str(target)],
+        env={**home.env, "RUNJOB_TEST_FAULT": f"{moment}@0"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert child.returncode == -9, child.stderr
+    assert not target.exists()
+    assert (tmp_path / ".copy.new").exists()
+    export_run(run, target)
+    assert not (tmp_path / ".copy.new").exists()
+    assert _digests(target) == _digests(run.model)
+
+
+def test_the_model_of_a_run_is_copied_and_the_copy_compared(export, tmp_path, capsys):
+    run = RunDir(tmp_path / "gpt2-0123abcd")
+    run.path.mkdir()
+    export(target=run.model)
+    assert main([str(run.path), "--to", str(tmp_path / "somewhere" / "new")]) == 0
+    assert "answers equal" in capsys.readouterr().out
+    assert _digests(tmp_path / "somewhere" / "new") == _digests(run.model)
+    assert load_network(tmp_path / "somewhere" / "new").config.n_embd == 32
+    with pytest.raises(JobError, match="exists and is not an empty directory"):
+        export_run(run, run.model)
+
+
+def test_a_run_without_a_model_and_a_damaged_model_are_named_without_a_traceback(export, tmp_path, capsys):
+    run = RunDir(tmp_path / "gpt2-0123abcd")
+    run.path.mkdir()
+    assert main([str(run.path), "--to", str(tmp_path / "new")]) == 2
+    assert "gpt2-0123abcd: has no model/ yet" in capsys.readouterr().err
+    export(target=run.model)
+    weights = run.model / "model.safetensors"
+    tensors = load_file(weights)
+    tensors.pop("transformer.wpe.weight")
+    save_file(tensors, weights, metadata={"format": "pt"})
+    assert main([str(run.path), "--to", str(tmp_path / "new")]) == 1
+    assert "lacks transformer.wpe.weight" in capsys.readouterr().err
+    weights.write_bytes(weights.read_bytes()[:1000])
+    assert main([str(run.path), "--to", str(tmp_path / "new")]) == 1
+    assert "can't be read as a model" in capsys.readouterr().err
+    assert not (tmp_path / "new").exists()
