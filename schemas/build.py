@@ -10,22 +10,22 @@ from runjob.schemas.quantities import Quantity, parse_quantity, parse_warmup
 
 def build_job(values: dict[str, Any]) -> Job:
     """The Job of the `job` object in job.json."""
-    job: Job = _build(Job, values)
+    job: Job = build_value(Job, values)
     return job
 
 
-def _build(kind: Any, value: Any) -> Any:  # noqa: ANN401 - a type, and any JSON value
+def build_value(kind: Any, value: Any) -> Any:  # noqa: ANN401 - a type, and any JSON value
     """`value` as an instance of the annotation `kind`."""
     if dataclasses.is_dataclass(kind) and kind is not Quantity:
-        return kind(**{field.name: _build(field.type, value[field.name]) for field in dataclasses.fields(kind)})  # type: ignore[operator]
+        return kind(**{field.name: build_value(field.type, value[field.name]) for field in dataclasses.fields(kind)})  # type: ignore[operator]
     if kind is Quantity:
         return parse_quantity(value) if isinstance(value, str) else parse_warmup(value)
     origin = get_origin(kind)
     if origin in (Union, types.UnionType):
-        return _build(_branch(get_args(kind), value), value)
+        return build_value(_branch(get_args(kind), value), value)
     if origin is tuple:
         item = get_args(kind)[0]
-        return tuple(_build(item, each) for each in ([value] if isinstance(value, str) else value))
+        return tuple(build_value(item, each) for each in ([value] if isinstance(value, str) else value))
     return value
 
 

@@ -8,12 +8,13 @@ because a general validator can say that a value fits none of five variants, but
 
 import os
 import re
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
 from runjob.schemas import wording
 from runjob.schemas.problems import DEFAULT, Mark, Problem
-from runjob.schemas.reserved import RESERVED_KEYS, RESERVED_VALUES, SAID
+from runjob.schemas.reserved import ELSEWHERE, RESERVED_KEYS, RESERVED_VALUES, SAID
 from runjob.schemas.schema import Schema, bundled_schema, follow, types_of, variants
 from runjob.schemas.yaml import Entry, ListNode, MapNode, Node, Scalar
 
@@ -24,8 +25,9 @@ WRONG: Any = type("Wrong", (), {"__repr__": lambda self: "WRONG"})()
 class Checker:
     """Walks one tree. Afterwards: `problems`, `marks` of every path, `origins` of every leaf."""
 
-    def __init__(self, directory: Path) -> None:
+    def __init__(self, directory: Path, refused: Collection[Mark]) -> None:
         self.directory = directory
+        self.refused = refused
         self.problems: list[Problem] = []
         self.marks: dict[str, Mark] = {}
         self.origins: dict[str, str] = {}
@@ -39,6 +41,8 @@ class Checker:
 
     def value(self, node: Node, field: Schema, path: str, key_mark: Mark) -> Any:  # noqa: ANN401 - any JSON value
         """The plain value of a node, or WRONG with the problem noted."""
+        if node.mark in self.refused:
+            return WRONG
         schema = follow(field)
         node = _typed_by_schema(node, types_of(schema))
         self.marks[path] = key_mark if isinstance(node, MapNode) else node.mark
@@ -105,7 +109,7 @@ class Checker:
                 values[key] = self.value(entry.node, {}, here, entry.mark)
             else:
                 self.unknown_key(key, entry, path, schema)
-        meant = {closest for key in node.entries if key not in fields and (closest := wording.closest(key, fields))}
+        meant = {name for key in node.entries if key not in fields and (name := _meant(key, path, fields))}
         for key, field in fields.items():
             here = f"{path}.{key}" if path else key
             if key in values:
@@ -125,6 +129,9 @@ class Checker:
         here = f"{path}.{key}" if path else key
         if key in RESERVED_KEYS.get(path, ()):
             self.problem(entry.mark, here, SAID)
+            return
+        if key in ELSEWHERE:
+            self.problem(entry.mark, here, f"unknown key; here it is `{ELSEWHERE[key]}`")
             return
         kind = schema["properties"].get("kind", {}).get("const")
         where = f" for the kind `{kind}`" if kind else ""
@@ -205,6 +212,14 @@ def _typed_by_schema(node: Node, types: tuple[str, ...]) -> Node:
     if isinstance(node, Scalar) and node.plain and node.mark.is_set and "string" in types and not _fits(node, types):
         return Scalar(node.text, node.text, True, node.mark)
     return node
+
+
+def _meant(key: str, path: str, fields: Schema) -> str | None:
+    """The field of this mapping that an unknown key was meant to be."""
+    if key in ELSEWHERE:
+        section, _, name = ELSEWHERE[key].rpartition(".")
+        return name if section == path else None
+    return wording.closest(key, fields)
 
 
 def _without_keys_of_other_kinds(node: MapNode, chosen: Schema, kinds: dict[str, Schema]) -> MapNode:

@@ -32,12 +32,16 @@ def _value_node(text: str, mark: Mark) -> Node:
     if text[:1] not in ("[", "{", '"', "'"):
         return Scalar(resolve_scalar(text), text, True, mark)
     try:
-        node, problems = compose_text(text, mark.file)
+        document = compose_text(text, mark.file)
     except JobFileError as error:
-        problems = list(error.problems)
-    if problems:
-        raise JobFileError([Problem.at(mark, "", problem.message) for problem in problems])
-    return _moved(node, mark)
+        raise _at_argument(error.problems, mark) from error
+    if document.problems:
+        raise _at_argument(document.problems, mark)
+    return _moved(document.node, mark)
+
+
+def _at_argument(problems: Sequence[Problem], mark: Mark) -> JobFileError:
+    return JobFileError([Problem.at(mark, "", problem.message) for problem in problems])
 
 
 def _moved(node: Node, mark: Mark) -> Node:

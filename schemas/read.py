@@ -20,8 +20,7 @@ from runjob.schemas.job import Job
 from runjob.schemas.overrides import apply_sets
 from runjob.schemas.problems import JobFileError, Mark, Problem
 from runjob.schemas.rules import find_broken_rules
-from runjob.schemas.run import read_json, write_json
-from runjob.schemas.yaml import MAX_BYTES, Entry, MapNode, Node, Scalar, compose_bytes
+from runjob.schemas.yaml import MAX_BYTES, Document, Entry, MapNode, Node, Scalar, compose_bytes
 
 __all__ = [
     "JobFileError",
@@ -46,24 +45,29 @@ class Resolved:
 
 def read_job(path: Path, sets: Sequence[str] = ()) -> Resolved:
     """The job of a file with its --set values; JobFileError holds every problem at once."""
-    tree, problems = compose_bytes(_read_bytes(path), str(path))
-    if isinstance(tree, Scalar) and tree.value is None and not problems:
+    document = compose_bytes(_read_bytes(path), str(path))
+    if isinstance(document.node, Scalar) and document.node.value is None and not document.problems:
         said = "the file is empty; a job begins with `schema: 1`"
         raise JobFileError([Problem.at(Mark(str(path), 1, 1), "", said)])
-    return _resolve(tree, problems, sets, path.absolute().parent)
+    return _resolve(document, sets, path.absolute().parent)
 
 
 def override_job(resolved: Resolved, sets: Sequence[str]) -> Resolved:
     """A job that was read before (job.json) with further --set values, as `resume --set` wants it."""
-    return _resolve(_tree_of(resolved.values, resolved.origins, ""), [], sets, Path.cwd())
+    tree = _tree_of(resolved.values, resolved.origins, "")
+    return _resolve(Document(tree, (), frozenset()), sets, Path.cwd())
 
 
 def write_job_json(path: Path, resolved: Resolved) -> None:
+    from runjob.schemas.run import write_json  # 15 ms (secrets, hashlib) that `validate` does without
+
     write_json(path, {"job": resolved.values, "origins": resolved.origins})
 
 
 def read_job_json(path: Path) -> Resolved:
     """What write_job_json wrote; its values were checked then."""
+    from runjob.schemas.run import read_json
+
     raw = read_json(path)
     try:
         return Resolved(job=build_job(raw["job"]), values=raw["job"], origins=raw["origins"])
@@ -80,12 +84,12 @@ def _read_bytes(path: Path) -> bytes:
         raise JobFileError([Problem(file=str(path), line=0, column=0, path="", message=said)]) from error
 
 
-def _resolve(tree: Node, problems: list[Problem], sets: Sequence[str], directory: Path) -> Resolved:
-    file = tree.mark.file
-    tree, unread = apply_sets(tree, sets)
-    checker = Checker(directory)
+def _resolve(document: Document, sets: Sequence[str], directory: Path) -> Resolved:
+    file = document.node.mark.file
+    tree, unread = apply_sets(document.node, sets)
+    checker = Checker(directory, document.refused)
     values = checker.job(tree)
-    found = [*problems, *unread, *checker.problems]
+    found = [*document.problems, *unread, *checker.problems]
     if isinstance(values, dict):
         found += find_broken_rules(values, checker.marks)
     if found:

@@ -173,7 +173,7 @@ def ranks_fit_the_devices(job: Values) -> Findings:
     if ranks is None:
         return
     if device == "cuda" and isinstance(gpus, int) and ranks > gpus:
-        yield "hardware.ranks", f"{ranks} ranks share {gpus} GPUs; a rank needs one of its own: write {gpus} or less"
+        yield "hardware.ranks", f"{ranks} ranks can't have a GPU each (hardware.gpus {gpus}); write {gpus} or less"
     if device == "mps" and ranks > 1:
         yield "hardware.ranks", f"device mps is one GPU, so {ranks} ranks can't have one each; write 1"
 

@@ -181,6 +181,15 @@ def home() -> Path:
     return Path(os.environ["RUNJOB_HOME"] if os.environ.get("RUNJOB_HOME") else "runs").absolute()
 
 
+def cache_home() -> Path:
+    """$RUNJOB_CACHE, else the user's cache directory: prepared stores, shared by all runs."""
+    if os.environ.get("RUNJOB_CACHE"):
+        return Path(os.environ["RUNJOB_CACHE"]).absolute()
+    import platformdirs
+
+    return Path(platformdirs.user_cache_dir("runjob"))
+
+
 def list_runs(where: Path) -> list[RunDir]:
     """Every run under `where`, oldest name first; other folders are none of ours."""
     if not where.is_dir():

@@ -59,6 +59,16 @@ class MapNode:
 
 Node = Scalar | ListNode | MapNode
 
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A tree and what is wrong with it as YAML; nodes at `refused` are said to be wrong already, and hold nothing."""
+
+    node: Node
+    problems: tuple[Problem, ...]
+    refused: frozenset[Mark]
+
+
 # YAML 1.2 core schema, section 10.3.2
 _NULL = frozenset(["", "~", "null", "Null", "NULL"])
 _BOOL = {word: value for value in (True, False) for word in (str(value), str(value).lower(), str(value).upper())}
@@ -90,8 +100,8 @@ def resolve_scalar(text: str) -> ScalarValue:
     return float(f"{infinite[1]}inf") if infinite else text
 
 
-def compose_bytes(raw: bytes, file: str) -> tuple[Node, list[Problem]]:
-    """The tree of a file, and problems that leave a tree (duplicate keys, tags); JobFileError for those that don't."""
+def compose_bytes(raw: bytes, file: str) -> Document:
+    """The tree of a file, with the problems that leave a tree (duplicate keys, tags); JobFileError for the others."""
     if len(raw) > MAX_BYTES:
         raise _fatal(file, 1, 1, f"the file has {len(raw):,} bytes; a job file may have {MAX_BYTES:,}")
     if raw.startswith((b"\xff\xfe", b"\xfe\xff")):
@@ -107,7 +117,7 @@ def compose_bytes(raw: bytes, file: str) -> tuple[Node, list[Problem]]:
     return compose_text(text, file)
 
 
-def compose_text(text: str, file: str) -> tuple[Node, list[Problem]]:
+def compose_text(text: str, file: str) -> Document:
     """As compose_bytes, of text already decoded."""
     control = _UNPRINTABLE.search(text)
     if control:
@@ -115,9 +125,10 @@ def compose_text(text: str, file: str) -> tuple[Node, list[Problem]]:
         raise _fatal(file, line, column, f"the control character {control[0]!r} can't stand in YAML; delete it")
     composer = _Composer(text, file)
     try:
-        return composer.document(), composer.problems
+        node = composer.document()
     except yaml.MarkedYAMLError as error:
         raise _syntax_error(error, text, file) from error
+    return Document(node, tuple(composer.problems), frozenset(composer.refused))
 
 
 def _fatal(file: str, line: int, column: int, message: str) -> JobFileError:
@@ -134,7 +145,7 @@ _SYNTAX_HINTS = {
     "same indentation",
     "could not find expected ':'": "a key without `:`",
     "did not find expected key": "keys of one level need the same indentation, and a text that goes on after a "
-    "closing quote needs quotes around all of it",
+    "closing quote needs quotes around all of it; or a quote above is not closed",
     "did not find expected ',' or ']'": "a `[` is not closed, or a comma is missing",
     "did not find expected ',' or '}'": "a `{` is not closed, or a comma is missing",
     "found unexpected end of stream": "a quote is not closed",
@@ -168,6 +179,7 @@ class _Composer:
         self.events: Iterator[Any] = iter(yaml.parse(text, Loader=loader))
         self.file = file
         self.problems: list[Problem] = []
+        self.refused: set[Mark] = set()
         self.nodes = 0
         # anchor -> (node, how many nodes it expands to, how many levels it has)
         self.anchors: dict[str, tuple[Node, int, int]] = {}
@@ -201,6 +213,7 @@ class _Composer:
         if event.tag is not None:
             said = f"the tag {event.tag} is refused: a job file holds plain values; delete it"
             self.problems.append(Problem.at(self.mark(event), path, said))
+            self.refused.add(self.mark(event))
         before = self.nodes - 1
         if event.anchor:
             self.open_anchors.add(event.anchor)
@@ -259,6 +272,7 @@ class _Composer:
             elif key.plain and name == "<<":
                 said = "merge keys are not part of YAML 1.2; write the keys out"
                 self.problems.append(Problem.at(mark, here, said))
+                self.refused.add(self.mark(start))  # without what was merged, other keys would seem to be missing
             elif name in entries:
                 first = entries[name].mark
                 said = f"the key stands twice, first at {first.line}:{first.column}; delete one"
