@@ -16,7 +16,7 @@ IGNORED = -100
 class Answer(NamedTuple):
     """A tuple by name, because ZeRO 3 looks for tensors in tuples and not in dataclasses."""
 
-    loss_sum: torch.Tensor  # fp32, nats over all predicted tokens
+    loss_sum: torch.Tensor  # float64, nats over all predicted tokens
     predicted: torch.Tensor  # int64
 
 
@@ -33,7 +33,8 @@ class CausalLMObjective(nn.Module):
     ) -> Answer:
         logits_BLV = self.network(input_ids=input_ids, attention_mask=attention_mask, use_cache=False).logits
         # fp32 before the softmax: in bf16 a loss of 3 is known to 0.016, and the sum of a row not at all.
-        loss_sum = F.cross_entropy(
-            logits_BLV.float().flatten(0, 1), labels.flatten(), ignore_index=IGNORED, reduction="sum"
+        losses = F.cross_entropy(
+            logits_BLV.float().flatten(0, 1), labels.flatten(), ignore_index=IGNORED, reduction="none"
         )
-        return Answer(loss_sum, (labels != IGNORED).sum())
+        # Summed in float64: however a global batch is cut into micro batches, the sum is the same to 1e-12.
+        return Answer(losses.sum(dtype=torch.float64), (labels != IGNORED).sum())

@@ -1,0 +1,56 @@
+"""One rank of a training run: `python -m runjob.runner.worker RUN`, started by torchrun. Reads everything from the run
+directory, writes everything there, and says how it ended in attempts/N/exit.json before it exits."""
+
+import os
+import sys
+import traceback
+from pathlib import Path
+
+from runjob.runner.worker.extensions import put_tools_on_path
+from runjob.runner.worker.outcome import attempt_of, report_ending, report_failure
+from runjob.runner.worker.stopping import StopWatch
+from runjob.schemas.lifeline import die_with_parent
+from runjob.schemas.run import RunDir
+
+
+def main(run: RunDir) -> int:
+    die_with_parent()
+    attempt, rank = attempt_of(run), int(os.environ["RANK"])
+    redirect_output(attempt.rank_log(rank))
+    stop_watch = StopWatch(attempt)
+    stop_watch.listen()
+    put_tools_on_path()
+    from runjob.runner.worker.session import Session
+
+    session = Session(run, attempt, stop_watch)
+    try:
+        ending = session.run_to_end()
+    except Exception as error:  # the one broad handler of the worker: whatever it was, the run directory says it
+        traceback.print_exc()
+        if rank == 0:
+            session.log_error(error)
+            report_failure(attempt, error, step=session.step)
+        return 1
+    if rank == 0:
+        return report_ending(attempt, ending.outcome, step=session.step, reason=ending.reason)
+    return 0
+
+
+def redirect_output(log: Path) -> None:
+    """stdout and stderr, also those of C++ libraries, go to this rank's own log."""
+    descriptor = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    os.dup2(descriptor, 1)
+    os.dup2(descriptor, 2)
+    os.close(descriptor)
+
+
+def leave(code: int) -> None:
+    """Past the interpreter's shutdown: C++ threads of a process group have been seen to abort there (exit code -6)
+    after all work was done."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
+
+
+if __name__ == "__main__":
+    leave(main(RunDir(Path(sys.argv[1]))))

@@ -1,0 +1,152 @@
+"""A run directory becomes the parts of a training run: the one room that knows how they fit together. All ranks come
+here alike; what only rank 0 may decide (which checkpoint is good) it tells the others."""
+
+import hashlib
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import distributed
+from transformers import PreTrainedConfig
+
+from runjob.data.order import Order
+from runjob.data.store import PackedRows, Store
+from runjob.data.stream import TrainStream
+from runjob.runner.worker.cadence import Cadence
+from runjob.runner.worker.checkpoint import Checkpoint
+from runjob.runner.worker.engine import Engine
+from runjob.runner.worker.evaluate import Evaluator
+from runjob.runner.worker.exchange import Exchange
+from runjob.runner.worker.journal import Journal, SilentJournal
+from runjob.runner.worker.models.causal_lm import CausalLMObjective
+from runjob.runner.worker.models.init import (
+    InitReport,
+    build_network,
+    check_positions,
+    enable_gradient_checkpointing,
+)
+from runjob.runner.worker.optimizer_state import scatter
+from runjob.runner.worker.parts import Parts
+from runjob.runner.worker.schedule import Clock, LearningRate
+from runjob.runner.worker.seeds import seed_of
+from runjob.runner.worker.start import Start, choose_start, refuse_foreign
+from runjob.runner.worker.state import TrainingState
+from runjob.runner.worker.stopping import StopWatch
+from runjob.schemas.job import Job
+from runjob.schemas.plan import Plan
+from runjob.schemas.run import Attempt, RunDir, read_json
+
+
+@dataclass(frozen=True, kw_only=True)
+class Assembly:
+    """The parts, and what the first events say of how they came to be."""
+
+    parts: Parts
+    start: Start
+    init: InitReport
+    store: Store
+    config: PreTrainedConfig
+
+
+def assemble(run: RunDir, attempt: Attempt, job: Job, plan: Plan, stop_watch: StopWatch) -> Assembly:
+    exchange = Exchange()
+    store = Store.open(Path(read_json(run.data)["store"]))
+    rows = PackedRows(store.train, job.data.sequence_length)
+    clock = Clock.of(
+        job.training.length,
+        rows=len(rows),
+        global_batch=plan.batch.global_batch,
+        tokens_per_step=plan.tokens_per_step,
+    )
+    start = choose_start(run, attempt, rank=exchange.rank)
+    network, init = build_network(
+        job.model,
+        vocab_size=store.summary.tokenizer.vocab_size,
+        eos_id=store.summary.tokenizer.eos_id,
+        seed=seed_of(job.seed, "init"),
+    )
+    check_positions(network, sequence_length=job.data.sequence_length)
+    identity = run_identity(job, store, network.config.to_dict())
+    if start.checkpoint is not None:
+        refuse_foreign(start.checkpoint, identity)
+        load_weights(network, start.checkpoint)
+    if job.training.gradient_checkpointing:
+        enable_gradient_checkpointing(network)
+    engine = Engine(CausalLMObjective(network), run.deepspeed, ranks=exchange.ranks, compiled=job.training.compile)
+    learning_rate = LearningRate(job.training.schedule, clock, peak=engine.peak_learning_rate)
+    if start.checkpoint is not None:
+        restore_optimizer(engine, start.checkpoint)
+    state = start.checkpoint.state if start.checkpoint is not None else TrainingState()
+    parts = Parts(
+        run=run,
+        attempt=attempt,
+        job=job,
+        plan=plan,
+        clock=clock,
+        stream=TrainStream(
+            rows,
+            Order(len(rows), job.seed),
+            global_batch=plan.batch.global_batch,
+            micro_batch=plan.batch.micro_batch,
+            rank=exchange.rank,
+            ranks=exchange.ranks,
+        ),
+        evaluator=Evaluator(
+            rows=PackedRows(store.validation, job.data.sequence_length),
+            micro_batch=evaluation_micro_batch(job, plan),
+            exchange=exchange,
+        ),
+        exchange=exchange,
+        engine=engine,
+        learning_rate=learning_rate,
+        journal=open_journal(run, attempt, job, start) if exchange.rank == 0 else SilentJournal(),
+        state=state,
+        stop_watch=stop_watch,
+        identity=identity,
+        log_cadence=Cadence(job.training.log_every, clock),
+        evaluation_cadence=Cadence(job.evaluation.every, clock),
+        save_cadence=Cadence(job.training.checkpoint.every, clock),
+        saved_step=state.step,
+    )
+    return Assembly(parts=parts, start=start, init=init, store=store, config=network.config)
+
+
+def evaluation_micro_batch(job: Job, plan: Plan) -> int:
+    """The job's own, else that of its training section: what the file says, so that no number of ranks changes which
+    rows are evaluated together."""
+    return job.evaluation.micro_batch if job.evaluation.micro_batch is not None else job.training.micro_batch
+
+
+def open_journal(run: RunDir, attempt: Attempt, job: Job, start: Start) -> Journal:
+    return Journal(run, attempt, tensorboard=job.tracking.tensorboard, from_step=start.step)
+
+
+def run_identity(job: Job, store: Store, config: dict[str, Any]) -> dict[str, object]:
+    """What a checkpoint belongs to: a resume with another tokenizer, corpus, network or order of data is refused."""
+    architecture = {key: value for key, value in config.items() if key not in ("transformers_version", "dtype")}
+    return {
+        "data": store.summary.content,
+        "tokenizer": store.summary.tokenizer.fingerprint,
+        "architecture": hashlib.sha256(repr(sorted(architecture.items())).encode()).hexdigest(),
+        "objective": job.objective.kind,
+        "sequence_length": job.data.sequence_length,
+        "global_batch": job.training.global_batch,
+        "seed": job.seed,
+    }
+
+
+@torch.no_grad()
+def load_weights(network: torch.nn.Module, checkpoint: Checkpoint) -> None:
+    """Before the engine is built: it then partitions, or rounds to bf16, the right weights."""
+    places = dict(network.named_parameters())
+    for name, tensor in checkpoint.weights():
+        places[name].copy_(tensor)
+
+
+def restore_optimizer(engine: Engine, checkpoint: Checkpoint) -> None:
+    scatter(engine.deepspeed, engine.stage, checkpoint.read, step=checkpoint.optimizer["adam_step"])
+    engine.restore_loss_scaler(checkpoint.optimizer["loss_scaler"])
+    engine.deepspeed.global_steps = checkpoint.step
+    if distributed.get_world_size() > 1:
+        distributed.barrier()

@@ -1,0 +1,107 @@
+"""The DeepSpeed engine behind the few verbs that the loop needs. The only room that drives `deepspeed`; what it works
+around was measured on 0.19.8 (docs/decisions/0006-deepspeed.md)."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import deepspeed
+import torch
+from deepspeed.accelerator import get_accelerator
+from torch import nn
+
+from runjob.data.batches import MicroBatch
+from runjob.runner.worker.gradients import gradient_norm, name_of_non_finite
+from runjob.runner.worker.models.causal_lm import Answer
+
+# DeepSpeed's DynamicLossScaler: all that changes from step to step
+SCALER_MEMORY = ("cur_scale", "cur_iter", "last_overflow_iter", "cur_hysteresis")
+
+
+def decay_groups(module: nn.Module) -> list[dict[str, Any]]:
+    """Two parameter groups: matrices decay, every tensor of one dimension (biases, norms) does not."""
+    parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]
+    return [
+        {"params": [parameter for parameter in parameters if parameter.dim() >= 2]},
+        {"params": [parameter for parameter in parameters if parameter.dim() < 2], "weight_decay": 0.0},
+    ]
+
+
+class Engine:
+    """One rank's engine. `config` is the run's own deepspeed.json: what stands there is what happens."""
+
+    def __init__(self, module: nn.Module, config: Path, *, ranks: int, compiled: bool) -> None:
+        self.ranks = ranks
+        self.deepspeed, _, _, _ = deepspeed.initialize(
+            model=module, model_parameters=decay_groups(module), config=str(config)
+        )
+        if compiled:
+            self.deepspeed.compile()
+        self.device = torch.device(get_accelerator().current_device_name())
+        self.stage = int(self.deepspeed.zero_optimization_stage())
+        # The peak of the schedule, as the configuration file says it
+        self.peak_learning_rate = float(self.deepspeed.optimizer.param_groups[0]["lr"])
+
+    @property
+    def module(self) -> nn.Module:
+        module: nn.Module = self.deepspeed.module
+        return module
+
+    def train_micro_batch(self, micro: MicroBatch, *, predicted_in_step: int, last: bool, seed: int) -> torch.Tensor:
+        """Forward and backward of one micro batch; the summed loss (nats, fp32, detached).
+
+        The engine averages gradients over ranks, so the sum is scaled by ranks / true count beforehand: what reaches
+        clipping is the gradient of the mean over all predicted tokens of the step, whoever computed them.
+        """
+        torch.manual_seed(seed)
+        self.deepspeed.set_gradient_accumulation_boundary(last)
+        answer: Answer = self.deepspeed(**self.on_device(micro))
+        self.deepspeed.backward(answer.loss_sum * (self.ranks / predicted_in_step), scale_wrt_gas=False)
+        return answer.loss_sum.detach()
+
+    def gradient_norm(self) -> float:
+        """L2 norm over all parameters before clipping; NaN or Inf if any gradient is. Collective above ZeRO 0."""
+        return gradient_norm(self.deepspeed, self.stage)
+
+    def first_non_finite_gradient(self) -> str:
+        """Name of the first parameter whose gradient holds NaN or Inf, for the error message. Collective."""
+        return name_of_non_finite(self.deepspeed, self.stage)
+
+    def step(self, learning_rate: float) -> bool:
+        """One optimiser step; False where fp16's loss scaler skipped it."""
+        for group in self.deepspeed.optimizer.param_groups:
+            group["lr"] = learning_rate
+        self.deepspeed.step()
+        return bool(self.deepspeed.was_step_applied())
+
+    def loss_scale(self) -> float | None:
+        """fp16's loss scale, None in other precisions."""
+        if not self.deepspeed.fp16_enabled():
+            return None
+        return float(self.deepspeed.optimizer.loss_scale)
+
+    def loss_scaler(self) -> dict[str, float] | None:
+        """What fp16's dynamic loss scaler remembers, for a checkpoint; None in other precisions."""
+        if not self.deepspeed.fp16_enabled():
+            return None
+        scaler = self.deepspeed.optimizer.loss_scaler
+        return {name: getattr(scaler, name) for name in SCALER_MEMORY}
+
+    def restore_loss_scaler(self, memory: dict[str, float] | None) -> None:
+        if memory is not None and self.deepspeed.fp16_enabled():
+            for name, value in memory.items():
+                setattr(self.deepspeed.optimizer.loss_scaler, name, value)
+
+    @torch.no_grad()
+    def evaluate(self, micro_batches: Iterable[MicroBatch]) -> float:
+        """Summed loss (nats) of this rank's evaluation rows, dropout off."""
+        self.deepspeed.eval()
+        total = 0.0
+        for micro in micro_batches:
+            answer: Answer = self.deepspeed(**self.on_device(micro))
+            total += float(answer.loss_sum)
+        self.deepspeed.train()
+        return total
+
+    def on_device(self, micro: MicroBatch) -> dict[str, torch.Tensor]:
+        return {name: tensor.to(self.device, non_blocking=True) for name, tensor in micro.tensors.items()}

@@ -1,0 +1,65 @@
+"""The two small exchanges of a step, over a gloo group of their own so that a GPU is never waited for: before the first
+backward the ranks learn the true token count, the samples' digests and whether to stop; after the last one whether
+every loss was finite. Sums run in rank order, so equal ranks give equal bits."""
+
+import struct
+from dataclasses import dataclass
+
+import torch
+from torch import distributed
+
+DIGEST_BYTES = 32
+_BEFORE = struct.Struct("<5q")
+_AFTER = struct.Struct("<d")
+Stop = int
+GO_ON, PREEMPT, CANCEL = 0, 1, 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class Agreement:
+    """What all ranks know before a step: predicted and input tokens of the global batch, digests in global sample
+    order, the strongest request to stop, and what rank 0's clock says is due after the step."""
+
+    predicted: int
+    tokens: int
+    digests: tuple[bytes, ...]
+    stop: Stop
+    evaluate: bool
+    save: bool
+
+
+class Exchange:
+    def __init__(self) -> None:
+        self.rank = distributed.get_rank()
+        self.ranks = distributed.get_world_size()
+        self.group = distributed.new_group(backend="gloo") if self.ranks > 1 else None
+
+    def before(
+        self, *, predicted: int, tokens: int, digests: tuple[bytes, ...], stop: Stop, evaluate: bool, save: bool
+    ) -> Agreement:
+        mine = _BEFORE.pack(predicted, tokens, stop, evaluate, save) + b"".join(digests)
+        all_ranks = [(_BEFORE.unpack(raw[: _BEFORE.size]), raw[_BEFORE.size :]) for raw in self._gather(mine)]
+        numbers = [numbers for numbers, _ in all_ranks]
+        return Agreement(
+            predicted=sum(each[0] for each in numbers),
+            tokens=sum(each[1] for each in numbers),
+            stop=max(each[2] for each in numbers),
+            evaluate=bool(numbers[0][3]),
+            save=bool(numbers[0][4]),
+            digests=tuple(
+                raw[start : start + DIGEST_BYTES] for _, raw in all_ranks for start in range(0, len(raw), DIGEST_BYTES)
+            ),
+        )
+
+    def after(self, loss_sum: float) -> list[float]:
+        """Every rank's summed loss, in rank order."""
+        return [_AFTER.unpack(raw)[0] for raw in self._gather(_AFTER.pack(loss_sum))]
+
+    def _gather(self, mine: bytes) -> list[bytes]:
+        """Equal-length messages of all ranks, in rank order."""
+        if self.group is None:
+            return [mine]
+        send = torch.frombuffer(bytearray(mine), dtype=torch.uint8)
+        received = [torch.empty_like(send) for _ in range(self.ranks)]
+        distributed.all_gather(received, send, group=self.group)
+        return [tensor.numpy().tobytes() for tensor in received]

@@ -1,0 +1,67 @@
+"""After the last step: the model in Hugging Face form, and the `finish` event with what was learnt. Rank 0 works, the
+others wait. A run that is killed here is resumed here: nothing is trained again."""
+
+import copy
+
+from runjob.runner.worker.assemble import Assembly
+from runjob.runner.worker.checkpoint import Checkpoint, folder_name, open_checkpoint
+from runjob.runner.worker.export import export_model
+from runjob.runner.worker.faults import fault_point
+from runjob.runner.worker.metrics import perplexity
+from runjob.runner.worker.parts import Parts
+from runjob.runner.worker.train import Ending
+
+
+def finish(assembly: Assembly, ending: Ending) -> None:
+    parts = assembly.parts
+    if parts.exchange.rank != 0:
+        return
+    step = export_step(parts)
+    checkpoint = open_checkpoint(parts.run.checkpoints / folder_name(step))
+    fault_point("export", step=parts.state.step)
+    export(assembly, checkpoint)
+    state = parts.state
+    evaluation = state.last_evaluation
+    assert evaluation is not None and state.last_train_loss is not None, "the last step is always evaluated"
+    parts.journal.log(
+        "finish",
+        step=state.step,
+        reason=ending.reason,
+        train_loss=state.last_train_loss,
+        train_perplexity=perplexity(state.last_train_loss),
+        eval_loss=evaluation["loss"],
+        eval_perplexity=evaluation["perplexity"],
+        eval_bits_per_byte=evaluation["bits_per_byte"],
+        best_step=state.best.step if state.best is not None else None,
+        model_step=step,
+        tokens=state.tokens,
+        seconds=state.seconds,
+        baseline_perplexity=baseline_perplexity(parts),
+    )
+
+
+def export_step(parts: Parts) -> int:
+    """The best step where the job names a metric, else the last."""
+    best = parts.state.best
+    return best.step if parts.job.evaluation.best is not None and best is not None else parts.state.step
+
+
+def baseline_perplexity(parts: Parts) -> float | None:
+    """What the `baseline` event of this run said."""
+    for record in parts.run.read_events():
+        if record["event"] == "baseline":
+            return float(record["perplexity"])
+    return None
+
+
+def export(assembly: Assembly, checkpoint: Checkpoint) -> None:
+    """model/ from the checkpoint's fp32 weights, whatever precision trained them."""
+    parts = assembly.parts
+    export_model(
+        dict(checkpoint.weights()),
+        copy.deepcopy(assembly.config),
+        tokenizer=assembly.store.tokenizer,
+        target=parts.run.model,
+        card="",
+        generation=parts.job.evaluation.generation,
+    )

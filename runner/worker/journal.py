@@ -1,0 +1,88 @@
+"""What a run says of itself, once: events.jsonl, and the same numbers to TensorBoard. Rank 0 alone has a journal; the
+others have a silent one, so the loop never asks who it is."""
+
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+from runjob.schemas.run import Attempt, RunDir, write_atomic
+
+
+class SilentJournal:
+    """The journal of every rank but 0."""
+
+    def log(self, event: str, *, step: int, **values: Any) -> None:  # noqa: ANN401 - any JSON value
+        pass
+
+    def progress(self, **values: Any) -> None:  # noqa: ANN401
+        pass
+
+    def sync(self) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+
+class Journal(SilentJournal):
+    """Appends one object a line; a line is written whole and flushed, so a reader sees it or does not."""
+
+    def __init__(self, run: RunDir, attempt: Attempt, *, tensorboard: bool, from_step: int) -> None:
+        self.run = run
+        self.attempt = attempt
+        discard_beyond(run, attempt, from_step)
+        self.file = run.events.open("a", encoding="utf-8")
+        self.tensorboard = _open_tensorboard(run.tensorboard, from_step) if tensorboard else None
+
+    def log(self, event: str, *, step: int, **values: Any) -> None:  # noqa: ANN401
+        record = {"event": event, "step": step, "time": time.time(), "attempt": self.attempt.number, **values}
+        self.file.write(json.dumps(record, ensure_ascii=False) + "\n")
+        self.file.flush()
+        self._scalars(event, step, values)
+
+    def progress(self, **values: Any) -> None:  # noqa: ANN401
+        """progress.json: small, rewritten whole; no fsync, it may be lost."""
+        beside = self.run.progress.with_name(".progress.json.tmp")
+        beside.write_text(json.dumps(values | {"updated": time.time()}) + "\n", encoding="utf-8")
+        beside.replace(self.run.progress)
+
+    def sync(self) -> None:
+        """Before a checkpoint counts, the records up to it are on disk."""
+        os.fsync(self.file.fileno())
+
+    def close(self) -> None:
+        self.file.close()
+        if self.tensorboard is not None:
+            self.tensorboard.close()
+
+    def _scalars(self, event: str, step: int, values: dict[str, Any]) -> None:
+        if self.tensorboard is None or event not in ("train", "eval"):
+            return
+        for name, value in values.items():
+            if isinstance(value, int | float) and not isinstance(value, bool):
+                self.tensorboard.add_scalar(f"{event}/{name}", value, step)
+
+
+def discard_beyond(run: RunDir, attempt: Attempt, step: int) -> None:
+    """Records past the checkpoint that this attempt starts from move to attempts/N/discarded.jsonl: the steps will be
+    trained, and recorded, again."""
+    if not run.events.exists():
+        return
+    kept: list[str] = []
+    discarded: list[str] = []
+    for line in run.events.read_text(encoding="utf-8").splitlines(keepends=True):
+        whole = line.endswith("\n")
+        later = whole and json.loads(line)["step"] > step
+        (kept if whole and not later else discarded).append(line)
+    if discarded:
+        write_atomic(attempt.discarded, "".join(discarded))
+        write_atomic(run.events, "".join(kept))
+
+
+def _open_tensorboard(path: Path, from_step: int) -> Any:  # noqa: ANN401 - torch's writer is untyped
+    from torch.utils.tensorboard import SummaryWriter
+
+    # purge_step hides what an earlier attempt wrote beyond the checkpoint
+    return SummaryWriter(str(path), purge_step=from_step + 1 if from_step else None)

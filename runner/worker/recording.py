@@ -1,0 +1,63 @@
+"""What the loop says of itself, and what an evaluation changes: train and eval records, the best step, patience."""
+
+from runjob.data.batches import batch_digest
+from runjob.runner.worker.evaluate import note_best, out_of_patience
+from runjob.runner.worker.exchange import Agreement
+from runjob.runner.worker.parts import Parts
+
+
+def log_step(
+    parts: Parts, agreed: Agreement, *, learning_rate: float, grad_norm: float, seconds: float, wait_s: float
+) -> None:
+    """One `train` record, and progress.json with it."""
+    state = parts.state
+    rates = parts.rates(agreed, seconds)
+    parts.journal.log(
+        "train",
+        step=state.step,
+        loss=state.last_train_loss,
+        learning_rate=learning_rate,
+        grad_norm=grad_norm,
+        tokens=state.tokens,
+        predicted=agreed.predicted,
+        samples=state.samples,
+        batch=batch_digest(agreed.digests),
+        **rates,
+        data_wait=wait_s / seconds,
+    )
+    report_progress(parts, rates["tokens_per_s"])
+
+
+def report_progress(parts: Parts, tokens_per_s: float | None = None) -> None:
+    """progress.json: where the run is, for the bar and for `ps`."""
+    state = parts.state
+    per_step = state.seconds / state.step if state.step else None
+    left = parts.clock.total_steps - state.step
+    parts.journal.progress(
+        stage="train",
+        step=state.step,
+        steps=parts.clock.total_steps,
+        loss=state.last_train_loss,
+        eval_loss=state.last_evaluation["loss"] if state.last_evaluation is not None else None,
+        tokens_per_s=tokens_per_s,
+        eta_s=per_step * left if per_step is not None else None,
+    )
+
+
+def evaluate(parts: Parts) -> bool:
+    """One `eval` record; true if it is the best so far by the job's metric. Step 0 is measured and never the best: no
+    checkpoint of untrained weights is kept."""
+    state, rules = parts.state, parts.job.evaluation
+    metrics = parts.evaluator.run(parts.engine)
+    state.last_evaluation = metrics
+    parts.journal.log("eval", step=state.step, **metrics)
+    parts.evaluation_cadence.restart()
+    report_progress(parts)
+    if state.step == 0:
+        return False
+    improved = rules.best is not None and note_best(state, rules.best, metrics)
+    if rules.early_stopping is not None and out_of_patience(state, rules.early_stopping, metrics, parts.clock):
+        state.stopped_early = True
+        best = state.best.step if state.best is not None else None
+        parts.journal.log("early_stop", step=state.step, best_step=best)
+    return improved or state.stopped_early

@@ -1,0 +1,157 @@
+"""One rank's whole life between `start` and `finish`: process group, parts, the first events, training, export, the
+last event."""
+
+import hashlib
+import os
+import platform
+
+import deepspeed
+import torch
+import transformers
+from torch import distributed
+
+from runjob.runner.machine import processor_name
+from runjob.runner.worker.assemble import Assembly, assemble
+from runjob.runner.worker.baseline import interpolated_bigram
+from runjob.runner.worker.finish import finish
+from runjob.runner.worker.stopping import StopWatch
+from runjob.runner.worker.train import Ending, train
+from runjob.schemas.plan import Plan
+from runjob.schemas.read import read_job_json
+from runjob.schemas.run import Attempt, RunDir, read_json
+
+# Hoffmann et al. 2022 (Chinchilla), table 3: about 20 training tokens a parameter are compute-optimal; below 1 a model
+# mostly learns its corpus by heart
+TOKENS_PER_PARAMETER = 20
+
+
+class Session:
+    """`step`: how far training has come, for the outcome of a failure too."""
+
+    def __init__(self, run: RunDir, attempt: Attempt, stop_watch: StopWatch) -> None:
+        self.run = run
+        self.attempt = attempt
+        self.stop_watch = stop_watch
+        self.assembly: Assembly | None = None
+
+    @property
+    def step(self) -> int:
+        return self.assembly.parts.state.step if self.assembly is not None else 0
+
+    def run_to_end(self) -> Ending:
+        job = read_job_json(self.run.job).job
+        plan = Plan.from_json(self.run.plan.read_text(encoding="utf-8"))
+        set_up_torch(plan)
+        self.assembly = assemble(self.run, self.attempt, job, plan, self.stop_watch)
+        announce(self.assembly)
+        ending = train(self.assembly.parts)
+        self.assembly.parts.stream.close()
+        if ending.outcome == "finished":
+            finish(self.assembly, ending)
+        self.assembly.parts.journal.close()
+        close_group()
+        return ending
+
+    def log_error(self, error: Exception) -> None:
+        """An `error` event, if the run came so far as to have a journal."""
+        if self.assembly is not None:
+            text = f"{type(error).__name__}: {error}"
+            self.assembly.parts.journal.log("error", step=self.step, error=text)
+            self.assembly.parts.journal.close()
+
+
+def set_up_torch(plan: Plan) -> None:
+    """Threads as planned, deterministic kernels on a GPU, the process group (gloo on CPU, NCCL on CUDA)."""
+    torch.set_num_threads(plan.resources.threads)
+    if plan.resources.device == "cuda":
+        torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
+        torch.use_deterministic_algorithms(True)
+        torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
+    deepspeed.init_distributed(verbose=False)
+
+
+def close_group() -> None:
+    """All ranks leave together: a rank that is gone early looks like a failure to the others' last collective."""
+    distributed.barrier()
+    distributed.destroy_process_group()
+
+
+def announce(assembly: Assembly) -> None:
+    """The events `start`, then `init` (fresh weights) or `resume`, and advice that holds before the first step."""
+    parts, journal, step = assembly.parts, assembly.parts.journal, assembly.parts.state.step
+    journal.log("start", step=step, **start_facts(assembly))
+    if assembly.start.checkpoint is None:
+        journal.log("init", step=step, **assembly.init.to_event())
+        log_baseline(assembly)
+    else:
+        journal.log(
+            "resume",
+            step=step,
+            checkpoint=assembly.start.checkpoint.path.name,
+            passed_over=list(assembly.start.passed_over),
+        )
+    per_parameter = parts.clock.total_steps * parts.clock.tokens_per_step / assembly.init.parameters
+    if assembly.start.checkpoint is None and per_parameter < TOKENS_PER_PARAMETER:
+        journal.log(
+            "advice",
+            step=step,
+            advice=f"{per_parameter:.2g} training tokens a parameter, of which {unique_tokens(assembly):.2g} different "
+            f"ones: about {TOKENS_PER_PARAMETER} are compute-optimal (Hoffmann et al. 2022); a smaller model or more "
+            "text would do better",
+        )
+
+
+def log_baseline(assembly: Assembly) -> None:
+    """What counting alone reaches on the tokens of the evaluation, if the job asks for it."""
+    parts = assembly.parts
+    if parts.job.evaluation.baseline is None or parts.exchange.rank != 0:
+        return
+    store = assembly.store
+    report = interpolated_bigram(store.train.tokens, store.validation.tokens, store.summary.tokenizer.vocab_size)
+    parts.journal.log("baseline", step=0, **vars(report))
+
+
+def unique_tokens(assembly: Assembly) -> float:
+    return assembly.store.summary.train.tokens / assembly.init.parameters
+
+
+def start_facts(assembly: Assembly) -> dict[str, object]:
+    """Everything that a later reader needs to know of where and with what this attempt ran."""
+    parts, plan = assembly.parts, assembly.parts.plan
+    return {
+        "device": plan.resources.device,
+        "device_name": device_name(plan),
+        "dtype": parts.job.training.precision,
+        "attention": assembly.init.attention,
+        "compile": parts.job.training.compile,
+        "ranks": plan.batch.ranks,
+        "nodes": plan.resources.nodes,
+        "zero": parts.engine.stage,
+        "threads": torch.get_num_threads(),
+        "processor": processor_name(),
+        "versions": {
+            "python": platform.python_version(),
+            "torch": torch.__version__,
+            "transformers": transformers.__version__,
+            "deepspeed": deepspeed.__version__,
+        },
+        "hashes": {
+            "deepspeed.json": hashlib.sha256(parts.run.deepspeed.read_bytes()).hexdigest(),
+            "job.json": hashlib.sha256(parts.run.job.read_bytes()).hexdigest(),
+            "code": code_hash(parts.run),
+            "data": assembly.store.summary.content,
+            "tokenizer": assembly.store.summary.tokenizer.fingerprint,
+        },
+        "steps": parts.clock.total_steps,
+        "rows": parts.clock.rows,
+    }
+
+
+def device_name(plan: Plan) -> str:
+    return torch.cuda.get_device_name() if plan.resources.device == "cuda" else processor_name()
+
+
+def code_hash(run: RunDir) -> str | None:
+    """sha256 of the frozen code, where the run has one."""
+    file = run.code / "CODE.json"
+    return str(read_json(file)["sha256"]) if file.exists() else None

@@ -1,0 +1,104 @@
+"""Where an attempt starts: the newest complete checkpoint, the one that `resume --from` named, or nowhere. Rank 0 reads
+and verifies; the others believe it."""
+
+import shutil
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from torch import distributed
+
+from runjob.runner.worker.checkpoint import Checkpoint, folder_name, list_folders, newest_complete, open_checkpoint
+from runjob.schemas.errors import CheckpointError
+from runjob.schemas.run import Attempt, RunDir, read_json
+
+
+@dataclass(frozen=True, kw_only=True)
+class Start:
+    """`passed_over`: one line for each newer checkpoint that was damaged; `step` is -1 where the run begins anew, so
+    that records of step 0 count as beyond it."""
+
+    checkpoint: Checkpoint | None
+    passed_over: tuple[str, ...]
+
+    @property
+    def step(self) -> int:
+        return self.checkpoint.step if self.checkpoint is not None else -1
+
+
+def choose_start(run: RunDir, attempt: Attempt, *, rank: int) -> Start:
+    """Collective."""
+    message: list[object] = [None]
+    if rank == 0:
+        message = [_tell(lambda: _choose(run, attempt))]
+    if distributed.get_world_size() > 1:
+        distributed.broadcast_object_list(message, src=0)
+    found = message[0]
+    if isinstance(found, CheckpointError):
+        raise found
+    assert isinstance(found, Start)
+    return found
+
+
+def _tell(choose: Callable[[], Start]) -> Start | CheckpointError:
+    """An error that rank 0 alone sees must reach the others, or they wait for it until a timeout."""
+    try:
+        return choose()
+    except CheckpointError as error:
+        return error
+
+
+def _choose(run: RunDir, attempt: Attempt) -> Start:
+    wanted = _wanted(attempt)
+    if wanted == "latest":
+        checkpoint, passed_over = newest_complete(run)
+        if checkpoint is None and passed_over:
+            raise CheckpointError(
+                f"no checkpoint of {run.id} is complete: {'; '.join(passed_over)}; "
+                "to begin again at step 0, move the checkpoints away"
+            )
+    elif wanted == "best":
+        checkpoint, passed_over = _best(run)
+    else:
+        checkpoint, passed_over = open_checkpoint(run.checkpoints / folder_name(int(wanted))), []
+    start = Start(checkpoint=checkpoint, passed_over=tuple(passed_over))
+    set_aside(run, attempt, start.step)
+    return start
+
+
+def _wanted(attempt: Attempt) -> str:
+    """What `resume --from` asked for; a first attempt has no such file."""
+    file = attempt.path / "resume.json"
+    return str(read_json(file)["from"]) if file.exists() else "latest"
+
+
+def _best(run: RunDir) -> tuple[Checkpoint, list[str]]:
+    """The checkpoint that the newest complete one names as the best."""
+    newest, passed_over = newest_complete(run)
+    if newest is None or newest.state.best is None:
+        raise CheckpointError(f"{run.id} has no best checkpoint yet (evaluation.best names the metric)")
+    return open_checkpoint(run.checkpoints / folder_name(newest.state.best.step)), passed_over
+
+
+def set_aside(run: RunDir, attempt: Attempt, step: int) -> None:
+    """Checkpoints beyond the start are damaged or of a history that is left: they move to attempts/N/checkpoints."""
+    for path in list_folders(run):
+        if int(path.name.removeprefix("step-")) > step:
+            target = attempt.path / "checkpoints"
+            target.mkdir(exist_ok=True)
+            path.rename(target / path.name)
+    for half_written in run.checkpoints.glob(".step-*.tmp"):
+        shutil.rmtree(half_written)
+
+
+def refuse_foreign(checkpoint: Checkpoint, identity: dict[str, object]) -> None:
+    """CheckpointError naming everything in which the checkpoint belongs to another job."""
+    differing = [
+        f"{name}: {checkpoint.identity[name]} in the checkpoint, {value} now"
+        for name, value in identity.items()
+        if checkpoint.identity[name] != value
+    ]
+    if differing:
+        raise CheckpointError(
+            f"{checkpoint.path.name} belongs to other data or another model: {'; '.join(differing)}; "
+            "start a new job for that"
+        )

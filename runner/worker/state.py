@@ -1,0 +1,58 @@
+"""What a run knows besides weights and moments: a few numbers, all of it in a checkpoint's state.json. Nothing else is
+carried from step to step."""
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from runjob.runner.worker.exchange import Agreement
+
+
+@dataclass(kw_only=True)
+class Best:
+    """The best evaluation so far by the job's metric (lower is better for all we have)."""
+
+    step: int
+    value: float
+
+
+@dataclass(kw_only=True)
+class Patience:
+    """Early stopping: the value to beat, since which step, and evaluations without improvement."""
+
+    value: float | None = None
+    step: int = 0
+    evaluations: int = 0
+
+
+@dataclass(kw_only=True)
+class TrainingState:
+    """Counters after `step` optimiser steps. `tokens` are non-padding input tokens, `samples` sequences, `skipped`
+    steps that fp16's loss scaler left out, `seconds` of training over all attempts."""
+
+    step: int = 0
+    tokens: int = 0
+    samples: int = 0
+    skipped: int = 0
+    seconds: float = 0.0
+    best: Best | None = None
+    patience: Patience = field(default_factory=Patience)
+    last_evaluation: dict[str, float] | None = None
+    last_train_loss: float | None = None
+    stopped_early: bool = False
+
+    def advance(self, agreed: Agreement, *, samples: int, applied: bool, loss: float, seconds: float) -> None:
+        """One optimiser step further."""
+        self.step += 1
+        self.tokens += agreed.tokens
+        self.samples += samples
+        self.skipped += not applied
+        self.seconds += seconds
+        self.last_train_loss = loss
+
+    def to_json(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @staticmethod
+    def from_json(raw: dict[str, Any]) -> "TrainingState":
+        best = Best(**raw["best"]) if raw["best"] is not None else None
+        return TrainingState(**{**raw, "best": best, "patience": Patience(**raw["patience"])})
