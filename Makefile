@@ -36,9 +36,8 @@ check: $(VENV)/.installed-dev .links/runjob  ## format, lint, types, layers, job
 	PYTHONPATH=.links $(BIN)/lint-imports --no-cache
 	$(BIN)/runjob validate $(wildcard jobs/*.yaml jobs/tiny/*.yaml)
 
-bench: install  ## measurements; see benchmarks/
-	@if [ -x benchmarks/run ]; then benchmarks/run; \
-	else echo "benchmarks/ holds nothing to run yet: it comes with the work on speed (docs/journal.md has the numbers so far)"; fi
+bench: install  ## how long a user waits; the training benches come with the work on speed
+	$(BIN)/python benchmarks/start.py
 
 dev: $(VENV)/.installed-dev .links/runjob  ## the set-up of a developer: tools, links for mypy, pre-commit hook
 	$(BIN)/pre-commit install

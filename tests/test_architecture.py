@@ -32,11 +32,17 @@ def name(path: Path) -> str:
     return str(path.relative_to(ROOT))
 
 
+# Imported when there is a bar to draw, by runner.follow's function.
+LATE = "runjob.runner.bar"
+
+
 def modules_of_control() -> list[str]:
-    """Every module of the control side by its import path."""
+    """Every module of the control side by its import path, but those that others import late."""
     files = [path for path in sources("schemas", "launchers", "runner") if "worker" not in path.relative_to(ROOT).parts]
     dotted = (".".join(["runjob", *path.relative_to(ROOT).with_suffix("").parts]) for path in files)
-    return sorted(module.removesuffix(".__init__") for module in dotted if not module.endswith("__main__"))
+    return sorted(
+        module.removesuffix(".__init__") for module in dotted if not module.endswith("__main__") and module != LATE
+    )
 
 
 def test_the_packages_of_pyproject_are_the_folders():
@@ -65,7 +71,8 @@ def test_a_control_module_starts_without_heavy_imports(module, home):
 
 
 def test_the_worker_knows_schemas_data_and_itself_alone():
-    allowed = ("runjob.schemas", "runjob.data", "runjob.runner.worker")
+    # runner.machine: what the machine is called, asked by both sides so that a resume may compare the answers.
+    allowed = ("runjob.schemas", "runjob.data", "runjob.runner.worker", "runjob.runner.machine")
     for path in sources("runner/worker"):
         for line, imported in imports(path):
             fine = not imported.startswith("runjob") or imported.startswith(allowed)
@@ -79,7 +86,15 @@ def test_no_room_is_longer_than_400_lines():
 
 
 # Rooms that talk to the user, and programs whose output is their log.
-SPEAKERS = ("runner/cli", "runner/follow", "runner/worker/", "launchers/supervisor")
+SPEAKERS = (
+    "runner/cli",
+    "runner/commands_",
+    "runner/text",
+    "runner/follow",
+    "runner/verify",
+    "runner/worker/",
+    "launchers/supervisor",
+)
 
 
 def test_only_rooms_that_talk_to_the_user_print():
@@ -88,7 +103,7 @@ def test_only_rooms_that_talk_to_the_user_print():
             continue
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             prints = isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "print"
-            assert not prints, f"{name(path)}:{node.lineno}: only {', '.join(SPEAKERS)} print; return the text instead"
+            assert not prints, f"{name(path)}:{node.lineno}: only rooms that talk to the user print; return the text"
 
 
 def imports(path: Path) -> list[tuple[int, str]]:
@@ -164,8 +179,9 @@ def test_a_planted_violation_is_reported(house, contract, file, code):
     (house / "runjob" / file).write_text(code + "\n", encoding="utf-8")
     answer = lint_imports(house)
     assert answer.returncode == 1
-    broken = [line.partition(" BROKEN")[0] for line in answer.stdout.splitlines() if " BROKEN" in line]
-    assert broken == [contract]
+    _, _, report = answer.stdout.partition("Broken contracts")
+    _, _, report = report.partition(f"{contract}\n{'-' * len(contract)}\n")
+    assert f"runjob.{file.removesuffix('.py').replace('/', '.')} -> " in report
 
 
 def test_a_wheel_holds_every_room_and_works_without_the_repository(tmp_path, home):
