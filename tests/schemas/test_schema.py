@@ -1,4 +1,4 @@
-"""The schema files are plain JSON Schema 2020-12 that editors can use, and our walk over them judges as jsonschema does."""
+"""The schema files are plain JSON Schema 2020-12 for any editor, and our walk over them judges as jsonschema does."""
 
 import copy
 import json
@@ -21,9 +21,9 @@ VALIDATOR = jsonschema.Draft202012Validator(bundled_schema())
 
 # What check.py reads, and what only people and editors read
 KEYWORDS = (
-    set("type properties required additionalProperties items minItems maxItems minLength pattern enum const".split())
-    | set("minimum maximum exclusiveMinimum exclusiveMaximum oneOf anyOf $ref $defs".split())
-    | set("$schema $id $comment title description default examples format".split())
+    set(["type", "properties", "required", "additionalProperties", "items", "minItems", "maxItems", "minLength", "pattern", "enum", "const"])
+    | set(["minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "oneOf", "anyOf", "$ref", "$defs"])
+    | set(["$schema", "$id", "$comment", "title", "description", "default", "examples", "format"])
 )
 
 
