@@ -19,6 +19,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, PreTrainedConfig, PreTrainedModel
+from transformers.utils.logging import disable_progress_bar
 
 from runjob.runner.worker.faults import fault_point
 from runjob.runner.worker.models.init import ATTENTION
@@ -192,6 +193,7 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("run", type=Path, help="the run directory")
     parser.add_argument("--to", type=Path, required=True, help="where the model directory is to be")
     options = parser.parse_args(arguments)
+    disable_progress_bar()
     try:
         export_run(RunDir(options.run.absolute()), options.to.absolute())
     except RunjobError as error:

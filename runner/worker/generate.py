@@ -1,0 +1,226 @@
+"""`runjob generate`: let a finished model go on from prompts, or measure how fast it does.
+
+The target is a run (its model/, with prompts and settings from its job) or any model directory of transformers. A
+prompt begins a document: as in training, an EOS stands before it unless the tokenizer sets a beginning of its own.
+"""
+
+import argparse
+import json
+import math
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import torch
+from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast
+from transformers.utils.logging import disable_progress_bar
+
+from runjob.runner.worker.export import WEIGHTS, load_network
+from runjob.runner.worker.generate_speed import measure_speed
+from runjob.runner.worker.sampling import Continuation, Sampling, continue_prompts
+from runjob.schemas.errors import JobError, MissingError, NotFoundError, RunjobError, StateError
+from runjob.schemas.job import Generation
+from runjob.schemas.read import read_job_json
+from runjob.schemas.run import RunDir
+
+# Settings for a directory that no job of ours belongs to; those of the job schema's own defaults.
+PLAIN = Generation(max_new_tokens=60, temperature=0.9, top_k=50, top_p=0.95)
+# Prompts computed together: enough to fill a matrix product, few enough for the cache of a large model.
+TOGETHER = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """What is asked to write: a model directory, and the prompts and settings of its job if it has one."""
+
+    model: Path
+    prompts: tuple[str, ...]
+    generation: Generation
+    seed: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Text:
+    """One finished text; `ended` is eos, length (as many tokens as asked for) or positions (the model has no more)."""
+
+    prompt: str
+    text: str
+    tokens: int
+    ended: str
+
+
+class Writer:
+    """A network with its tokenizer: prompts in, texts out."""
+
+    def __init__(self, model: Path, *, device: str) -> None:
+        if device == "cuda" and not torch.cuda.is_available():
+            raise MissingError("--device cuda: torch sees no GPU here; try --device cpu")
+        self.network: PreTrainedModel = load_network(model).to(device)
+        self.tokenizer: PreTrainedTokenizerFast = AutoTokenizer.from_pretrained(model, local_files_only=True)
+        self.eos_id: int | None = self.tokenizer.eos_token_id
+
+    def encode(self, prompt: str) -> list[int]:
+        if not prompt.strip():
+            raise JobError("the prompt is empty; type at least one word")
+        ids: list[int] = self.tokenizer(prompt).input_ids
+        begun = not ids or ids[0] in self.tokenizer.all_special_ids
+        return ids if begun or self.eos_id is None else [self.eos_id, *ids]
+
+    def write(self, prompts: Sequence[str], sampling: Sampling) -> Iterator[Text]:
+        """A text for each prompt, in their order, computed TOGETHER at a time."""
+        encoded = [self.encode(prompt) for prompt in prompts]
+        for start in range(0, len(prompts), TOGETHER):
+            some = slice(start, start + TOGETHER)
+            found = continue_prompts(self.network, encoded[some], sampling, eos_id=self.eos_id)
+            yield from map(self._text, prompts[some], encoded[some], found)
+
+    def _text(self, prompt: str, ids: Sequence[int], found: Continuation) -> Text:
+        text = self.tokenizer.decode([*ids, *found.tokens], skip_special_tokens=True)
+        return Text(prompt=prompt, text=text, tokens=len(found.tokens), ended=found.ended)
+
+
+def find_target(path: Path) -> Target:
+    """A run directory or a model directory, told apart by what lies in them."""
+    run = RunDir(path)
+    if run.job.exists():
+        if not (run.model / WEIGHTS).exists():
+            raise StateError(
+                f"{run.id}: has no model/ yet; it is written when the job ends "
+                f"(`runjob status {run.id}` shows how far it is)"
+            )
+        job = read_job_json(run.job).job
+        return Target(
+            model=run.model, prompts=job.evaluation.prompts, generation=job.evaluation.generation, seed=job.seed
+        )
+    if (path / "config.json").exists():
+        return Target(model=path, prompts=(), generation=PLAIN, seed=0)
+    raise NotFoundError(f"{path}: neither a run directory (no job.json) nor a model directory (no config.json)")
+
+
+def read_prompts(options: argparse.Namespace, target: Target) -> tuple[str, ...]:
+    """--prompt and --prompts-file in that order, else the job's own."""
+    typed = tuple(options.prompt)
+    if options.prompts_file is not None:
+        try:
+            lines = options.prompts_file.read_text(encoding="utf-8").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise JobError(f"--prompts-file {options.prompts_file}: can't be read: {error}") from error
+        typed += tuple(line for line in lines if line.strip())
+    prompts = typed or target.prompts
+    if not prompts and not options.interactive and not options.benchmark:
+        raise JobError(
+            f"{target.model}: no prompt, and none in evaluation.prompts of a job; try --prompt 'Er was eens'"
+        )
+    return prompts
+
+
+def settings(options: argparse.Namespace, target: Target) -> Sampling:
+    """The job's settings, each replaced by its option where that was typed."""
+    chosen = {
+        name: getattr(target.generation if getattr(options, name) is None else options, name)
+        for name in ("max_new_tokens", "temperature", "top_k", "top_p")
+    }
+    if options.greedy:
+        chosen["temperature"] = 0.0
+    return Sampling(**chosen, seed=target.seed if options.seed is None else options.seed)
+
+
+def show(text: Text, *, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(vars(text), ensure_ascii=False), flush=True)
+    else:
+        print(f"{text.text}\n", flush=True)
+
+
+def converse(writer: Writer, sampling: Sampling, *, as_json: bool) -> None:
+    """A line in, a text out, until the end of the input; a wrong line is answered and the next one awaited."""
+    while True:
+        print("> ", end="", file=sys.stderr, flush=True)
+        line = sys.stdin.readline()
+        if not line:
+            return
+        try:
+            for text in writer.write([line.rstrip("\n")], sampling):
+                show(text, as_json=as_json)
+        except JobError as error:
+            print(f"runjob: {error}", file=sys.stderr)
+
+
+def generate(options: argparse.Namespace) -> None:
+    target = find_target(options.target.absolute())
+    prompts, sampling = read_prompts(options, target), settings(options, target)
+    writer = Writer(target.model, device=options.device)
+    if options.benchmark:
+        report = measure_speed(writer.network, sampling)
+        print(json.dumps([vars(row) for row in report]) if options.json else "\n".join(map(str, report)))
+        return
+    if not options.interactive or options.prompt or options.prompts_file:
+        for text in writer.write(prompts, sampling):
+            show(text, as_json=options.json)
+    if options.interactive:
+        converse(writer, sampling, as_json=options.json)
+
+
+def _number(text: str, kind: type[int] | type[float], *, low: float, high: float = math.inf) -> int | float:
+    """An option's number, or argparse's own complaint with the bounds in it."""
+    try:
+        value = kind(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text} is not a number of the kind {kind.__name__}") from None
+    if not low <= value <= high:
+        raise argparse.ArgumentTypeError(
+            f"{text} is below {low}" if value < low else f"{text} is not between {low} and {high}"
+        )
+    return value
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="runjob generate", description="Let a finished model go on from prompts.")
+    parser.add_argument("target", type=Path, help="a run directory or a model directory")
+    parser.add_argument("--prompt", action="append", default=[], help="a text to go on from; may be repeated")
+    parser.add_argument("--prompts-file", type=Path, help="a file with a prompt a line")
+    parser.add_argument("--interactive", action="store_true", help="read prompts from the terminal, a line each")
+    parser.add_argument(
+        "--max-new-tokens", type=partial(_number, kind=int, low=1), help="tokens after the prompt, at most"
+    )
+    parser.add_argument(
+        "--temperature",
+        type=partial(_number, kind=float, low=0),
+        help="below 1 is more careful; 0 takes the likeliest token",
+    )
+    parser.add_argument(
+        "--top-k", type=partial(_number, kind=int, low=0), help="sample among so many likeliest tokens; 0: all"
+    )
+    parser.add_argument(
+        "--top-p",
+        type=partial(_number, kind=float, low=1e-9, high=1),
+        help="sample among the likeliest that reach this probability",
+    )
+    parser.add_argument(
+        "--seed", type=partial(_number, kind=int, low=0), help="the same seed gives the same text again"
+    )
+    parser.add_argument("--greedy", action="store_true", help="the same as --temperature 0")
+    parser.add_argument(
+        "--benchmark", action="store_true", help="measure tokens per second instead, beside transformers"
+    )
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="where to compute (default: cpu)")
+    parser.add_argument("--json", action="store_true", help="one JSON object a text")
+    return parser
+
+
+def main(arguments: list[str] | None = None) -> int:
+    disable_progress_bar()  # transformers' bar for reading 28 tensors would stand in the text
+    try:
+        generate(build_parser().parse_args(arguments))
+    except RunjobError as error:
+        print(f"runjob: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
