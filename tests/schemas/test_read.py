@@ -219,7 +219,10 @@ def test_set_changes_one_use_of_an_anchor_alone():
             "training.length=0 steps",
             "--set training.length=0 steps: must be more than 0 steps",
         ),
-        ("objective.kind=mlm", "--set objective.kind=mlm: `mlm` is reserved, not supported by this version; known here: clm"),
+        (
+            "objective.kind=mlm",
+            "--set objective.kind=mlm: `mlm` is reserved, not supported by this version; known here: clm",
+        ),
     ],
 )
 def test_a_mistake_on_set_is_reported_against_that_argument(argument, said):
@@ -242,7 +245,11 @@ def test_set_can_repair_a_broken_file(job_file):
 def test_a_resolved_job_takes_further_set_values(tmp_path):
     first = read_job(SMALLEST, ["seed=3"])
     again = override_job(first, ["training.length=60 steps", "training.schedule.kind=constant"])
-    assert (str(again.job.training.length), again.job.training.schedule.kind, again.job.seed) == ("60 steps", "constant", 3)
+    assert (str(again.job.training.length), again.job.training.schedule.kind, again.job.seed) == (
+        "60 steps",
+        "constant",
+        3,
+    )
     assert again.origins["training.length"] == "--set"
     assert again.origins["training.global_batch"] == f"{SMALLEST}:19:17"
     assert override_job(first, []) == first

@@ -14,9 +14,7 @@ REPORT = {"jobs/good.yaml": [], "jobs/a, b.yaml": [UNKNOWN, SET]}
 
 def test_text_has_one_line_a_problem_and_names_valid_files():
     assert format_report(REPORT, "text") == (
-        "jobs/good.yaml: valid\n"
-        "jobs/a, b.yaml:7:3: training.x: 100 % unknown\n"
-        "--set seed=x: expected a whole number\n"
+        "jobs/good.yaml: valid\njobs/a, b.yaml:7:3: training.x: 100 % unknown\n--set seed=x: expected a whole number\n"
     )
 
 

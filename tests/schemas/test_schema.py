@@ -21,9 +21,9 @@ VALIDATOR = jsonschema.Draft202012Validator(bundled_schema())
 
 # What check.py reads, and what only people and editors read
 KEYWORDS = (
-    set(["type", "properties", "required", "additionalProperties", "items", "minItems", "maxItems", "minLength", "pattern", "enum", "const"])
-    | set(["minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "oneOf", "anyOf", "$ref", "$defs"])
-    | set(["$schema", "$id", "$comment", "title", "description", "default", "examples", "format"])
+    {"type", "properties", "required", "additionalProperties", "items", "minItems", "maxItems", "minLength", "pattern"}
+    | {"enum", "const", "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "oneOf", "anyOf", "$ref", "$defs"}
+    | {"$schema", "$id", "$comment", "title", "description", "default", "examples", "format"}
 )
 
 
