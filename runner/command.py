@@ -1,6 +1,6 @@
 """What a command of `runjob` is: a name, a line of help, its arguments, and a function from them to an exit code."""
 
-from argparse import ArgumentParser, Namespace
+from argparse import ArgumentParser, ArgumentTypeError, Namespace
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -17,7 +17,16 @@ class Command:
 
 
 def add_id(parser: ArgumentParser) -> None:
-    parser.add_argument("id", metavar="ID", help="a job's id, an unambiguous prefix, `latest` or NAME@latest")
+    parser.add_argument(
+        "id", metavar="ID", type=job_id, help="a job's id, an unambiguous prefix, `latest` or NAME@latest"
+    )
+
+
+def job_id(text: str) -> str:
+    """Not the empty prefix of every job, which is what `runjob cancel "$UNSET"` would mean."""
+    if not text.strip() or text.startswith("@"):
+        raise ArgumentTypeError(f"{text!r} is no job's id; `runjob ps` lists them")
+    return text
 
 
 def add_json(parser: ArgumentParser) -> None:

@@ -160,7 +160,7 @@ def explain(run: RunDir, status: Status) -> str:
         if said.error.strip():
             parts.append(said.error.strip())
     elif status.state in ("failed", "lost"):
-        parts.append("rank 0 left no exit.json: it was ended before it could speak")
+        parts.append("no exit.json: it was ended, or broke, before it could say why")
     log = failing_log(attempt)
     if status.state in ("failed", "lost") and log is not None:
         parts += [f"last lines of {log}:", tail(log, LAST_LINES)]

@@ -84,7 +84,14 @@ def run_verify(args: Namespace) -> int:
 
     home().mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(prefix=".verify-", dir=home()))
-    equal = verify(Path(args.file), args.sets, kill_at=tuple(args.kill_at), home=scratch, as_json=args.json)
+    equal = verify(
+        Path(args.file),
+        args.sets,
+        kill_at=tuple(args.kill_at),
+        home=scratch,
+        launcher=args.launcher,
+        as_json=args.json,
+    )
     if equal and not args.keep:
         shutil.rmtree(scratch)
     else:
@@ -117,6 +124,7 @@ def configure_resume(parser: ArgumentParser) -> None:
 def configure_verify(parser: ArgumentParser) -> None:
     parser.add_argument("file", metavar="FILE", help="a job file")
     add_sets(parser)
+    add_launcher(parser, default="local")
     parser.add_argument(
         "--kill-at",
         type=int,

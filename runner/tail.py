@@ -46,10 +46,9 @@ class EventTail:
 class LogTail:
     """New whole lines of a growing log."""
 
-    def __init__(self, path: Path, *, last: int | None = None) -> None:
+    def __init__(self, path: Path) -> None:
         self.path = path
         self._offset = 0
-        self._first = last
 
     def read(self) -> list[str]:
         if not self.path.exists():
@@ -59,7 +58,4 @@ class LogTail:
             new = file.read()
         whole = new[: new.rfind(b"\n") + 1]
         self._offset += len(whole)
-        lines = whole.decode("utf-8", errors="replace").splitlines()
-        if self._first is not None:
-            lines, self._first = lines[-self._first :] if self._first else [], None
-        return lines
+        return whole.decode("utf-8", errors="replace").splitlines()

@@ -39,19 +39,21 @@ class Comparison:
     differences: tuple[str, ...]
 
 
-def verify(file: Path, sets: Sequence[str], *, kill_at: tuple[int, ...], home: Path, as_json: bool) -> bool:
+def verify(
+    file: Path, sets: Sequence[str], *, kill_at: tuple[int, ...], home: Path, launcher: str, as_json: bool
+) -> bool:
     """True if everything is equal; prints the table."""
     note = _say_nothing if as_json else _say
-    straight = start(file, sets, home)
+    straight = start(file, sets, home, launcher)
     note(f"straight: {straight.id}")
     wait_for_end(straight)
     total = last_step(straight)
-    moments = kill_at or tuple(sorted({max(1, total // 3), max(1, 2 * total // 3)}))
-    killed = start(file, sets, home)
+    moments = tuple(sorted(kill_at)) or tuple(sorted({max(1, total // 3), max(1, 2 * total // 3)}))
+    killed = start(file, sets, home, launcher)
     note(f"killed at {', '.join(map(str, moments))}: {killed.id}")
-    kills = [line for step in moments for line in kill_and_resume(killed, step)]
+    kills = [line for step in moments for line in kill_and_resume(killed, step, launcher)]
     wait_for_end(killed)
-    unsaved = start(file, [*sets, "training.checkpoint.every=never"], home)
+    unsaved = start(file, [*sets, "training.checkpoint.every=never"], home, launcher)
     note(f"without a checkpoint: {unsaved.id}")
     wait_for_end(unsaved)
     found = [*compare(straight, killed, "killed and resumed"), *compare(straight, unsaved, "never saved")]
@@ -59,11 +61,11 @@ def verify(file: Path, sets: Sequence[str], *, kill_at: tuple[int, ...], home: P
     return not any(one.differences for one in found)
 
 
-def start(file: Path, sets: Sequence[str], home: Path) -> RunDir:
+def start(file: Path, sets: Sequence[str], home: Path, launcher: str) -> RunDir:
     resolved = read_job(file, sets)
     plan = plan_here(resolved)
     run = create_run(resolved, plan, source=file, home=home)
-    launch(run, plan, run.new_attempt(), launcher="local")
+    launch(run, plan, run.new_attempt(), launcher=launcher)
     return run
 
 
@@ -75,7 +77,7 @@ def wait_for_end(run: RunDir) -> None:
         raise RunjobError(f"{run.id} is {status.state} instead of finished: {status.message} (see {run.path})")
 
 
-def kill_and_resume(run: RunDir, step: int) -> Iterator[str]:
+def kill_and_resume(run: RunDir, step: int, launcher: str) -> Iterator[str]:
     """SIGKILL to the whole tree once the step is reached, then resume; says which step it really was."""
     while state_of(run).state in ALIVE_STATES and step_reached(run) < step:
         time.sleep(POLL_S)
@@ -86,7 +88,7 @@ def kill_and_resume(run: RunDir, step: int) -> Iterator[str]:
     while state_of(run).state in ALIVE_STATES:
         time.sleep(POLL_S)
     reached = step_reached(run)
-    said = resume(run, Wish())
+    said = resume(run, Wish(launcher=launcher))
     yield f"step {step}: killed at {reached}; {said[0]}"
 
 

@@ -45,6 +45,37 @@ def train(steps: int, pause_s: float) -> None:
     end("finished", 0, steps, "all steps done")
 
 
+def train_exactly(steps: int, *, forgetful: bool) -> None:
+    """A run in small: each step's loss depends on all before it, a checkpoint every 5 steps, resume from the newest."""
+    saved = sorted(run.checkpoints.glob("step-*/manifest.json"))
+    state = json.loads(saved[-1].read_text()) if saved else {"step": 0, "weight": 1.0}
+    if forgetful and saved:
+        state["weight"] += 1e-9
+    every = json.loads(run.job.read_text())["job"]["training"]["checkpoint"]["every"]
+    kept = (
+        [line for line in run.events.read_text().splitlines() if json.loads(line)["step"] <= state["step"]]
+        if saved
+        else []
+    )
+    run.events.write_text("".join(f"{line}\n" for line in kept))
+    for step in range(state["step"] + 1, steps + 1):
+        time.sleep(0.03)
+        state = {"step": step, "weight": state["weight"] * 0.9 + step}
+        common = {"step": step, "time": time.time(), "attempt": attempt.number, "loss": state["weight"]}
+        lines = [{"event": "train", "batch": f"{step:016x}", "tokens_per_s": 1 / time.time(), **common}]
+        lines += [{"event": "eval", **common}] if step % 10 == 0 else []
+        with run.events.open("a") as events:
+            events.write("".join(json.dumps(line) + "\n" for line in lines))
+        write_json(run.progress, {"step": step, "steps": steps})
+        if step % 5 == 0 and every != "never":
+            folder = run.checkpoints / f"step-{step:08d}"
+            folder.mkdir()
+            write_json(folder / "manifest.json", state)
+    run.model.mkdir()
+    (run.model / "model.safetensors").write_text(repr(state["weight"]))
+    end("finished", 0, steps, "all steps done")
+
+
 def spawn_sleeper() -> None:
     """A grandchild in a session of its own, as torchrun starts its ranks; its pid goes to RUN/sleeper.pid."""
     program = "from runjob.schemas.lifeline import die_with_parent; die_with_parent(); import time; time.sleep(600)"
@@ -57,6 +88,10 @@ match what:
         print("prepared")
     case "finish":
         train(3, 0.01)
+    case "exact":
+        train_exactly(20, forgetful=False)
+    case "forgetful":
+        train_exactly(20, forgetful=True)
     case "long":
         train(100_000, 0.02)
     case "long-with-child":
@@ -69,6 +104,9 @@ match what:
     case "fail":
         print("Traceback: the last words of the log")
         end("failed", 1, 2, "", "ValueError: the loss is NaN at step 2")
+    case "pause":
+        record(2)
+        end("preempted", 75, 2, "stop_after")
     case "crash":
         sys.exit(3)
     case "deaf":

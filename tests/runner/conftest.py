@@ -1,0 +1,87 @@
+"""The real command line over small programs: a launcher of a third party, found by its entry point, that puts the
+program named in SMALL in the place of the training stage. So every command is tested as a user types it, without torch.
+"""
+
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+PROGRAM = Path(__file__).parent.parent / "launchers" / "stage_program.py"
+JOB = """\
+schema: 1
+name: small
+data:
+  kind: text
+  path: TEXT
+  sequence_length: 32
+  tokenizer: {kind: train, algorithm: bpe, vocab_size: 512}
+model:
+  init:
+    kind: scratch
+    architecture: gpt2
+    hidden_size: 32
+    num_hidden_layers: 2
+    num_attention_heads: 2
+    max_position_embeddings: 32
+objective: {kind: clm}
+training: {length: 20 steps, global_batch: 8, micro_batch: 4, learning_rate: 5.0e-4}
+hardware: {device: cpu, threads: 1}
+"""
+LAUNCHER = """\
+import dataclasses
+import os
+
+from runjob.launchers.local import LocalLauncher
+
+
+class Small(LocalLauncher):
+    def submit(self, run, plan, attempt):
+        argv = ("{{python}}", {program!r}, os.environ["SMALL"], "{{run}}")
+        stage = dataclasses.replace(plan.stages[-1], argv=argv, env={{}})
+        small = dataclasses.replace(plan, stages=(stage,), stop_deadline_s=20)
+        run.plan.write_text(small.to_json())
+        return super().submit(run, small, attempt)
+"""
+
+Command = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+@pytest.fixture
+def job(home) -> Path:
+    path = home.path / "small.yaml"
+    (home.path / "text.txt").write_text("een twee drie\n")
+    path.write_text(JOB.replace("TEXT", "text.txt"))
+    return path
+
+
+@pytest.fixture
+def plugin(tmp_path: Path) -> dict[str, str]:
+    """The environment in which `--launcher small` exists, as after a `pip install` of somebody's package."""
+    site = tmp_path / "site"
+    facts = site / "small_launcher-1.0.dist-info"
+    facts.mkdir(parents=True)
+    (site / "small_launcher.py").write_text(LAUNCHER.format(program=str(PROGRAM)))
+    (facts / "METADATA").write_text("Metadata-Version: 2.1\nName: small-launcher\nVersion: 1.0\n")
+    (facts / "entry_points.txt").write_text("[runjob.launchers]\nsmall = small_launcher:Small\n")
+    return {"PYTHONPATH": str(site)}
+
+
+@pytest.fixture
+def small(runjob, plugin, processes) -> Command:
+    """`small("exact", "jobs.yaml")`: the command line with the program as its training stage."""
+
+    def run(program: str, *arguments: str | Path, **options: object) -> "subprocess.CompletedProcess[str]":
+        return runjob(*arguments, env={**plugin, "SMALL": program}, timeout_s=60, **options)
+
+    return run
+
+
+@pytest.fixture
+def only_run(home) -> Callable[[], Path]:
+    def find() -> Path:
+        (path,) = [entry for entry in home.runs.iterdir() if not entry.name.startswith(".")]
+        return path
+
+    return find
