@@ -1,0 +1,145 @@
+"""The making of one store: the tokenizer if it is to be trained, then both sides, then the summary, then the rename.
+
+Two passes over the source where the tokenizer is trained, one where it exists; in either the corpus streams by and
+only one batch of documents is ever in memory.
+"""
+
+import dataclasses
+import os
+import shutil
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from runjob.data import tokenizers
+from runjob.data.documents import Document, Source
+from runjob.data.progress import Reporter
+from runjob.data.split import divide, refuse_empty_sides
+from runjob.data.store import FORMAT, SIDES, FileSummary, SideName, Summary, TokenizerSummary, sha256_of
+from runjob.data.writer import SideWriter, token_type
+from runjob.schemas.errors import DataError
+from runjob.schemas.job import Split
+from runjob.schemas.run import write_json
+
+Divided = tuple[SideName, Document]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Build:
+    """`tokenizer` is None where one of `vocab_size` entries is to be trained."""
+
+    source: Source
+    unchanged: Callable[[], bool]
+    split: Split
+    seed: int
+    tokenizer: Any
+    vocab_size: int
+    reporter: Reporter
+    batch_characters: int
+
+    def write(self, path: Path, *, fingerprint: str, origin: dict[str, Any]) -> None:
+        """Make the store at `path`; whatever interrupts this, `path` holds all of it or does not exist."""
+        building = path.with_name(f".building-{path.name}")
+        if building.exists():  # of a process that was killed; we hold the lock, so nobody is writing there
+            shutil.rmtree(building)
+        building.mkdir(parents=True)
+        tokenizer = self.tokenizer or self._train_tokenizer()
+        writers = self._tokenise(building, tokenizer)
+        sides = {side: writer.close() for side, writer in writers.items()}
+        tokenizers.save(tokenizer, building / "tokenizer")
+        self.reporter.begin("checking")
+        if not self.unchanged():
+            raise DataError("data.path: the corpus changed while it was being read; start again when it is at rest")
+        summary = Summary(
+            format=FORMAT,
+            fingerprint=fingerprint,
+            token_type=token_type(len(tokenizer)),
+            train=sides["train"],
+            validation=sides["validation"],
+            empty_documents=self.source.empty,
+            tokenizer=TokenizerSummary(
+                fingerprint=tokenizers.fingerprint(tokenizer),
+                vocab_size=len(tokenizer),
+                eos_id=tokenizer.eos_token_id,
+                pad_id=tokenizer.pad_token_id,
+            ),
+            files=_list_files(building),
+            origin=origin,
+        )
+        write_json(building / "store.json", dataclasses.asdict(summary))
+        _flush(building)
+        building.rename(path)
+        _flush(path.parent)
+
+    def _documents(self) -> Iterator[Divided]:
+        return divide(self.source.documents(), self.split, seed=self.seed)
+
+    def _train_tokenizer(self) -> Any:  # noqa: ANN401
+        self.reporter.begin("training the tokenizer")
+        counts: dict[SideName, int] = dict.fromkeys(SIDES, 0)
+
+        def training_texts() -> Iterator[str]:
+            for side, document in self._documents():
+                counts[side] += 1
+                self.reporter.advance(documents=1, tokens=0)
+                if side == "train":  # the validation side stays unseen, by the tokenizer too
+                    yield document.text
+
+        tokenizer = tokenizers.train_bpe(training_texts(), vocab_size=self.vocab_size)
+        self.reporter.end()
+        refuse_empty_sides(self.split, counts, empty=self.source.empty)
+        return tokenizer
+
+    def _tokenise(self, building: Path, tokenizer: Any) -> dict[SideName, SideWriter]:  # noqa: ANN401
+        self.reporter.begin("tokenising")
+        backend = tokenizers.backend_for_corpus(tokenizer)
+        eos_id, width = tokenizer.eos_token_id, token_type(len(tokenizer))
+        with ExitStack() as stack:
+            sides = {
+                side: stack.enter_context(SideWriter(building / side, eos_id=eos_id, token_type=width))
+                for side in SIDES
+            }
+            for batch in _batches(self._documents(), characters=self.batch_characters):
+                texts = [document.text for _, document in batch]
+                encodings = backend.encode_batch_fast(texts, add_special_tokens=False)
+                for (side, _), text, encoding in zip(batch, texts, encodings, strict=True):
+                    sides[side].append(text, encoding.ids)
+                self.reporter.advance(documents=len(batch), tokens=sum(map(len, encodings)))
+        self.reporter.end()
+        counts = {side: writer.documents for side, writer in sides.items()}
+        refuse_empty_sides(self.split, counts, empty=self.source.empty)
+        return sides
+
+
+def _batches(documents: Iterable[Divided], *, characters: int) -> Iterator[list[Divided]]:
+    """Neighbouring documents of about so many characters together, at least one."""
+    batch: list[Divided] = []
+    size = 0
+    for side, document in documents:
+        batch.append((side, document))
+        size += len(document.text)
+        if size >= characters:
+            yield batch
+            batch, size = [], 0
+    if batch:
+        yield batch
+
+
+def _list_files(directory: Path) -> dict[str, FileSummary]:
+    """Size and sha256 of every file, after it has reached the disk."""
+    files = {}
+    for file in sorted(path for path in directory.rglob("*") if path.is_file()):
+        _flush(file)
+        name = file.relative_to(directory).as_posix()
+        files[name] = FileSummary(size=file.stat().st_size, sha256=sha256_of(file))
+    return files
+
+
+def _flush(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

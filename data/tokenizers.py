@@ -1,0 +1,138 @@
+"""The tokenizer of a job: one that exists (a directory or a Hub name), or one trained on the job's training documents.
+
+Either way it is a Hugging Face fast tokenizer that can be saved as a directory, and it has an end-of-text token:
+documents are closed by it, and a model learns from it to stop. transformers and tokenizers are imported where used.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+from runjob.schemas.errors import DataError, JobError, MissingError
+from runjob.schemas.job import PretrainedTokenizer
+
+END_OF_TEXT = "<|endoftext|>"
+PADDING = "<|pad|>"
+BYTES = 256
+# Beyond this a "word" is no word (base64, a binary file): the trainer's time grows with the square of its length.
+LONGEST_PIECE = 256
+
+
+def load_pretrained(settings: PretrainedTokenizer) -> Any:  # noqa: ANN401 - transformers has no types
+    """The tokenizer that a job names; code that comes with one is never run."""
+    from transformers import AutoTokenizer
+
+    if Path(settings.path).exists() and not Path(settings.path).is_dir():
+        raise JobError(f"data.tokenizer.path: {settings.path} is a file; name the directory that holds tokenizer.json")
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(
+            settings.path, revision=settings.revision or "main", use_fast=True, trust_remote_code=False
+        )
+    except OSError as error:
+        raise MissingError(
+            f"data.tokenizer.path: {settings.path} is neither a directory here, nor in the local Hugging Face cache, "
+            f"nor could it be fetched ({str(error).splitlines()[0]}); put a local copy (a directory with "
+            f"tokenizer.json) anywhere and write its path there, or let the job train its own: data.tokenizer: "
+            f"{{kind: train, vocab_size: 16384}}"
+        ) from error
+    except ValueError as error:
+        raise JobError(f"data.tokenizer.path: {settings.path} can't be loaded: {error}") from error
+    return checked(tokenizer, settings.path)
+
+
+def checked(tokenizer: Any, name: str) -> Any:  # noqa: ANN401
+    """The same tokenizer, or JobError if packing documents with it is impossible."""
+    if not tokenizer.is_fast:
+        raise JobError(
+            f"data.tokenizer.path: {name} has no tokenizer.json and runs in Python only, which is too slow for a "
+            f"corpus; choose one with a tokenizer.json"
+        )
+    if tokenizer.eos_token_id is None:
+        raise JobError(
+            f"data.tokenizer.path: {name} has no end-of-text token (eos_token), which must close every document; "
+            f"choose another or set eos_token in its tokenizer_config.json"
+        )
+    return tokenizer
+
+
+def train_bpe(texts: Iterable[str], *, vocab_size: int) -> Any:  # noqa: ANN401
+    """A byte-level BPE: every text can be written with it, and the same texts give the same one to the byte."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
+    from transformers import PreTrainedTokenizerFast
+
+    special = [END_OF_TEXT, PADDING]
+    if vocab_size < BYTES + len(special):
+        raise JobError(
+            f"data.tokenizer.vocab_size: {vocab_size} is too small: {BYTES} bytes and {len(special)} special tokens "
+            f"need {BYTES + len(special)}"
+        )
+    backend = Tokenizer(models.BPE())
+    backend.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=True)
+    backend.decoder = decoders.ByteLevel()
+    backend.post_processor = processors.ByteLevel(trim_offsets=False)
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size,
+        special_tokens=special,
+        # Sorted: the library's own order of the 256 is that of a hash table.
+        initial_alphabet=sorted(pre_tokenizers.ByteLevel.alphabet()),
+        show_progress=False,
+    )
+    backend.train_from_iterator(_pieces(texts), trainer)
+    return PreTrainedTokenizerFast(
+        tokenizer_object=backend, bos_token=END_OF_TEXT, eos_token=END_OF_TEXT, pad_token=PADDING
+    )
+
+
+def _pieces(texts: Iterable[str]) -> Iterator[str]:
+    """Texts with unbroken runs cut to LONGEST_PIECE characters; ordinary text passes as it is."""
+    for text in texts:
+        if max(map(len, text.split()), default=0) <= LONGEST_PIECE:
+            yield text
+        else:
+            for word in text.split():
+                yield from (word[cut : cut + LONGEST_PIECE] for cut in range(0, len(word), LONGEST_PIECE))
+
+
+def backend_for_corpus(tokenizer: Any) -> Any:  # noqa: ANN401
+    """A copy of the engine inside that neither truncates nor pads, and reads `<|endoftext|>` in a document as the
+    fourteen characters that stand there and not as the end of the text."""
+    from tokenizers import Tokenizer
+
+    backend = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
+    backend.no_truncation()
+    backend.no_padding()
+    backend.encode_special_tokens = True
+    return backend
+
+
+def save(tokenizer: Any, where: Path) -> None:  # noqa: ANN401
+    """A Hugging Face tokenizer directory, without a trace of where this one was loaded from."""
+    tokenizer.name_or_path = ""
+    tokenizer.init_kwargs.pop("name_or_path", None)
+    tokenizer.save_pretrained(where)
+
+
+def fingerprint(tokenizer: Any) -> str:  # noqa: ANN401
+    """sha256 over all that decides which ids a text becomes; how rows are truncated or padded is no part of it."""
+    behaviour = json.loads(tokenizer.backend_tokenizer.to_str())
+    behaviour["truncation"] = behaviour["padding"] = None
+    behaviour["special"] = {
+        "bos": tokenizer.bos_token_id,
+        "eos": tokenizer.eos_token_id,
+        "pad": tokenizer.pad_token_id,
+        "unk": tokenizer.unk_token_id,
+    }
+    return hashlib.sha256(json.dumps(behaviour, sort_keys=True).encode()).hexdigest()
+
+
+def load_saved(where: Path) -> Any:  # noqa: ANN401
+    """The tokenizer of a store."""
+    from transformers import AutoTokenizer
+
+    if not (where / "tokenizer.json").is_file():
+        raise DataError(
+            f"{where}: holds no tokenizer.json; delete the store around it, and the next run builds it again"
+        )
+    return AutoTokenizer.from_pretrained(str(where), use_fast=True, trust_remote_code=False, local_files_only=True)
