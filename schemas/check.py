@@ -8,7 +8,7 @@ because a general validator can say that a value fits none of five variants, but
 
 import os
 import re
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,9 @@ from runjob.schemas.problems import DEFAULT, Mark, Problem
 from runjob.schemas.reserved import ELSEWHERE, RESERVED_KEYS, RESERVED_VALUES, SAID
 from runjob.schemas.schema import Schema, bundled_schema, follow, types_of, variants
 from runjob.schemas.yaml import Entry, ListNode, MapNode, Node, Scalar
+
+# difflib takes 0.1 ms a word; after so many mistakes of one file a reader has other worries than the next suggestion
+MAX_SUGGESTIONS = 200
 
 # Stands where a value is wrong, so that the walk goes on and rules know that they can't judge it
 WRONG: Any = type("Wrong", (), {"__repr__": lambda self: "WRONG"})()
@@ -31,6 +34,7 @@ class Checker:
         self.problems: list[Problem] = []
         self.marks: dict[str, Mark] = {}
         self.origins: dict[str, str] = {}
+        self.suggestions = 0
 
     def job(self, node: Node) -> Any:  # noqa: ANN401 - a JSON object, with WRONG in it where there are problems
         return self.value(node, bundled_schema(), "", node.mark)
@@ -38,6 +42,11 @@ class Checker:
     def problem(self, mark: Mark, path: str, message: str) -> Any:  # noqa: ANN401
         self.problems.append(Problem.at(mark, path, message))
         return WRONG
+
+    def meant(self, word: str, known: Iterable[str]) -> str | None:
+        """The known word that was probably meant."""
+        self.suggestions += 1
+        return wording.closest(word, known) if self.suggestions <= MAX_SUGGESTIONS else None
 
     def value(self, node: Node, field: Schema, path: str, key_mark: Mark) -> Any:  # noqa: ANN401 - any JSON value
         """The plain value of a node, or WRONG with the problem noted."""
@@ -82,7 +91,7 @@ class Checker:
             return self.problem(node.mark, path, f"expected {wording.one_of(known)}, not {wording.found(node)}")
         if node.text in RESERVED_VALUES.get(path, ()):
             return self.problem(node.mark, path, f"`{node.text}` is {SAID}; known here: {', '.join(known)}")
-        said = f"{said} `{wording.short(node.text)}`; {wording.instead(node.text, known)}"
+        said = f"{said} `{wording.short(node.text)}`; {wording.instead(self.meant(node.text, known), known)}"
         return self.problem(node.mark, path, said)
 
     def choice(self, node: Node, schema: Schema, path: str, key_mark: Mark) -> Any:  # noqa: ANN401
@@ -90,7 +99,7 @@ class Checker:
         fitting = [branch for branch in map(follow, schema["anyOf"]) if _fits(node, types_of(branch))]
         words = [branch["const"] for branch in schema["anyOf"] if "const" in branch]
         if isinstance(node, Scalar) and isinstance(node.value, str) and words and node.value not in words:
-            meant = wording.closest(node.text, words)
+            meant = self.meant(node.text, words)
             hint = f"; did you mean `{meant}`?" if meant else ""
             return self.problem(
                 node.mark, path, f"expected {wording.expected(schema)}, not {wording.found(node)}{hint}"
@@ -101,6 +110,7 @@ class Checker:
         fields: Schema = schema.get("properties", {})
         free = schema.get("additionalProperties", True)
         values: dict[str, Any] = {}
+        misspelt: set[str | None] = set()
         for key, entry in node.entries.items():
             here = f"{path}.{key}" if path else key
             if key in fields:
@@ -108,8 +118,7 @@ class Checker:
             elif free:
                 values[key] = self.value(entry.node, {}, here, entry.mark)
             else:
-                self.unknown_key(key, entry, path, schema)
-        meant = {name for key in node.entries if key not in fields and (name := _meant(key, path, fields))}
+                misspelt.add(self.unknown_key(key, entry.mark, path, fields))
         for key, field in fields.items():
             here = f"{path}.{key}" if path else key
             if key in values:
@@ -117,7 +126,7 @@ class Checker:
             whole = follow(field)
             if "default" in whole:
                 values[key] = self.value(_default_node(whole["default"]), field, here, DEFAULT)
-            elif key in schema.get("required", ()) and key not in meant:
+            elif key in schema.get("required", ()) and key not in misspelt:
                 # where a misspelt key was meant to be this one, the one line about it is enough
                 self.problem(key_mark, here, f"missing; {_write(key, whole)}")
         if not node.entries and free:
@@ -125,17 +134,20 @@ class Checker:
         in_order = [key for key in fields if key in values] + [key for key in values if key not in fields]
         return {key: values[key] for key in in_order}
 
-    def unknown_key(self, key: str, entry: Entry, path: str, schema: Schema) -> None:
+    def unknown_key(self, key: str, mark: Mark, path: str, fields: Schema) -> str | None:
+        """Note the problem; the field of this mapping that was probably meant."""
         here = f"{path}.{key}" if path else key
         if key in RESERVED_KEYS.get(path, ()):
-            self.problem(entry.mark, here, SAID)
-            return
+            self.problem(mark, here, SAID)
+            return None
         if key in ELSEWHERE:
-            self.problem(entry.mark, here, f"unknown key; here it is `{ELSEWHERE[key]}`")
-            return
-        kind = schema["properties"].get("kind", {}).get("const")
-        where = f" for the kind `{kind}`" if kind else ""
-        self.problem(entry.mark, here, f"unknown key{where}; {wording.instead(key, schema['properties'])}")
+            self.problem(mark, here, f"unknown key; here it is `{ELSEWHERE[key]}`")
+            section, _, name = ELSEWHERE[key].rpartition(".")
+            return name if section == path else None
+        meant = self.meant(key, fields)
+        where = f" for the kind `{fields['kind']['const']}`" if "kind" in fields else ""
+        self.problem(mark, here, f"unknown key{where}; {wording.instead(meant, fields)}")
+        return meant
 
     def list(self, node: ListNode, schema: Schema, path: str) -> Any:  # noqa: ANN401
         self.origins[path] = str(node.mark)
@@ -145,9 +157,9 @@ class Checker:
             example = f", such as `{wording.flow(schema['examples'][0])}`" if "examples" in schema else ""
             return self.problem(node.mark, path, f"expected a list of {count}{example}, not of {len(node.items)}")
         items = schema.get("items", {})
+        origins, self.origins = self.origins, {}  # a list is one leaf
         values = [self.value(item, items, f"{path}[{i}]", item.mark) for i, item in enumerate(node.items)]
-        for i in range(len(values)):
-            self.origins.pop(f"{path}[{i}]", None)
+        self.origins = origins
         return values
 
     def scalar(self, node: Scalar, schema: Schema, path: str) -> Any:  # noqa: ANN401
@@ -212,14 +224,6 @@ def _typed_by_schema(node: Node, types: tuple[str, ...]) -> Node:
     if isinstance(node, Scalar) and node.plain and node.mark.is_set and "string" in types and not _fits(node, types):
         return Scalar(node.text, node.text, True, node.mark)
     return node
-
-
-def _meant(key: str, path: str, fields: Schema) -> str | None:
-    """The field of this mapping that an unknown key was meant to be."""
-    if key in ELSEWHERE:
-        section, _, name = ELSEWHERE[key].rpartition(".")
-        return name if section == path else None
-    return wording.closest(key, fields)
 
 
 def _without_keys_of_other_kinds(node: MapNode, chosen: Schema, kinds: dict[str, Schema]) -> MapNode:

@@ -35,6 +35,8 @@ def closest(word: str, known: Iterable[str]) -> str | None:
     """The known word that was probably meant."""
     import difflib  # 3 ms, and only a mistake needs it
 
+    if len(word) > _SHOWN:
+        return None
     by_lower = {name.lower(): name for name in known}
     found = difflib.get_close_matches(word.lower(), by_lower, n=1, cutoff=0.6)
     if found:
@@ -49,11 +51,9 @@ def one_of(names: Iterable[str]) -> str:
     return quoted[0] if len(quoted) == 1 else f"{', '.join(quoted[:-1])} or {quoted[-1]}"
 
 
-def instead(word: str, known: Iterable[str]) -> str:
+def instead(meant: str | None, known: Iterable[str]) -> str:
     """`did you mean ...?`, or the list of what is known."""
-    names = list(known)
-    meant = closest(word, names)
-    return f"did you mean `{meant}`?" if meant else f"known here: {', '.join(names)}"
+    return f"did you mean `{meant}`?" if meant else f"known here: {', '.join(known)}"
 
 
 def flow(value: Any) -> str:  # noqa: ANN401 - any JSON value

@@ -211,7 +211,7 @@ class _Composer:
         if level > MAX_LEVELS:
             self.stop(event, f"nested deeper than {MAX_LEVELS} levels")
         if event.tag is not None:
-            said = f"the tag {event.tag} is refused: a job file holds plain values; delete it"
+            said = f"the tag {event.tag[:60]} is refused: a job file holds plain values; delete it"
             self.problems.append(Problem.at(self.mark(event), path, said))
             self.refused.add(self.mark(event))
         before = self.nodes - 1
