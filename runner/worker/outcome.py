@@ -8,8 +8,10 @@ from runjob.schemas.run import EXIT_CODES, Attempt, Exit, RunDir
 
 
 def attempt_of(run: RunDir) -> Attempt:
-    """The attempt that the supervisor started this process for."""
-    return run.attempt(int(os.environ[ATTEMPT_VARIABLE]))
+    """The attempt that the supervisor started this process for; without one (`runjob prepare`) the newest."""
+    if ATTEMPT_VARIABLE in os.environ:
+        return run.attempt(int(os.environ[ATTEMPT_VARIABLE]))
+    return run.list_attempts()[-1]
 
 
 def report_ending(attempt: Attempt, outcome: str, *, step: int, reason: str) -> int:
