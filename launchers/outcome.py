@@ -37,8 +37,8 @@ def outcome_of(attempt: Attempt, stage: str, code: int) -> tuple[State, str]:
     except RunjobError as error:
         return "failed", str(error)
     if said is not None:
-        error_line = said.error.strip().splitlines()[-1] if said.error.strip() else ""
-        return said.outcome, (said.reason or error_line)[:MESSAGE_CHARACTERS]
+        error_lines = said.error.strip().splitlines()
+        return said.outcome, (error_lines[0] if error_lines else said.reason)[:MESSAGE_CHARACTERS]
     asked = attempt.stop_reason()
     end = f"stage {stage} {describe_end(code)} and left no exit.json"
     if asked == "cancel":

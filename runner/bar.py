@@ -11,8 +11,6 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from runjob.runner.lines import event_line
 from runjob.schemas.run import Status
 
-NOTE_CHARACTERS = 60
-
 
 class Bar:
     def __init__(self, progress: Progress) -> None:
@@ -24,7 +22,7 @@ class Bar:
         text = status.message.removeprefix("stage ") or status.state
         self._progress.update(self._task, description=escape(text if status.state == "running" else status.state))
         if note:
-            self._progress.update(self._task, facts=escape(note[-NOTE_CHARACTERS:]))
+            self._progress.update(self._task, facts=escape(note))
 
     def event(self, record: dict[str, Any], *, steps: int | None) -> None:
         if record["event"] == "train":

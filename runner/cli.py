@@ -92,7 +92,7 @@ def help_text() -> str:
     lines += ["", "One YAML file to a pretrained language model, exactly resumable by its id.", "", "commands:"]
     lines += [f"  {f'{command.name} {command.usage}':<26} {command.summary}" for command in COMMANDS.values()]
     lines += ["", "`runjob COMMAND --help` lists a command's options; listings take --json."]
-    lines += ["An ID may be a prefix, `latest`, or NAME@latest. Jobs are kept under $RUNJOB_HOME", "(default: ./runs)."]
+    lines += ["An ID may be a prefix, `latest`, or NAME@latest. Jobs are kept under", "$RUNJOB_HOME (default: ./runs)."]
     return "\n".join([*lines, "", EXAMPLES])
 
 

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -12,7 +13,8 @@ from typing import TYPE_CHECKING
 
 from runjob.runner.command import Command, add_json, add_launcher, add_sets
 from runjob.runner.text import print_json, table
-from runjob.schemas.run import RunDir, home
+from runjob.schemas.lifeline import ATTEMPT_VARIABLE
+from runjob.schemas.run import RunDir, home, read_json
 
 if TYPE_CHECKING:
     from runjob.schemas.job import Job
@@ -111,11 +113,16 @@ def run_prepare(args: Namespace) -> int:
         shutil.copyfile(args.file, run.job_yaml)
         write_job_json(run.job, resolved)
         run.attempts.mkdir()
-        run.new_attempt()
+        attempt = run.new_attempt()
         stage = prepare_stage().located(run=str(scratch), python=sys.executable)
-        code = subprocess.run(stage.argv, check=False).returncode
-        if code == 0 and run.data.exists():
-            print(f"prepared: {json.loads(run.data.read_text(encoding='utf-8'))['store']}")
+        environment = {**os.environ, ATTEMPT_VARIABLE: str(attempt.number)}
+        code = subprocess.run(stage.argv, env=environment, check=False).returncode
+        said = attempt.read_exit()
+        if said is not None:
+            print(f"runjob: {said.error or said.reason}", file=sys.stderr)
+            return said.code
+        if code == 0:
+            print(f"prepared: {read_json(run.data)['store']}")
         return 0 if code == 0 else 1
     finally:
         shutil.rmtree(scratch)

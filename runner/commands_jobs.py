@@ -195,10 +195,8 @@ def configure_why(parser: ArgumentParser) -> None:
 
 
 COMMANDS = (
-    Command(name="ps", usage="[--json] [--watch]", summary="all jobs here", configure=configure_ps, run=run_ps),
-    Command(
-        name="status", usage="ID [--json] [--watch]", summary="one job", configure=configure_status, run=run_status
-    ),
+    Command(name="ps", usage="[--watch]", summary="all jobs here", configure=configure_ps, run=run_ps),
+    Command(name="status", usage="ID [--watch]", summary="one job", configure=configure_status, run=run_status),
     Command(name="logs", usage="ID [-f] [--rank R]", summary="what it wrote", configure=configure_logs, run=run_logs),
     Command(name="cancel", usage="ID", summary="save and stop", configure=configure_cancel, run=run_cancel),
     Command(name="why", usage="ID", summary="why it ended", configure=configure_why, run=run_why),

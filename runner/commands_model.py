@@ -5,7 +5,7 @@ import sys
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
-from runjob.runner.command import Command, add_id
+from runjob.runner.command import Command, add_id, add_json
 from runjob.schemas.errors import StateError
 from runjob.schemas.run import RunDir, find_run, home
 
@@ -44,9 +44,11 @@ def generate_arguments(args: Namespace) -> list[str]:
         "--top-k": args.top_k,
         "--top-p": args.top_p,
         "--seed": args.seed,
+        "--device": args.device,
     }
     words += [word for name, value in valued.items() if value is not None for word in (name, str(value))]
-    words += [name for name, on in (("--interactive", args.interactive), ("--benchmark", args.benchmark)) if on]
+    flags = {"--interactive": args.interactive, "--benchmark": args.benchmark, "--json": args.json}
+    words += [name for name, on in flags.items() if on]
     return words
 
 
@@ -74,6 +76,8 @@ def configure_generate(parser: ArgumentParser) -> None:
     parser.add_argument("--prompts-file", metavar="FILE", help="one prompt a line")
     parser.add_argument("--interactive", action="store_true", help="ask for prompts until the input ends")
     parser.add_argument("--benchmark", action="store_true", help="tokens/s of prefill and of decoding")
+    parser.add_argument("--device", choices=("cpu", "cuda"), help="where to compute (default: cpu)")
+    add_json(parser)
     parser.add_argument("--max-new-tokens", type=int, metavar="N")
     parser.add_argument("--temperature", type=float, metavar="T", help="0 takes the likeliest token")
     parser.add_argument("--top-k", type=int, metavar="K")

@@ -7,7 +7,7 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
 from runjob.runner.command import Command, add_detach, add_id, add_json, add_launcher, add_sets
-from runjob.schemas.run import EXIT_CODES, RunDir, find_run, home
+from runjob.schemas.run import EXIT_CODES, RunDir, Status, find_run, home
 
 
 def run_submit(args: Namespace) -> int:
@@ -66,7 +66,13 @@ def follow_to_the_end(run: RunDir) -> int:
         print(explain(run, status), file=sys.stderr)
     for hint in next_commands(run, status.state):
         print(f"  {hint}")
-    return EXIT_CODES[status.state]
+    return exit_code(run, status)
+
+
+def exit_code(run: RunDir, status: Status) -> int:
+    """By the outcome; a failure has the code that its own stage gave it (2: something the job needs was missing)."""
+    said = run.attempt(status.attempt).read_exit() if status.state == "failed" else None
+    return said.code if said is not None else EXIT_CODES[status.state]
 
 
 def next_commands(run: RunDir, state: str) -> list[str]:

@@ -7,13 +7,13 @@ for one of another machine, and leaving it changes nothing.
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, Literal, Protocol
 
 from runjob.runner.lines import event_line
 from runjob.runner.runs import launcher_of, newest_attempt, planned_steps, read_progress, state_of
-from runjob.runner.tail import EventTail, LogTail
+from runjob.runner.tail import EventTail
 from runjob.schemas.run import ALIVE_STATES, RunDir, Status
 
 POLL_S = 0.25
@@ -48,7 +48,6 @@ def follow(run: RunDir) -> Status | None:
 
 def _watch(run: RunDir, tail: EventTail, view: View) -> Status:
     attempt = newest_attempt(run)
-    logs: dict[str, LogTail] = {}
     while True:
         status = state_of(run)
         launcher_of(run).logs(run, attempt)
@@ -58,18 +57,17 @@ def _watch(run: RunDir, tail: EventTail, view: View) -> Status:
                 view.event(record, steps=steps)
         if status.state not in ALIVE_STATES:
             return status
-        view.status(status, note=_note(run, status, logs))
+        view.status(status, note=_note(read_progress(run)))
         time.sleep(POLL_S)
 
 
-def _note(run: RunDir, status: Status, logs: dict[str, LogTail]) -> str:
-    """The last line of a stage before `train`, which has no events: how far preparing is."""
-    stage = status.message.removeprefix("stage ")
-    if stage == status.message or stage == "train":
+def _note(progress: Mapping[str, Any]) -> str:
+    """How far the preparation of the data is, as its stage reports it; training speaks through events."""
+    if "done_bytes" not in progress or "total_bytes" not in progress:
         return ""
-    log = logs.setdefault(stage, LogTail(run.attempt(status.attempt).stage_log(stage)))
-    lines = [line for line in log.read() if line.strip()]
-    return lines[-1].strip() if lines else ""
+    done, total = progress["done_bytes"], progress["total_bytes"]
+    share = f" {done / total:.0%} of {total / 1e6:,.0f} MB" if total else ""
+    return f"{progress['stage']}{share}"
 
 
 def ask() -> Choice:
@@ -99,13 +97,18 @@ def open_view() -> Iterator[View]:
 class PlainView:
     def __init__(self) -> None:
         self._said = ""
-        self._last_train = float("-inf")
+        self._noted = ""
+        self._last_note = self._last_train = float("-inf")
 
     def status(self, status: Status, *, note: str) -> None:
         said = f"{status.state}: {status.message}" if status.message else status.state
         if said != self._said:
             self._said = said
             print(said, flush=True)
+        now = time.monotonic()
+        if note and note != self._noted and now - self._last_note >= QUIET_S:
+            self._noted, self._last_note = note, now
+            print(note, flush=True)
 
     def event(self, record: dict[str, Any], *, steps: int | None) -> None:
         now = time.monotonic()

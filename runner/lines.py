@@ -2,6 +2,8 @@
 
 from typing import Any
 
+TEXT_CHARACTERS = 200
+
 
 def event_line(record: dict[str, Any], *, steps: int | None) -> str | None:
     """The line of an event worth telling, or None.
@@ -22,15 +24,28 @@ def event_line(record: dict[str, Any], *, steps: int | None) -> str | None:
             return f"{where}  checkpoint saved"
         case "start" | "init":
             return None
+        case "advice":
+            return f"{where}  advice: {record['advice']}"
         case name:
             skip = {"event", "step", "time", "attempt"}
-            facts = [f"{key} {value}" for key, value in record.items() if key not in skip and is_short(value)]
-            return "  ".join([where, name.replace("_", " "), *facts])
+            facts = [fact(key, value) for key, value in record.items() if key not in skip]
+            return "  ".join([where, name.replace("_", " "), *filter(None, facts)])
 
 
 def number(record: dict[str, Any], key: str, form: str) -> str:
     return form.format(record[key]) if key in record and isinstance(record[key], int | float) else ""
 
 
-def is_short(value: object) -> bool:
-    return isinstance(value, int | float) or (isinstance(value, str) and len(value) <= 200)
+def fact(key: str, value: object) -> str:
+    """`train loss 6.042` of a number or a short text; longer things are for events.jsonl."""
+    name = key.replace("_", " ")
+    if isinstance(value, float):
+        return f"{name} {value:.5g}"
+    if (
+        isinstance(value, bool)
+        or value is None
+        or not isinstance(value, int | str)
+        or len(str(value)) > TEXT_CHARACTERS
+    ):
+        return ""
+    return f"{name} {value}"

@@ -1,6 +1,7 @@
 """What a resume promises, and why: bit-identical where nothing that rounds has changed, else the same batches."""
 
 import importlib.metadata
+import platform
 from collections.abc import Sequence
 from typing import Any
 
@@ -62,6 +63,8 @@ def machine_differences(start: dict[str, Any], machine: Machine) -> list[str]:
 
 
 def installed_version(name: str) -> str | None:
+    if name == "python":
+        return platform.python_version()
     try:
         return importlib.metadata.version(name)
     except importlib.metadata.PackageNotFoundError:

@@ -1,0 +1,139 @@
+"""Words to calls: help, mistakes, listings, and that nothing heavy is loaded on the way."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from runjob.runner.cli import COMMANDS
+
+LIGHT = """\
+import sys
+from runjob.runner.cli import main
+code = main(sys.argv[1:])
+heavy = {"torch", "transformers", "datasets", "deepspeed", "rich", "submitit", "fsspec"} & set(sys.modules)
+print(f"code {code} heavy {sorted(heavy)}", file=sys.stderr)
+"""
+
+
+@pytest.mark.parametrize("command", ["", *COMMANDS])
+def test_help_fits_eighty_columns(runjob, command: str):
+    done = runjob(*filter(None, [command]), "--help", env={"COLUMNS": "80"})
+    assert done.returncode == 0
+    assert max(map(len, done.stdout.splitlines())) <= 80
+    assert done.stderr == ""
+
+
+def test_the_help_names_every_command(runjob):
+    lines = runjob("--help").stdout.splitlines()
+    assert all(any(line.startswith(f"  {name} ") for line in lines) for name in COMMANDS)
+
+
+def test_the_version_is_the_installed_one(runjob):
+    import importlib.metadata
+
+    assert runjob("--version").stdout == f"runjob {importlib.metadata.version('runjob')}\n"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["statsu", "latest"], "statsu: neither a command nor a job file; did you mean `status`?"),
+        (["smal.yaml"], "smal.yaml: no such job file; did you mean `small.yaml`?"),
+        (
+            ["--launcher", "locl", "small.yaml"],
+            "--launcher locl: no such launcher, there are: local; did you mean `local`?",
+        ),
+        (["plan", "small.yaml", "--launcher", "moon"], "--launcher moon: no such launcher"),
+        (["small.yaml", "--set", "training.lenght=3"], "did you mean `length`?"),
+        (["resume", "latest", "--from", "x"], "no such job"),
+    ],
+)
+def test_a_mistyped_word_gets_the_nearest_one(runjob, job: Path, words: list[str], said: str):
+    done = runjob(*words)
+    assert said in done.stderr
+    assert done.returncode == (1 if said == "no such job" else 2)
+    assert done.stdout == ""
+    assert done.stderr.startswith("runjob: ")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["validate", "--format", "json", "small.yaml"],
+        ["validate", "small.yaml", "--format", "json"],
+        ["--format", "json", "validate", "small.yaml"],
+        ["validate", "--json", "small.yaml"],
+    ],
+)
+def test_options_stand_before_or_after_the_file(runjob, job: Path, words: list[str]):
+    done = runjob(*words)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["valid"] is True
+
+
+def test_validate_tells_every_problem_of_every_file_and_ends_with_2(runjob, job: Path):
+    bad = job.with_name("bad.yaml")
+    bad.write_text(job.read_text().replace("sequence_length: 32", "sequence_lenght: 32").replace("seed", "sed"))
+    done = runjob("validate", job, bad)
+    assert done.returncode == 2
+    lines = done.stdout.splitlines()
+    assert lines[0] == f"{job}: valid"
+    assert any(line.startswith(f"{bad}:") and "sequence_length" in line for line in lines[1:])
+
+
+def test_a_wrong_job_leaves_no_run_behind(runjob, job: Path, home):
+    done = runjob(job, "--set", "training.global_batch=0")
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    assert list(home.runs.iterdir()) == []
+
+
+def test_gpus_asked_for_and_not_there_stop_the_job_before_anything_starts(runjob, job: Path, home):
+    done = runjob(job, "--set", "hardware.device=cuda", "--set", "hardware.gpus=8", env={"CUDA_VISIBLE_DEVICES": ""})
+    assert (done.returncode, "hardware.gpus" in done.stderr) == (2, True), done.stderr
+    assert list(home.runs.iterdir()) == []
+
+
+@pytest.mark.parametrize("words", [["validate", "small.yaml"], ["plan", "small.yaml"], ["ps"], ["--help"], ["samples"]])
+def test_no_light_command_loads_torch_or_rich(home, job: Path, words: list[str]):
+    done = subprocess.run(
+        [sys.executable, "-c", LIGHT, *words], env=home.env, cwd=home.path, capture_output=True, text=True, check=True
+    )
+    assert done.stderr.endswith("code 0 heavy []\n"), done.stderr
+
+
+def test_plan_shows_and_writes_what_would_run(runjob, job: Path, home, tmp_path: Path):
+    done = runjob("plan", job, "--json", "--out", tmp_path / "plan")
+    plan = json.loads(done.stdout)
+    assert plan["batch"] == {"global_batch": 8, "ranks": 1, "micro_batch": 4, "accumulation": 2}
+    assert (plan["steps"], plan["tokens_per_step"]) == (20, 256)
+    assert json.loads((tmp_path / "plan" / "deepspeed.json").read_text()) == plan["deepspeed"]
+    assert list(home.runs.iterdir()) == []
+    text = runjob("plan", job).stdout
+    assert "global batch   8 sequences = 1 rank(s) x 2 micro batch(es) x 4" in text
+    assert "torch.distributed.run" in text
+
+
+def test_listings_are_json_on_demand_and_empty_ones_too(runjob):
+    assert json.loads(runjob("ps", "--json").stdout) == []
+    assert "no jobs under" in runjob("ps").stdout
+    samples = json.loads(runjob("samples", "--json").stdout)
+    assert {"dutch"} <= {sample["name"] for sample in samples}
+    assert all(sample["bytes"] > 0 for sample in samples)
+    jobs = json.loads(runjob("ls", "--json").stdout)
+    assert all(Path(row["path"]).is_file() for row in jobs)
+
+
+def test_schema_is_the_bundled_one(runjob):
+    schema = json.loads(runjob("schema").stdout)
+    assert schema["properties"]["training"]
+
+
+def test_a_reader_that_has_enough_is_no_traceback(home):
+    reader = "import subprocess, sys; p = subprocess.Popen(['runjob', 'schema'], stdout=subprocess.PIPE, bufsize=0)\n"
+    reader += "p.stdout.read(1); p.stdout.close(); sys.exit(0 if p.wait() in (0, 141) else 9)\n"
+    done = subprocess.run([sys.executable, "-c", reader], env=home.env, cwd=home.path, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")

@@ -1,0 +1,131 @@
+"""Following on a real terminal: the bar, and what Ctrl-C asks."""
+
+import fcntl
+import os
+import select
+import subprocess
+import termios
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from runjob.runner.follow import PlainView
+from runjob.runner.lines import event_line
+from runjob.schemas.run import RunDir, Status
+
+
+class Terminal:
+    """A command on a pseudo-terminal of its own, as in a user's window."""
+
+    def __init__(self, argv: list[str], env: dict[str, str], cwd: Path) -> None:
+        self.master, slave = os.openpty()
+        self.process = subprocess.Popen(
+            argv,
+            env=env,
+            cwd=cwd,
+            stdin=slave,
+            stdout=slave,
+            stderr=slave,
+            start_new_session=True,
+            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+        )
+        os.close(slave)
+        self.text = ""
+
+    def read_until(self, wanted: str, *, within_s: float = 20) -> None:
+        deadline = time.monotonic() + within_s
+        while wanted not in self.text:
+            ready, _, _ = select.select([self.master], [], [], 0.1)
+            try:
+                self.text += os.read(self.master, 65536).decode(errors="replace") if ready else ""
+            except OSError:  # Linux: the other side is closed
+                break
+            assert time.monotonic() < deadline, f"waited in vain for {wanted!r} in {self.text!r}"
+        assert wanted in self.text, self.text
+
+    def type(self, keys: str) -> None:
+        os.write(self.master, keys.encode())
+
+    def end(self) -> int:
+        deadline = time.monotonic() + 20
+        while self.process.poll() is None and time.monotonic() < deadline:
+            if select.select([self.master], [], [], 0.1)[0]:
+                try:
+                    self.text += os.read(self.master, 65536).decode(errors="replace")
+                except OSError:
+                    break
+        return self.process.wait(timeout=5)
+
+
+@pytest.fixture
+def terminal(home, plugin, job, processes) -> Iterator[Terminal]:
+    env = {**home.env, **plugin, "SMALL": "long", "TERM": "xterm", "COLUMNS": "120"}
+    opened = Terminal(["runjob", "--launcher", "small", str(job)], env, home.path)
+    yield opened
+    opened.process.kill()
+    opened.process.wait()
+    os.close(opened.master)
+
+
+def test_the_bar_shows_stage_loss_and_rate(terminal: Terminal):
+    terminal.read_until("tokens/s")
+    terminal.read_until("train")
+    terminal.read_until("loss")
+
+
+def test_ctrl_c_asks_and_d_leaves_the_job_running(terminal: Terminal, only_run):
+    terminal.read_until("tokens/s")
+    terminal.type("\x03")
+    terminal.read_until("d = detach")
+    terminal.type("d\n")
+    assert terminal.end() == 0
+    assert RunDir(only_run()).read_status().state == "running"
+
+
+def test_ctrl_c_asks_and_s_saves_and_stops(terminal: Terminal, only_run):
+    terminal.read_until("tokens/s")
+    terminal.type("\x03")
+    terminal.read_until("s = save and stop")
+    terminal.type("s\n")
+    assert terminal.end() == 130
+    assert RunDir(only_run()).read_status().state == "cancelled"
+
+
+def test_a_second_ctrl_c_detaches(terminal: Terminal, only_run):
+    terminal.read_until("tokens/s")
+    terminal.type("\x03")
+    terminal.read_until("d = detach")
+    terminal.type("\x03")
+    assert terminal.end() == 0
+    assert RunDir(only_run()).read_status().state == "running"
+
+
+def test_plain_lines_are_few_but_evaluations_and_the_last_step_are_always_there(capsys):
+    view = PlainView()
+    for step in range(1, 11):
+        view.event({"event": "train", "step": step, "loss": 1.0, "attempt": 1}, steps=10)
+    view.event({"event": "eval", "step": 10, "loss": 0.5, "attempt": 1, "time": 0.0}, steps=10)
+    status = Status(state="running", attempt=1, updated=0.0, message="stage train")
+    view.status(status, note="")
+    view.status(status, note="")
+    assert capsys.readouterr().out.splitlines() == [
+        "step 1/10  loss 1.0000",
+        "step 10/10  loss 1.0000",
+        "step 10/10  eval  loss 0.5000",
+        "running: stage train",
+    ]
+
+
+def test_an_event_of_a_kind_unknown_here_is_told_by_its_short_facts():
+    record = {
+        "event": "early_stop",
+        "step": 5,
+        "time": 1.0,
+        "attempt": 1,
+        "best_step": 4,
+        "long": "x" * 500,
+        "list": [1],
+    }
+    assert event_line(record, steps=None) == "step 5  early stop  best step 4"
