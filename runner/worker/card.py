@@ -1,0 +1,194 @@
+"""The model card: what is true of this model and nothing else. Facts in, Markdown out.
+
+The facts are gathered by whoever exports; a line whose fact is unknown is left out rather than guessed.
+"""
+
+from dataclasses import dataclass
+
+from runjob.schemas.job import Generation
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataFacts:
+    """`source` as the job names it; tokens with every EOS; `license` where the corpus is one that runjob ships."""
+
+    source: str
+    license: str | None
+    train_documents: int
+    validation_documents: int
+    train_tokens: int
+    validation_tokens: int
+    train_bytes: int
+    validation_bytes: int
+    split: str
+    sequence_length: int
+    tokenizer: str
+    vocab_size: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelFacts:
+    """`sizes` such as {"hidden_size": 768}, in the order they are to be read."""
+
+    init: str
+    architecture: str
+    parameters: int
+    sizes: dict[str, int | float]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingFacts:
+    """`steps` that were trained and `planned` ones; `tokens` that went through the network in them."""
+
+    steps: int
+    planned: int
+    tokens: int
+    global_batch: int
+    learning_rate: float
+    schedule: str
+    optimizer: str
+    precision: str
+    seed: int
+    hardware: str
+    versions: dict[str, str]
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationFacts:
+    """Of the exported step, on the whole validation side. `baseline` is its name and perplexity there."""
+
+    step: int
+    loss: float
+    perplexity: float
+    bits_per_byte: float
+    best_of: str | None
+    baseline: tuple[str, float] | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class CardFacts:
+    name: str
+    id: str
+    license: str | None
+    language: str | None
+    description: str | None
+    data: DataFacts
+    model: ModelFacts
+    training: TrainingFacts
+    evaluation: EvaluationFacts | None
+    prompts: tuple[str, ...]
+    generation: Generation
+
+
+def write_card(facts: CardFacts) -> str:
+    """README.md of the model directory."""
+    title = f"# {facts.name}\n"
+    parts = [
+        _front_matter(facts),
+        title if facts.description is None else f"{title}\n{facts.description}\n",
+        _section("Use", _use(facts)),
+        _section("Evaluation", _evaluation(facts)),
+        _section("Model", _model(facts.model, facts.data)),
+        _section("Data", _data(facts.data)),
+        _section("Training", _training(facts)),
+    ]
+    return "\n".join(parts)
+
+
+def _front_matter(facts: CardFacts) -> str:
+    lines = ["---"]
+    lines += [f"license: {facts.license}"] if facts.license is not None else []
+    lines += [f"language: {_quoted(facts.language)}"] if facts.language is not None else []
+    lines += ["library_name: transformers", "pipeline_tag: text-generation", "---", ""]
+    return "\n".join(lines)
+
+
+def _section(title: str, lines: list[str]) -> str:
+    return "\n".join([f"## {title}", "", *lines, ""])
+
+
+def _use(facts: CardFacts) -> list[str]:
+    prompt = facts.prompts[0] if facts.prompts else "..."
+    return [
+        "```python",
+        "from transformers import pipeline",
+        "",
+        'generate = pipeline("text-generation", model="path/to/this/directory")',
+        f"print(generate({prompt!r})[0]['generated_text'])",
+        "```",
+        "",
+        f"Default settings of `generate`: {_settings(facts.generation)}.",
+    ]
+
+
+def _settings(generation: Generation) -> str:
+    if generation.temperature == 0:
+        return f"the likeliest token, at most {generation.max_new_tokens} of them"
+    return (
+        f"temperature {generation.temperature:g}, top_k {generation.top_k}, top_p {generation.top_p:g}, "
+        f"at most {generation.max_new_tokens} new tokens"
+    )
+
+
+def _evaluation(facts: CardFacts) -> list[str]:
+    found = facts.evaluation
+    if found is None:
+        return ["This model was not evaluated."]
+    which = f"the best by {found.best_of}" if found.best_of is not None else "the last"
+    lines = [
+        f"On all {facts.data.validation_tokens - 1:,} predicted tokens of the validation side, after step "
+        f"{found.step:,} ({which}):",
+        "",
+        "| | |",
+        "|---|---|",
+        f"| loss (nats per token) | {found.loss:.4f} |",
+        f"| perplexity | {found.perplexity:.2f} |",
+        f"| bits per byte | {found.bits_per_byte:.4f} |",
+    ]
+    if found.baseline is not None:
+        name, perplexity = found.baseline
+        lines.append(f"| perplexity of an {name} model on the same tokens | {perplexity:.2f} |")
+    return lines
+
+
+def _model(model: ModelFacts, data: DataFacts) -> list[str]:
+    return [
+        f"- {model.architecture}, {model.parameters:,} parameters (tied ones counted once), fp32",
+        *[
+            f"- {name}: {value:,}" if isinstance(value, int) else f"- {name}: {value:g}"
+            for name, value in model.sizes.items()
+        ],
+        f"- first weights: {model.init}",
+        f"- tokenizer: {data.tokenizer}, {data.vocab_size:,} ids",
+    ]
+
+
+def _data(data: DataFacts) -> list[str]:
+    licence = f" ({data.license})" if data.license is not None else ""
+    return [
+        f"- source: {data.source}{licence}",
+        f"- training: {data.train_documents:,} documents, {data.train_tokens:,} tokens, {data.train_bytes:,} bytes",
+        f"- validation: {data.validation_documents:,} documents, {data.validation_tokens:,} tokens, "
+        f"{data.validation_bytes:,} bytes",
+        f"- split: {data.split}",
+        f"- rows of {data.sequence_length:,} tokens, packed; an end-of-text token closes every document and is learnt",
+    ]
+
+
+def _training(facts: CardFacts) -> list[str]:
+    run = facts.training
+    steps = f"{run.steps:,} steps" if run.steps == run.planned else f"{run.steps:,} of {run.planned:,} planned steps"
+    versions = ", ".join(f"{name} {version}" for name, version in run.versions.items())
+    return [
+        f"- job `{facts.id}`, seed {run.seed}",
+        f"- {steps} of {run.global_batch:,} rows, {run.tokens:,} tokens",
+        f"- learning rate {run.learning_rate:g}, {run.schedule}",
+        f"- {run.optimizer}",
+        f"- precision {run.precision}, on {run.hardware}",
+        f"- {versions}",
+    ]
+
+
+def _quoted(language: str) -> str:
+    # Bare `no` is false to readers of YAML 1.1, and Norwegian to everybody else.
+    return f'"{language}"'

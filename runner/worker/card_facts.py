@@ -1,0 +1,180 @@
+"""The facts of a model card, gathered from the job, the prepared data and what the run itself recorded.
+
+Paths of the machine where the data lay are nobody's business: a file is named, its folder is not.
+"""
+
+import re
+from importlib.resources import files
+from pathlib import Path
+from typing import Any
+
+from runjob.data.store import Summary
+from runjob.runner.worker.card import CardFacts, DataFacts, EvaluationFacts, ModelFacts, TrainingFacts
+from runjob.schemas.job import (
+    AdamW,
+    ConstantSchedule,
+    Data,
+    FirstSplit,
+    HashSplit,
+    HubData,
+    Job,
+    Model,
+    PretrainedInit,
+    PretrainedTokenizer,
+    Schedule,
+    ScratchInit,
+)
+from runjob.schemas.run import RunDir
+
+SIZES = ("hidden_size", "num_hidden_layers", "num_attention_heads", "max_position_embeddings")
+
+
+def gather_facts(
+    run: RunDir,
+    job: Job,
+    summary: Summary,
+    config: Any,  # noqa: ANN401 - a configuration of transformers
+    *,
+    parameters: int,
+    step: int,
+    planned: int,
+    tokens: int,
+) -> CardFacts:
+    """Facts of the model of `step`, up to which `tokens` went through the network (those of its checkpoint)."""
+    events = list(run.read_events())
+    return CardFacts(
+        name=job.name,
+        id=run.id,
+        license=job.output.license,
+        language=job.output.language,
+        description=job.output.description,
+        data=data_facts(job.data, summary, job.seed),
+        model=ModelFacts(
+            init=_init(job.model),
+            architecture=config.architectures[0] if config.architectures else config.model_type,
+            parameters=parameters,
+            sizes={name: getattr(config, name) for name in SIZES if getattr(config, name, None) is not None},
+        ),
+        training=_training(job, _last(events, "start"), step=step, planned=planned, tokens=tokens),
+        evaluation=_evaluation(job, events, step),
+        prompts=job.evaluation.prompts,
+        generation=job.evaluation.generation,
+    )
+
+
+def data_facts(data: Data, summary: Summary, seed: int) -> DataFacts:
+    source, sample = _source(data)
+    return DataFacts(
+        source=source,
+        license=_sample_license(sample) if sample is not None else None,
+        train_documents=summary.train.documents,
+        validation_documents=summary.validation.documents,
+        train_tokens=summary.train.tokens,
+        validation_tokens=summary.validation.tokens,
+        train_bytes=summary.train.bytes,
+        validation_bytes=summary.validation.bytes,
+        split=_split(data.split, seed),
+        sequence_length=data.sequence_length,
+        tokenizer=_tokenizer(data),
+        vocab_size=summary.tokenizer.vocab_size,
+    )
+
+
+def describe_schedule(schedule: Schedule) -> str:
+    kind = schedule.kind.replace("_", "-")
+    warmup = (
+        f"{float(schedule.warmup.amount):.3g} of the run" if schedule.warmup.unit == "share" else schedule.warmup.text
+    )
+    end = "" if isinstance(schedule, ConstantSchedule) else f" to {schedule.final:g} of the peak"
+    return f"{kind}{end}, warm-up over {warmup}"
+
+
+def _source(data: Data) -> tuple[str, str | None]:
+    """How the card names the corpus, and the name of the shipped sample if it is one."""
+    if isinstance(data, HubData):
+        config = f", configuration {data.config}" if data.config is not None else ""
+        revision = f", revision {data.revision}" if data.revision is not None else ""
+        name = Path(data.path).name if Path(data.path).is_absolute() else data.path
+        return f"{name}{config}, subset {data.subset}{revision}, field {data.field}", None
+    samples = [path.removeprefix("sample:") for path in data.path if path.startswith("sample:")]
+    names = [path if path.startswith("sample:") else Path(path).name for path in data.path]
+    return ", ".join(names), samples[0] if len(samples) == len(data.path) == 1 else None
+
+
+def _sample_license(name: str) -> str | None:
+    """The licence's name from the notice that lies beside the sample."""
+    notice = files("runjob.data.samples").joinpath(f"{name}.LICENSE")
+    if not notice.is_file():
+        return None
+    found = re.search(r"^License:\s*([^,\n]+)", notice.read_text(encoding="utf-8"), re.MULTILINE)
+    return found[1].strip() if found is not None else None
+
+
+def _split(split: HashSplit | FirstSplit, seed: int) -> str:
+    if isinstance(split, HashSplit):
+        return f"{split.validation:g} of the documents for validation, by a hash of seed {seed} and document"
+    return f"the first {split.validation:,} documents for validation"
+
+
+def _tokenizer(data: Data) -> str:
+    if isinstance(data.tokenizer, PretrainedTokenizer):
+        path = Path(data.tokenizer.path)
+        return path.name if path.is_absolute() else data.tokenizer.path
+    return f"{data.tokenizer.algorithm.upper()} trained on the training documents"
+
+
+def _init(model: Model) -> str:
+    match model.init:
+        case ScratchInit():
+            return "random, drawn from the job's seed"
+        case PretrainedInit(path=path):
+            return Path(path).name if Path(path).is_absolute() else path
+
+
+def _training(job: Job, start: dict[str, Any] | None, *, step: int, planned: int, tokens: int) -> TrainingFacts:
+    training = job.training
+    hardware = "unknown hardware" if start is None else _hardware(start)
+    return TrainingFacts(
+        steps=step,
+        planned=planned,
+        tokens=tokens,
+        global_batch=training.global_batch,
+        learning_rate=training.learning_rate,
+        schedule=describe_schedule(training.schedule),
+        optimizer=_optimizer(training.optimizer),
+        precision=training.precision,
+        seed=job.seed,
+        hardware=hardware,
+        versions={} if start is None else dict(start["versions"]),
+    )
+
+
+def _optimizer(optimizer: AdamW) -> str:
+    return (
+        f"AdamW, betas {optimizer.betas[0]:g} and {optimizer.betas[1]:g}, eps {optimizer.eps:g}, "
+        f"weight decay {optimizer.weight_decay:g} (none on biases and norms)"
+    )
+
+
+def _hardware(start: dict[str, Any]) -> str:
+    return f"{start['ranks']} x {start['device_name']}, ZeRO {start['zero']}"
+
+
+def _evaluation(job: Job, events: list[dict[str, Any]], step: int) -> EvaluationFacts | None:
+    """What was recorded for the exported step."""
+    found = next((event for event in events if event["event"] == "eval" and event["step"] == step), None)
+    if found is None:
+        return None
+    baseline = _last(events, "baseline")
+    return EvaluationFacts(
+        step=step,
+        loss=found["loss"],
+        perplexity=found["perplexity"],
+        bits_per_byte=found["bits_per_byte"],
+        best_of=job.evaluation.best,
+        baseline=None if baseline is None else (baseline["method"], baseline["perplexity"]),
+    )
+
+
+def _last(events: list[dict[str, Any]], name: str) -> dict[str, Any] | None:
+    return next((event for event in reversed(events) if event["event"] == name), None)
