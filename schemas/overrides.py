@@ -6,7 +6,8 @@ So the schema types it, rules judge the merged job, and a mistake is reported wi
 from collections.abc import Sequence
 
 from runjob.schemas.problems import SET, JobFileError, Mark, Problem
-from runjob.schemas.yaml import Entry, MapNode, Node, Scalar, compose_text, resolve_scalar
+from runjob.schemas.scalars import resolve_scalar
+from runjob.schemas.yaml import Entry, MapNode, Node, Scalar, compose_text
 
 
 def apply_sets(tree: Node, sets: Sequence[str]) -> tuple[Node, list[Problem]]:

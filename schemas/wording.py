@@ -5,8 +5,9 @@ import math
 from collections.abc import Iterable
 from typing import Any
 
+from runjob.schemas.scalars import resolve_scalar
 from runjob.schemas.schema import Schema, types_of
-from runjob.schemas.yaml import ListNode, MapNode, Node, Scalar, resolve_scalar
+from runjob.schemas.yaml import ListNode, MapNode, Node, Scalar
 
 TYPES = {
     "integer": "a whole number",

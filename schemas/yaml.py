@@ -5,8 +5,6 @@ PyYAML's parser gives the events; everything above them is ours, because a job f
 levels and what aliases expand to are counted while the events stream by, before anything is built from them.
 """
 
-import math
-import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -14,14 +12,11 @@ from typing import Any
 import yaml
 
 from runjob.schemas.problems import JobFileError, Mark, Problem
+from runjob.schemas.scalars import ScalarValue, resolve_scalar
 
 MAX_BYTES = 1024 * 1024
 MAX_NODES = 50_000
 MAX_LEVELS = 64
-# float() and int() are quick and exact up to here; a longer number is no number that a job could mean
-MAX_DIGITS = 300
-
-ScalarValue = None | bool | int | float | str
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,35 +64,7 @@ class Document:
     refused: frozenset[Mark]
 
 
-# YAML 1.2 core schema, section 10.3.2
-_NULL = frozenset(["", "~", "null", "Null", "NULL"])
-_BOOL = {word: value for value in (True, False) for word in (str(value), str(value).lower(), str(value).upper())}
-_INT = re.compile(r"[-+]?[0-9]+|0o[0-7]+|0x[0-9a-fA-F]+")
-_FLOAT = re.compile(r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?")
-_INF = re.compile(r"([-+]?)\.(?:inf|Inf|INF)")
-_NAN = frozenset([".nan", ".NaN", ".NAN"])
 _UNPRINTABLE = yaml.reader.Reader.NON_PRINTABLE  # compiling such a class takes 5 ms; PyYAML has done it already
-
-
-def resolve_scalar(text: str) -> ScalarValue:
-    """What a plain scalar means in YAML 1.2.
-
-    >>> resolve_scalar("5e-5"), resolve_scalar("no"), resolve_scalar("0o17"), resolve_scalar("12:30:00")
-    (5e-05, 'no', 15, '12:30:00')
-    """
-    if text in _NULL:
-        return None
-    if text in _BOOL:
-        return _BOOL[text]
-    if len(text) <= MAX_DIGITS:
-        if _INT.fullmatch(text):
-            return int(text, {"0o": 8, "0x": 16}.get(text[:2], 10))
-        if _FLOAT.fullmatch(text):
-            return float(text)
-    if text in _NAN:
-        return math.nan
-    infinite = _INF.fullmatch(text)
-    return float(f"{infinite[1]}inf") if infinite else text
 
 
 def compose_bytes(raw: bytes, file: str) -> Document:

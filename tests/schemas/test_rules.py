@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from runjob.schemas.batch_rule import batch_problem
 from runjob.schemas.derived import DERIVED_KEYS, WHY_FIXED, dotted_keys, refuse_derived
 from runjob.schemas.read import JobFileError, read_job
-from runjob.schemas.schema import bundled_schema, follow
+from runjob.schemas.reserved import ELSEWHERE, RESERVED_KEYS, RESERVED_VALUES
+from runjob.schemas.schema import bundled_schema, follow, variants
 
 CASES = Path(__file__).parent.parent / "cases" / "valid"
 SMALLEST = CASES / "smallest.yaml"
@@ -110,3 +111,71 @@ def test_other_keys_pass_to_deepspeed():
     assert refuse_derived("zero_optimization") is None
     assert refuse_derived("zero_optimization.overlap_comm") is None
     assert refuse_derived("train_batch_size_hint") is None
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "training.length",
+        "training.stop_after",
+        "training.log_every",
+        "training.checkpoint.every",
+        "evaluation.every",
+    ],
+)
+@pytest.mark.parametrize(
+    ("amount", "said"), [("0 steps", "must be more than 0 steps"), ("1.5 steps", "not a whole number")]
+)
+def test_every_amount_is_whole_and_more_than_nothing(path, amount, said):
+    with pytest.raises(JobFileError) as caught:
+        read_job(SMALLEST, [f"{path}={amount}"])
+    assert any(problem.path == path and said in problem.message for problem in caught.value.problems)
+
+
+@pytest.mark.parametrize("amount", ["warmup: 1.5 steps, decay: 3 steps", "warmup: 2 steps, decay: 3.5 steps"])
+def test_warm_up_and_decay_are_whole_steps(amount):
+    with pytest.raises(JobFileError, match="not a whole number of steps"):
+        read_job(SMALLEST, [f"training.schedule={{kind: warmup_stable_decay, {amount}}}"])
+
+
+def fields_at(path: str) -> list[dict]:
+    """The schemas of a dotted path, in every variant that has it."""
+    found = [bundled_schema()]
+    for key in filter(None, path.split(".")):
+        branches = [b for schema in found for b in (variants(schema).values() if "oneOf" in schema else [schema])]
+        found = [follow(branch["properties"][key]) for branch in branches if key in branch["properties"]]
+    return found
+
+
+def test_what_other_tools_call_a_field_points_to_one_that_exists():
+    for name, path in ELSEWHERE.items():
+        assert fields_at(path), name
+
+
+def test_a_reserved_word_is_not_yet_supported():
+    """An issue that adds a kind takes its word out of the table."""
+    for path, words in RESERVED_VALUES.items():
+        for field in fields_at(path):
+            assert not words & set(field.get("enum", [field.get("const")])), path
+    for path, keys in RESERVED_KEYS.items():
+        for field in fields_at(path):
+            for branch in variants(field).values() if "oneOf" in field else [field]:
+                assert not keys & set(branch["properties"]), path
+
+
+@pytest.mark.parametrize("path", sorted(RESERVED_VALUES))
+def test_every_reserved_word_is_answered_as_such(path):
+    for word in sorted(RESERVED_VALUES[path]):
+        with pytest.raises(JobFileError) as caught:
+            read_job(SMALLEST, [f"{path}={word}"])
+        assert f"`{word}` is reserved, not supported by this version" in str(caught.value)
+        assert len(caught.value.problems) == 1
+
+
+@pytest.mark.parametrize("path", sorted(RESERVED_KEYS))
+def test_every_reserved_key_is_answered_as_such(path):
+    for key in sorted(RESERVED_KEYS[path]):
+        whole = f"{path}.{key}".lstrip(".")
+        with pytest.raises(JobFileError) as caught:
+            read_job(SMALLEST, [f"{whole}=1"])
+        assert str(caught.value) == f"--set {whole}=1: reserved, not supported by this version"

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runjob.schemas.problems import JobFileError
+from runjob.schemas.scalars import resolve_scalar
 from runjob.schemas.yaml import (
     MAX_BYTES,
     MAX_LEVELS,
@@ -17,7 +18,6 @@ from runjob.schemas.yaml import (
     Scalar,
     compose_bytes,
     compose_text,
-    resolve_scalar,
 )
 
 

@@ -1,0 +1,50 @@
+"""A merged job as rules see it: values by dotted path, some of which may be missing or wrong."""
+
+from fractions import Fraction
+from typing import Any
+
+from runjob.schemas.check import WRONG
+from runjob.schemas.quantities import Quantity, parse_quantity, parse_warmup
+
+
+class Unknown(Exception):
+    """A rule asked for a value that is not there or is wrong."""
+
+
+class Values:
+    """The merged job by dotted path, remembering what a rule has read (to see whether --set had a hand in it)."""
+
+    def __init__(self, values: dict[str, Any]) -> None:
+        self._values = values
+        self.read: list[str] = []
+
+    def __getitem__(self, path: str) -> Any:  # noqa: ANN401 - any JSON value
+        self.read.append(path)
+        here: Any = self._values
+        for key in path.split("."):
+            if not isinstance(here, dict) or key not in here or here[key] is WRONG:
+                raise Unknown(path)
+            here = here[key]
+        return here
+
+    def amount(self, path: str) -> Quantity | None:
+        """A value with a unit (or a share of the run), or None for null."""
+        value = self[path]
+        if value is None:
+            return None
+        return parse_quantity(value) if isinstance(value, str) else parse_warmup(value)
+
+    def in_run(self, path: str) -> Fraction | None:
+        """An amount as a share of the run, or None where only the data can tell (epochs against steps)."""
+        amount, length = self.amount(path), self.amount("training.length")
+        if amount is None or length is None or not length.amount:
+            return None
+        if amount.unit == "share":
+            return amount.amount
+        if amount.unit == length.unit:
+            return amount.amount / length.amount
+        if {amount.unit, length.unit} == {"steps", "tokens"}:
+            tokens_per_step = self["training.global_batch"] * self["data.sequence_length"]
+            in_steps = {"steps": Fraction(1), "tokens": Fraction(1, tokens_per_step)}
+            return amount.amount * in_steps[amount.unit] / (length.amount * in_steps[length.unit])
+        return None
