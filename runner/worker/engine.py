@@ -18,6 +18,11 @@ from runjob.runner.worker.models.causal_lm import Answer
 SCALER_MEMORY = ("cur_scale", "cur_iter", "last_overflow_iter", "cur_hysteresis")
 
 
+def start_process_group() -> None:
+    """gloo on CPU, NCCL on CUDA, as torchrun's environment says."""
+    deepspeed.init_distributed(verbose=False)
+
+
 def decay_groups(module: nn.Module) -> list[dict[str, Any]]:
     """Two parameter groups: matrices decay, every tensor of one dimension (biases, norms) does not."""
     parameters = [parameter for parameter in module.parameters() if parameter.requires_grad]

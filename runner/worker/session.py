@@ -4,8 +4,8 @@ last event."""
 import hashlib
 import os
 import platform
+from importlib.metadata import version
 
-import deepspeed
 import torch
 import transformers
 from torch import distributed
@@ -13,6 +13,7 @@ from torch import distributed
 from runjob.runner.machine import processor_name
 from runjob.runner.worker.assemble import Assembly, assemble
 from runjob.runner.worker.baseline import interpolated_bigram
+from runjob.runner.worker.engine import start_process_group
 from runjob.runner.worker.finish import finish
 from runjob.runner.worker.stopping import StopWatch
 from runjob.runner.worker.train import Ending, train
@@ -67,7 +68,7 @@ def set_up_torch(plan: Plan) -> None:
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
         torch.use_deterministic_algorithms(True)
         torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
-    deepspeed.init_distributed(verbose=False)
+    start_process_group()
 
 
 def close_group() -> None:
@@ -133,7 +134,7 @@ def start_facts(assembly: Assembly) -> dict[str, object]:
             "python": platform.python_version(),
             "torch": torch.__version__,
             "transformers": transformers.__version__,
-            "deepspeed": deepspeed.__version__,
+            "deepspeed": version("deepspeed"),
         },
         "hashes": {
             "deepspeed.json": hashlib.sha256(parts.run.deepspeed.read_bytes()).hexdigest(),
