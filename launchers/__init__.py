@@ -2,7 +2,6 @@
 parties add theirs by the entry-point group `runjob.launchers` (a callable without arguments that returns one)."""
 
 import difflib
-from importlib.metadata import entry_points
 
 from runjob.launchers.base import Launcher
 from runjob.schemas.errors import JobError
@@ -12,6 +11,8 @@ GROUP = "runjob.launchers"
 
 
 def list_launchers() -> tuple[str, ...]:
+    from importlib.metadata import entry_points  # 10 ms that `ps` and `validate` need not pay
+
     return tuple(sorted({*OWN, *(point.name for point in entry_points(group=GROUP))}))
 
 
@@ -21,6 +22,8 @@ def find_launcher(name: str) -> Launcher:
         from runjob.launchers.local import LocalLauncher
 
         return LocalLauncher()
+    from importlib.metadata import entry_points
+
     for point in entry_points(group=GROUP):
         if point.name == name:
             launcher: Launcher = point.load()()

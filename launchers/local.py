@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 from runjob.launchers.base import SUBMISSION_GRACE_S, Handle, read_handle
+from runjob.launchers.logs import tail
 from runjob.launchers.place import look_for
 from runjob.schemas.errors import LaunchError
 from runjob.schemas.plan import Plan
@@ -89,13 +90,3 @@ def frozen_environment(run: RunDir) -> dict[str, str]:
     """Our environment with the run's own code first; PYTHONSAFEPATH keeps a `data/` under the current directory out."""
     path = os.pathsep.join([str(run.code), *filter(None, [os.environ.get("PYTHONPATH")])])
     return {**os.environ, "PYTHONPATH": path, "PYTHONSAFEPATH": "1"}
-
-
-def tail(path: Path, lines: int) -> str:
-    """The last lines of a log, read from its end (logs grow to gigabytes)."""
-    if not path.exists():
-        return ""
-    with path.open("rb") as file:
-        file.seek(0, os.SEEK_END)
-        file.seek(max(0, file.tell() - 400 * lines))
-        return "\n".join(file.read().decode("utf-8", errors="replace").splitlines()[-lines:])

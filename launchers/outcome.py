@@ -4,13 +4,20 @@ Rank 0 says it in exit.json, and only that is believed: torchrun turns every non
 after an orderly preemption. Without exit.json the attempt failed, and the signal or code is all there is to tell.
 """
 
+import re
 import signal
 
+from runjob.launchers.logs import tail
 from runjob.schemas.errors import RunjobError
 from runjob.schemas.run import Attempt, State
 
 # As many bytes of an error as a table cell or a status line bears; the whole of it stands in exit.json.
 MESSAGE_CHARACTERS = 300
+
+
+# torchrun's last words name each rank that failed, the root cause last. SIGTERM is what it sends the others itself.
+RANK_KILLED = re.compile(r"rank +: (\d+) \(local_rank: \d+\)\s+exitcode +: -(?!15 )(\d+) ")
+REPORT_LINES = 60
 
 
 def describe_end(code: int) -> str:
@@ -38,14 +45,23 @@ def outcome_of(attempt: Attempt, stage: str, code: int) -> tuple[State, str]:
         return "failed", str(error)
     if said is not None:
         error_lines = said.error.strip().splitlines()
-        return said.outcome, (error_lines[0] if error_lines else said.reason)[:MESSAGE_CHARACTERS]
+        reason = error_lines[0] if error_lines else said.reason
+        culprit = killed_rank(attempt, stage) if said.outcome == "failed" else ""
+        return said.outcome, "; rank 0: ".join(filter(None, [culprit, reason]))[:MESSAGE_CHARACTERS]
     asked = attempt.stop_reason()
     end = f"stage {stage} {describe_end(code)} and left no exit.json"
     if asked == "cancel":
         return "cancelled", f"stopped as asked, but without saving: {end}"
     if asked == "preempt":
         return "failed", f"it was asked to save and stop, and did not save: {end}"
+    end = "; ".join(filter(None, [killed_rank(attempt, stage), end]))
     return "failed", f"{end}; see {attempt.stage_log(stage)}"
+
+
+def killed_rank(attempt: Attempt, stage: str) -> str:
+    """`rank 1 was ended by signal 9 (SIGKILL)` if torchrun's report says so. Rank 0 only sees a broken connection."""
+    found = RANK_KILLED.findall(tail(attempt.stage_log(stage), REPORT_LINES))
+    return f"rank {found[-1][0]} {describe_end(-int(found[-1][1]))}" if found else ""
 
 
 def _name(number: int) -> str:

@@ -58,6 +58,9 @@ class Supervisor:
         say(f"attempt {self.attempt.number} begins, pid {os.getpid()}")
         plan = Plan.from_json(self.run.plan.read_text(encoding="utf-8"))
         state, message = self._run_stages(plan)
+        if self._superseded():
+            say(f"a later attempt has taken over; this one ended as {state} and writes nothing more")
+            return 4
         self._write_last(state, message)
         say(f"{state}: {message}")
         return 0
@@ -130,12 +133,20 @@ class Supervisor:
                 self._become("stopping", "saving" if grace_s else "")
             if linger_until == float("inf") and self.attempt.exit.exists():
                 linger_until = now + LINGER_S
+            if self._superseded():
+                say("a later attempt has taken over: everything of this one ends now, unsaved")
+                end_descendants(process.pid, grace_s=0.0)
+                return
             if now >= min(stop_at, linger_until):
                 say("the stage did not end by itself: SIGTERM, then SIGKILL")
                 end_descendants(process.pid, grace_s=STAGE_GRACE_S)
                 return
             self._beat(now)
             time.sleep(POLL_S)
+
+    def _superseded(self) -> bool:
+        """Did somebody who could not reach us `resume --accept` the job elsewhere? Then the run is theirs."""
+        return self.run.attempt(self.attempt.number + 1).path.exists()
 
     def _stop_wanted(self) -> bool:
         if self.signalled:
@@ -153,6 +164,8 @@ class Supervisor:
         if now < self.next_beat:
             return
         self.next_beat = now + HEARTBEAT_S
+        if self._superseded():
+            return
         try:
             self.run.write_status(self.state, attempt=self.attempt.number, message=self.message)
         except OSError as error:

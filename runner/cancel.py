@@ -16,6 +16,9 @@ def cancel(run: RunDir) -> str:
         if status.state in ALIVE_STATES:
             launcher_of(run).cancel(run, newest_attempt(run))
             return f"{run.id} was {status.state}; asked to save and stop"
+        if status.state == "unreachable":
+            newest_attempt(run).request_stop("cancel")
+            return f"{run.id} is unreachable; it saves and stops if it still runs and sees this directory"
         if status.state == "preempted":
             run.write_status("cancelled", attempt=status.attempt, message="cancelled while preempted")
             return f"{run.id} was preempted and is now cancelled"

@@ -3,7 +3,6 @@
 The one place where errors become messages and exit codes. Each command's own file holds its arguments and its work.
 """
 
-import importlib.metadata
 import os
 import sys
 from argparse import ArgumentParser
@@ -51,6 +50,8 @@ def dispatch(words: list[str]) -> int:
         print(help_text(), end="")
         return 0 if words else 2
     if words[0] == "--version":
+        import importlib.metadata
+
         print(f"runjob {importlib.metadata.version('runjob')}")
         return 0
     place = first_plain_word(words)

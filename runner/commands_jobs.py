@@ -6,7 +6,7 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 from pathlib import Path
 
-from runjob.launchers.local import tail
+from runjob.launchers.logs import tail
 from runjob.runner.command import Command, add_id, add_json, add_watch
 from runjob.runner.runs import (
     Summary,

@@ -1,5 +1,6 @@
 """From a resolved job to a run directory in a launcher's hands."""
 
+import contextlib
 import json
 import shutil
 from pathlib import Path
@@ -9,7 +10,7 @@ from runjob.runner.compile import compile_job
 from runjob.runner.machine import detect_machine
 from runjob.runner.needs import missing_needs
 from runjob.runner.snapshot import freeze
-from runjob.schemas.errors import LaunchError, MissingError
+from runjob.schemas.errors import LaunchError, MissingError, RunjobError
 from runjob.schemas.plan import Plan
 from runjob.schemas.read import Resolved, write_job_json
 from runjob.schemas.run import Attempt, RunDir, write_atomic
@@ -25,12 +26,21 @@ def plan_here(resolved: Resolved) -> Plan:
 
 
 def create_run(resolved: Resolved, plan: Plan, *, source: Path, home: Path) -> RunDir:
-    """A run directory that holds everything its worker reads: job, plan, DeepSpeed file and code."""
-    run = RunDir.create(home, resolved.job.name)
-    shutil.copyfile(source, run.job_yaml)
-    write_job_json(run.job, resolved)
-    write_plan(run, plan)
-    freeze(run, samples=sample_names(resolved))
+    """A run directory that holds everything its worker reads: job, plan, DeepSpeed file and code. All of it, or none
+    of it: a full disk or Ctrl-C leaves no half-made run behind."""
+    try:
+        run = RunDir.create(home, resolved.job.name)
+        with contextlib.ExitStack() as unless_done:
+            unless_done.callback(shutil.rmtree, run.path)
+            shutil.copyfile(source, run.job_yaml)
+            write_job_json(run.job, resolved)
+            write_plan(run, plan)
+            freeze(run, samples=sample_names(resolved))
+            unless_done.pop_all()
+    except OSError as error:
+        raise RunjobError(
+            f"a run directory can't be made under {home}: {error}; RUNJOB_HOME may name another place"
+        ) from error
     return run
 
 

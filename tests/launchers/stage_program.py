@@ -113,6 +113,9 @@ match what:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         record(1)
         time.sleep(600)
+    case "rank":
+        write_json(run.path / f"rank-{os.environ['RANK']}.pid", os.getpid())
+        time.sleep(600)
     case "sleep":
         record(1)
         time.sleep(600)

@@ -1,5 +1,6 @@
 """The local launcher and its supervisor, through real processes."""
 
+import dataclasses
 import json
 import os
 import signal
@@ -10,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from runjob.launchers.local import LocalLauncher, tail
+from runjob.launchers.local import LocalLauncher
+from runjob.launchers.logs import tail
 from runjob.schemas.errors import LaunchError
 from runjob.schemas.lifeline import descendants
 from runjob.schemas.run import RunDir, write_json
@@ -122,6 +124,21 @@ def test_kill_9_of_the_stage_is_a_failure_that_names_the_signal(tmp_path: Path):
     assert "signal 9 (SIGKILL)" in wait_for_state(run, "failed").message
 
 
+def test_kill_9_of_a_rank_below_torchrun_is_named_and_leaves_no_other_rank(tmp_path: Path):
+    plan = make_plan("rank")
+    (stage,) = plan.stages
+    torchrun = ("{python}", "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2")
+    plan = dataclasses.replace(plan, stages=(dataclasses.replace(stage, argv=(*torchrun, *stage.argv[1:])),))
+    run, attempt = make_run(tmp_path, plan)
+    LAUNCHER.submit(run, plan, attempt)
+    ranks = [run.path / f"rank-{rank}.pid" for rank in range(2)]
+    wait_until(lambda: all(path.exists() for path in ranks), what="two ranks", seconds=60)
+    pids = [int(path.read_text()) for path in ranks]
+    os.kill(pids[1], signal.SIGKILL)
+    assert wait_for_state(run, "failed", seconds=30).message.startswith("rank 1 was ended by signal 9 (SIGKILL); ")
+    assert not any(map(is_alive, pids))
+
+
 def test_a_stage_that_ends_without_a_word_has_failed_even_with_code_0(tmp_path: Path):
     run, _ = start(tmp_path, "nothing")
     assert "left no exit.json" in wait_for_state(run, "failed").message
@@ -209,6 +226,17 @@ def test_a_handle_of_another_machine_is_unreachable_and_of_an_earlier_boot_is_lo
     write_json(run.handle, handle)
     LAUNCHER.cancel(run, attempt)
     wait_for_state(run, "cancelled")
+
+
+def test_an_attempt_that_another_has_taken_over_ends_and_writes_nothing_more(tmp_path: Path):
+    run, _ = start(tmp_path, "long-with-child")
+    wait_for_step(run, 2)
+    pid = supervisor_pid(run)
+    below = [process.pid for process in descendants(pid)]
+    later = run.new_attempt()
+    run.write_status("pending", attempt=later.number)
+    wait_until(lambda: not any(map(is_alive, [pid, *below])), what="the end of the first attempt", seconds=5)
+    assert (run.read_status().state, run.read_status().attempt) == ("pending", 2)
 
 
 def test_a_submission_without_a_supervisor_is_pending_for_a_moment_and_then_lost(tmp_path: Path):

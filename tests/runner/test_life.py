@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import subprocess
 from pathlib import Path
 
 import pytest
@@ -155,6 +156,43 @@ def test_a_resume_killed_before_it_handed_over_does_not_block_the_next(small, jo
     assert (early.returncode, "attempt 2 exists" in early.stderr) == (2, True)
     os.utime(left, (1, 1))
     assert small("exact", "resume", "latest", *LOCAL).returncode == 0
+
+
+def test_an_unreachable_job_goes_on_elsewhere_only_when_that_is_accepted(small, running: Path, wait_until, processes):
+    handle = json.loads((running / "handle.json").read_text())
+    (running / "handle.json").write_text(json.dumps({**handle, "host": "gpu7", "boot_id": "another"}))
+    assert json.loads(small("", "status", "latest", "--json").stdout)["state"] == "unreachable"
+    refused = small("long", "resume", "latest", *LOCAL)
+    assert (refused.returncode, "gpu7" in refused.stderr, "--accept" in refused.stderr) == (2, True, True)
+    taken = small("long", "resume", "latest", *LOCAL, "--accept", "--detach")
+    assert taken.returncode == 0, taken.stderr
+    wait_until(lambda: handle["pid"] not in processes.alive(), within_s=5, what="the old supervisor to give way")
+    assert json.loads((running / "status.json").read_text())["attempt"] == 2
+    small("", "cancel", "latest")
+
+
+def test_a_submission_that_breaks_off_leaves_no_half_made_run(home, job):
+    """A limit on the size of files stands for the full disk."""
+    done = subprocess.run(
+        ["bash", "-c", 'ulimit -f 4; exec runjob "$1" --detach', "_", str(job)],
+        env=home.env,
+        cwd=home.path,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 1
+    assert "a run directory can't be made" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert list(home.runs.iterdir()) == []
+
+
+def test_watching_ends_with_the_job(small, job, running: Path, processes, plugin):
+    watcher = processes.start("runjob", "status", "latest", "--watch")
+    assert watcher.stdout.readline().split() == ["id", running.name]
+    small("", "cancel", "latest")
+    out, _ = watcher.communicate(timeout=20)
+    assert "cancelled" in out
+    assert watcher.returncode == 0
 
 
 def test_a_finished_job_goes_on_only_with_a_longer_length(small, job):
