@@ -55,8 +55,8 @@ class Checker:
         schema = follow(field)
         node = _typed_by_schema(node, types_of(schema))
         self.marks[path] = key_mark if isinstance(node, MapNode) else node.mark
-        if isinstance(node, MapNode) and node.partial and isinstance(schema.get("default"), dict):
-            node = MapNode({**_default_node(schema["default"]).entries, **node.entries}, node.mark)  # type: ignore[union-attr]
+        if isinstance(node, MapNode) and node.partial:
+            node = _completed(node, schema.get("default"))
         if not _fits(node, types_of(schema)):
             return self.problem(node.mark, path, wording.wrong_type(node, schema))
         if "oneOf" in schema and isinstance(node, MapNode):
@@ -125,7 +125,7 @@ class Checker:
                 continue
             whole = follow(field)
             if "default" in whole:
-                values[key] = self.value(_default_node(whole["default"]), field, here, DEFAULT)
+                values[key] = self.value(plain_node(whole["default"], DEFAULT), field, here, DEFAULT)
             elif key in schema.get("required", ()) and key not in misspelt:
                 # where a misspelt key was meant to be this one, the one line about it is enough
                 self.problem(key_mark, here, f"missing; {_write(key, whole)}")
@@ -184,6 +184,8 @@ class Checker:
             return self.wrong_word(node, path, [word for word in known if word is not None], "unknown value")
         if len(value) < schema.get("minLength", 0):
             return self.problem(node.mark, path, f"expected {wording.expected(schema)}, not an empty text")
+        if "\0" in value:
+            return self.problem(node.mark, path, "holds the character NUL, which no path and no text may hold")
         # \Z: with `$`, a text that ends in a line break would pass here and fail where it is parsed
         if "pattern" in schema and not re.search(schema["pattern"].removesuffix("$") + r"\Z", value):
             return self.problem(node.mark, path, f"expected {wording.expected(schema)}, not {wording.found(node)}")
@@ -197,7 +199,12 @@ class Checker:
             return text
         base = Path.cwd() if mark.is_set else self.directory
         path = Path(text).expanduser() if text.startswith("~/") else base / text
-        if named and not text.startswith(("./", "../", "/", "~/")) and text not in (".", "..") and not path.is_dir():
+        if (
+            named
+            and not text.startswith(("./", "../", "/", "~/"))
+            and text not in (".", "..")
+            and not _is_directory(path)
+        ):
             return text
         return os.path.normpath(path)
 
@@ -232,8 +239,17 @@ def _without_keys_of_other_kinds(node: MapNode, chosen: Schema, kinds: dict[str,
     return MapNode({key: e for key, e in node.entries.items() if key not in old or e.node.mark.is_set}, node.mark)
 
 
-def _default_node(value: Any) -> Node:  # noqa: ANN401 - any JSON value
-    return plain_node(value, DEFAULT)
+def _completed(node: MapNode, default: Any) -> MapNode:  # noqa: ANN401 - any JSON value
+    """What --set wrote into an omitted section, with the section's default (its `kind`, say) beside it."""
+    whole = plain_node(default, DEFAULT)
+    return MapNode({**whole.entries, **node.entries}, node.mark) if isinstance(whole, MapNode) else node
+
+
+def _is_directory(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:  # a name too long for a file, or a place where we may not look
+        return False
 
 
 def plain_node(value: Any, mark: Mark) -> Node:  # noqa: ANN401 - any JSON value

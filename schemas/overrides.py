@@ -15,6 +15,9 @@ def apply_sets(tree: Node, sets: Sequence[str]) -> tuple[Node, list[Problem]]:
     problems: list[Problem] = []
     for text in sets:
         mark = Mark(f"{SET}{text}", 0, 0)
+        if not text.isascii() and text != text.encode("utf-8", "replace").decode("utf-8"):
+            problems.append(Problem.at(mark, "", "not UTF-8, so it could not be written to job.json"))
+            continue
         path, equals, value = text.partition("=")
         keys = path.split(".")
         if not equals or not all(keys):

@@ -106,7 +106,7 @@ def test_a_field_is_required_or_has_a_default():
     look(bundled_schema(), "")
 
 
-def test_the_defaults_of_issue_and_papers():
+def test_the_defaults_are_these():
     """A literal table: changing a default changes what people's runs do, so it shows up here."""
     defaults = {path: schema["default"] for path, schema, _ in FIELDS if "default" in schema}
     assert defaults["seed"] == 42

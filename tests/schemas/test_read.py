@@ -273,6 +273,22 @@ def test_a_file_that_is_not_there_is_a_job_error(tmp_path):
     assert caught.value.exit_code == 2
 
 
+def test_a_name_too_long_for_a_directory_stays_a_name(job_file):
+    change = ("{kind: train, algorithm: bpe, vocab_size: 512}", f"{{kind: pretrained, path: {'t' * 300}}}")
+    assert read_job(job_file(change)).job.data.tokenizer.path == "t" * 300
+
+
+def test_a_path_with_a_nul_is_refused(job_file):
+    (line,) = lines_of(job_file(("sample:dutch", r'"a\0.txt"')))
+    assert line.endswith("5:9: data.path: holds the character NUL, which no path and no text may hold")
+
+
+def test_an_argument_that_is_not_utf_8_is_refused():
+    assert lines_of(SMALLEST, "output.description=\udcff") == [
+        r"--set output.description=\udcff: not UTF-8, so it could not be written to job.json"
+    ]
+
+
 def test_a_users_text_can_not_write_escape_sequences_to_the_terminal(job_file):
     path = job_file(("name: smallest", r'name: "\e[2J\nfake.yaml:1:1: ok"'))
     (line,) = lines_of(path)

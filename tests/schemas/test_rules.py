@@ -153,7 +153,7 @@ def test_what_other_tools_call_a_field_points_to_one_that_exists():
 
 
 def test_a_reserved_word_is_not_yet_supported():
-    """An issue that adds a kind takes its word out of the table."""
+    """Whoever makes a word real takes it out of the table."""
     for path, words in RESERVED_VALUES.items():
         for field in fields_at(path):
             assert not words & set(field.get("enum", [field.get("const")])), path
