@@ -16,6 +16,8 @@ from runjob.schemas.errors import LaunchError
 from runjob.schemas.plan import Plan
 from runjob.schemas.run import ALIVE_STATES, Attempt, RunDir, Status
 
+OUR_PLACES = ("RUNJOB_HOME", "RUNJOB_CACHE")
+
 
 class LocalLauncher:
     def submit(self, run: RunDir, plan: Plan, attempt: Attempt) -> Handle:
@@ -89,4 +91,6 @@ class LocalLauncher:
 def frozen_environment(run: RunDir) -> dict[str, str]:
     """Our environment with the run's own code first; PYTHONSAFEPATH keeps a `data/` under the current directory out."""
     path = os.pathsep.join([str(run.code), *filter(None, [os.environ.get("PYTHONPATH")])])
-    return {**os.environ, "PYTHONPATH": path, "PYTHONSAFEPATH": "1"}
+    # The job runs in its own directory; places that the user named from here must stay where they are.
+    places = {name: str(Path(os.environ[name]).absolute()) for name in OUR_PLACES if os.environ.get(name)}
+    return {**os.environ, **places, "PYTHONPATH": path, "PYTHONSAFEPATH": "1"}

@@ -1,5 +1,6 @@
 """`runjob JOB.yaml`, `resume` and `verify-resume`: the commands that start something."""
 
+import shlex
 import shutil
 import sys
 import tempfile
@@ -40,7 +41,7 @@ def run_resume(args: Namespace) -> int:
 def after_start(run: RunDir, *, detach: bool, tensorboard: bool) -> int:
     """Say how to watch, then watch, unless told not to."""
     if tensorboard:
-        print(f"tensorboard: {tensorboard_program()} --logdir {run.tensorboard}", flush=True)
+        print(shlex.join([tensorboard_program(), "--logdir", str(run.tensorboard)]), flush=True)
     if detach:
         print(f"follow with: runjob logs -f {run.id}", flush=True)
         return 0

@@ -45,6 +45,7 @@ def resume(run: RunDir, wish: Wish) -> list[str]:
         check_changes(status, changes, wish)
         old_plan = Plan.from_json(run.plan.read_text(encoding="utf-8"))
         plan = plan_here(new)
+        check_length(run, changes, plan, start_from)
         attempt = next_attempt(run, status)
         keep_earlier(run, attempt)
         said += [where_from(run, start_from)]
@@ -116,6 +117,19 @@ def check_changes(status: Status, changes: Sequence[Change], wish: Wish) -> None
     wanting = [change for change in changes if change.verdict == "accept" and change.path not in granted]
     if wanting and not wish.accept:
         raise StateError("\n".join([*map(str, wanting), "if that is meant, say it with --accept"]))
+
+
+def check_length(run: RunDir, changes: Sequence[Change], plan: Plan, start_from: str | int) -> None:
+    """A length that lies at or behind the checkpoint leaves nothing to train."""
+    there = checkpoint_steps(run)
+    if not there or plan.steps is None or not any(change.path == "training.length" for change in changes):
+        return
+    start = start_from if isinstance(start_from, int) else there[-1]
+    if plan.steps <= start:
+        raise StateError(
+            f"training.length: {plan.steps} steps are over at the checkpoint of step {start}; "
+            f"`--from STEP` goes back to an earlier one ({', '.join(map(str, there))})"
+        )
 
 
 def is_longer(change: Change) -> bool:

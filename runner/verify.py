@@ -5,6 +5,7 @@ together, at each of the named steps and resumed; and with `training.checkpoint.
 every train and eval record, and the bytes of the final weights.
 """
 
+import contextlib
 import hashlib
 import time
 from collections.abc import Iterator, Sequence
@@ -19,7 +20,7 @@ from runjob.runner.submit import create_run, launch, plan_here
 from runjob.runner.text import print_json, table
 from runjob.schemas.errors import RunjobError
 from runjob.schemas.read import read_job
-from runjob.schemas.run import ALIVE_STATES, RunDir
+from runjob.schemas.run import ALIVE_STATES, RunDir, list_runs
 
 # They tell of the clock and of the attempt, not of what was computed.
 UNCOMPARED = frozenset({"time", "attempt", "data_wait", "tokens_per_s", "samples_per_s"})
@@ -46,21 +47,30 @@ def verify(
     note = _say_nothing if as_json else _say
     # Every step is compared, however seldom the job writes one down; what the user sets comes last and stands.
     sets = ("training.log_every=1 steps", *sets)
-    straight = start(file, sets, home, launcher)
-    note(f"straight: {straight.id}")
-    wait_for_end(straight)
-    total = last_step(straight)
-    moments = tuple(sorted(kill_at)) or tuple(sorted({max(1, total // 3), max(1, 2 * total // 3)}))
-    killed = start(file, sets, home, launcher)
-    note(f"killed at {', '.join(map(str, moments))}: {killed.id}")
-    kills = [line for step in moments for line in kill_and_resume(killed, step, launcher)]
-    wait_for_end(killed)
-    unsaved = start(file, [*sets, "training.checkpoint.every=never"], home, launcher)
-    note(f"without a checkpoint: {unsaved.id}")
-    wait_for_end(unsaved)
+    with contextlib.ExitStack() as at_end:
+        at_end.callback(end_all, home)
+        straight = start(file, sets, home, launcher)
+        note(f"straight: {straight.id}")
+        wait_for_end(straight)
+        total = last_step(straight)
+        moments = tuple(sorted(kill_at)) or tuple(sorted({max(1, total // 3), max(1, 2 * total // 3)}))
+        killed = start(file, sets, home, launcher)
+        note(f"killed at {', '.join(map(str, moments))}: {killed.id}")
+        kills = [line for step in moments for line in kill_and_resume(killed, step, launcher)]
+        wait_for_end(killed)
+        unsaved = start(file, [*sets, "training.checkpoint.every=never"], home, launcher)
+        note(f"without a checkpoint: {unsaved.id}")
+        wait_for_end(unsaved)
     found = [*compare(straight, killed, "killed and resumed"), *compare(straight, unsaved, "never saved")]
     report(found, kills, as_json=as_json)
     return not any(one.differences for one in found)
+
+
+def end_all(home: Path) -> None:
+    """Whatever ends the comparison, Ctrl-C included, ends its runs: nobody else knows of them."""
+    for run in list_runs(home):
+        if state_of(run).state in ALIVE_STATES:
+            kill_everything(run)
 
 
 def start(file: Path, sets: Sequence[str], home: Path, launcher: str) -> RunDir:

@@ -49,12 +49,15 @@ def test_stages_run_one_after_another_and_the_outcome_is_what_rank_0_said(tmp_pa
     assert steps_done(run) == 3
 
 
-def test_a_stage_gets_the_plans_environment_and_no_terminal(tmp_path: Path):
+def test_a_stage_gets_the_plans_environment_and_the_users_places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("RUNJOB_CACHE", "cache")
     run, _ = start(tmp_path, "environment")
     wait_for_state(run, "finished")
     environment = json.loads((run.path / "environment.json").read_text())
     assert environment["FROM_PLAN"] == "a b'c"
     assert environment["RUNJOB_ATTEMPT"] == "1"
+    assert environment["RUNJOB_CACHE"] == str(tmp_path / "cache")
     assert environment["PYTHONPATH"].split(os.pathsep)[0] == str(run.code)
     assert environment["PYTHONSAFEPATH"] == "1"
 

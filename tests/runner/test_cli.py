@@ -3,11 +3,14 @@
 import json
 import subprocess
 import sys
+from argparse import ArgumentParser
 from pathlib import Path
 
 import pytest
 
 from runjob.runner.cli import COMMANDS
+from runjob.runner.commands_model import generate_arguments
+from runjob.schemas.run import RunDir
 
 LIGHT = """\
 import sys
@@ -125,6 +128,52 @@ def test_listings_are_json_on_demand_and_empty_ones_too(runjob):
     assert all(sample["bytes"] > 0 for sample in samples)
     jobs = json.loads(runjob("ls", "--json").stdout)
     assert all(Path(row["path"]).is_file() for row in jobs)
+
+
+def test_prepare_makes_the_store_and_leaves_no_run(runjob, job: Path, home):
+    job.write_text(job.read_text().replace("text.txt", "sample:dutch"))
+    done = runjob("prepare", job)
+    assert done.returncode == 0, done.stderr
+    store = done.stdout.splitlines()[-1].removeprefix("prepared: ")
+    assert Path(store).is_dir()
+    assert Path(store).is_relative_to(home.cache)
+    assert list(home.runs.iterdir()) == []
+
+
+def test_prepare_of_data_that_are_not_there_is_a_message(runjob, job: Path, home):
+    done = runjob("prepare", job, "--set", "data.path=nowhere.txt")
+    assert done.returncode in (1, 2)
+    assert "nowhere.txt" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert list(home.runs.iterdir()) == []
+
+
+def test_generate_passes_on_what_was_typed_and_nothing_else():
+    parser = ArgumentParser()
+    COMMANDS["generate"].configure(parser)
+    bare = parser.parse_args(["latest"])
+    assert generate_arguments(bare) == []
+    typed = [
+        "--prompt",
+        "a b",
+        "--prompt",
+        "$(c)",
+        "--max-new-tokens",
+        "5",
+        "--temperature",
+        "0.0",
+        "--seed",
+        "0",
+        "--benchmark",
+    ]
+    assert generate_arguments(parser.parse_args(["latest", *typed])) == typed
+
+
+def test_generate_without_a_model_says_when_there_will_be_one(runjob, home):
+    run = RunDir.create(home.runs, "early")
+    done = runjob("generate", run.id, "--prompt", "x")
+    assert (done.returncode, "no model yet" in done.stderr) == (2, True)
+    assert runjob("generate", "nothing-here").returncode == 1
 
 
 def test_schema_is_the_bundled_one(runjob):

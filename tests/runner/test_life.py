@@ -22,6 +22,15 @@ def step_of(run: Path) -> int:
     return json.loads(progress.read_text())["step"] if progress.exists() else 0
 
 
+def test_verify_resume_that_is_interrupted_leaves_no_run_behind(home, plugin, processes, job, wait_until):
+    command = processes.start("runjob", "verify-resume", job, *LOCAL, env={**plugin, "SMALL": "long"})
+    wait_until(lambda: bool(list(home.runs.glob(".verify-*/*/progress.json"))), within_s=20, what="the first run")
+    command.send_signal(signal.SIGINT)
+    command.communicate(timeout=20)
+    assert command.returncode == 130
+    assert processes.alive() == []
+
+
 @pytest.fixture
 def running(small, job, only_run, wait_until) -> Path:
     """A job that has done its first steps, submitted with --detach."""
@@ -38,7 +47,7 @@ def test_a_submitted_job_says_its_id_first_follows_and_ends_with_0(small, job, o
     assert done.returncode == 0, done.stderr
     assert ID.fullmatch(lines[0])
     assert lines[0] == only_run().name
-    assert any("--logdir" in line and line.endswith("tensorboard") for line in lines)
+    assert any(" --logdir " in line and line.endswith(f"{lines[0]}/tensorboard") for line in lines)
     assert "step 20/20  eval  loss" in done.stdout
     assert f"{lines[0]} is finished: all steps done" in lines
     assert done.stderr == ""
@@ -238,6 +247,8 @@ def test_resume_from_a_step_without_a_checkpoint_names_those_there_are(small, jo
         (folder / "manifest.json").write_text("{}")
     done = small("long", "resume", "latest", *LOCAL, "--from", "7")
     assert (done.returncode, "there are: 5, 10" in done.stderr) == (2, True)
+    behind = small("long", "resume", "latest", *LOCAL, "--accept", "--set", "training.length=10 steps")
+    assert (behind.returncode, "over at the checkpoint of step 10" in behind.stderr) == (2, True), behind.stderr
     done = small("nothing", "resume", "latest", *LOCAL, "--from", "5", "--detach")
     assert done.returncode == 0, done.stderr
     assert json.loads((running / "attempts" / "2" / "resume.json").read_text())["from"] == 5
