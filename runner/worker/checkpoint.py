@@ -10,6 +10,7 @@ is no checkpoint: it is named and passed over.
 """
 
 import hashlib
+import json
 import os
 import shutil
 from collections.abc import Iterator
@@ -62,8 +63,9 @@ class Checkpoint:
 class Writer:
     """Writes one checkpoint on rank 0 while all ranks feed it tensors in the same order."""
 
-    def __init__(self, run: RunDir, step: int) -> None:
+    def __init__(self, run: RunDir, step: int, *, shard_bytes: int = SHARD_BYTES) -> None:
         self.run = run
+        self.shard_bytes = shard_bytes
         self.step = step
         self.beside = run.checkpoints / f".{folder_name(step)}.tmp"
         shutil.rmtree(self.beside, ignore_errors=True)
@@ -78,7 +80,7 @@ class Writer:
             assert tensor is not None, "rank 0 gathers every tensor"
             self.pending[kind][state.name] = tensor.contiguous()
             self.bytes += tensor.numel() * tensor.element_size()
-        if self.bytes >= SHARD_BYTES:
+        if self.bytes >= self.shard_bytes:
             self.flush()
 
     def flush(self) -> None:
@@ -106,7 +108,8 @@ class Writer:
         write_json(self.beside / "state.json", record)
         fault_point("checkpoint-before-manifest", step=self.step)
         files = {path.name: _measure(path) for path in sorted(self.beside.iterdir())}
-        write_json(self.beside / "manifest.json", {"format": FORMAT, "step": self.step, "files": files})
+        manifest = {"format": FORMAT, "step": self.step, "files": files}
+        write_json(self.beside / "manifest.json", manifest | {"sha256": _digest_of(manifest)})
         fault_point("checkpoint-before-rename", step=self.step)
         final = self.run.checkpoints / folder_name(self.step)
         # A damaged checkpoint of this very step may stand there: resume passed it over, this one replaces it
@@ -124,6 +127,11 @@ def _measure(path: Path) -> dict[str, Any]:
         os.fsync(file.fileno())
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     return {"size": path.stat().st_size, "sha256": digest}
+
+
+def _digest_of(manifest: dict[str, Any]) -> str:
+    """The manifest's own digest: it vouches for the others, nothing else vouches for it."""
+    return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
 
 
 def _sync_folder(path: Path) -> None:
@@ -158,10 +166,16 @@ def open_checkpoint(path: Path) -> Checkpoint:
 
 def damage(path: Path) -> Iterator[str]:
     """What is wrong with a checkpoint folder: no manifest, a file missing, of another size or of another content."""
+    if not (path / "manifest.json").exists():
+        yield "half-written: it has no manifest.json"
+        return
     try:
         manifest = read_json(path / "manifest.json")
-    except RunjobError as error:
-        yield f"half-written, or its manifest is damaged ({error})"
+        whole = manifest.pop("sha256") == _digest_of(manifest)
+    except (RunjobError, AttributeError, KeyError):
+        whole = False
+    if not whole or folder_name(manifest["step"]) != path.name:
+        yield "its manifest.json is damaged"
         return
     if manifest["format"] != FORMAT:
         yield f"format {manifest['format']}, this runjob reads {FORMAT}"

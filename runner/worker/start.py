@@ -29,7 +29,7 @@ def choose_start(run: RunDir, attempt: Attempt, *, rank: int) -> Start:
     """Collective."""
     message: list[object] = [None]
     if rank == 0:
-        message = [_tell(lambda: _choose(run, attempt))]
+        message = [_tell(lambda: find_start(run, attempt))]
     if distributed.get_world_size() > 1:
         distributed.broadcast_object_list(message, src=0)
     found = message[0]
@@ -47,7 +47,8 @@ def _tell(choose: Callable[[], Start]) -> Start | CheckpointError:
         return error
 
 
-def _choose(run: RunDir, attempt: Attempt) -> Start:
+def find_start(run: RunDir, attempt: Attempt) -> Start:
+    """What rank 0 finds; newer checkpoints are set aside. CheckpointError if there are some and none is whole."""
     wanted = _wanted(attempt)
     if wanted == "latest":
         checkpoint, passed_over = newest_complete(run)

@@ -1,0 +1,130 @@
+"""The journal, the best step and early stopping: what survives, what is set aside, when a run gives up."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from runjob.runner.worker.evaluate import note_best, out_of_patience
+from runjob.runner.worker.journal import Journal
+from runjob.runner.worker.schedule import Clock
+from runjob.runner.worker.seeds import seed_of
+from runjob.runner.worker.state import TrainingState
+from runjob.runner.worker.stopping import StopWatch
+from runjob.schemas.job import EarlyStopping
+from runjob.schemas.quantities import parse_quantity
+from runjob.schemas.run import RunDir
+
+CLOCK = Clock(rows=800, global_batch=8, tokens_per_step=1024, total_steps=1000)
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunDir:
+    return RunDir.create(tmp_path, "some")
+
+
+def steps_of(path: Path) -> list[int]:
+    return [json.loads(line)["step"] for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def test_records_beyond_the_checkpoint_move_to_the_new_attempt(run: RunDir) -> None:
+    first = Journal(run, run.new_attempt(), tensorboard=False, from_step=-1)
+    for step in range(6):
+        first.log("train", step=step, loss=1.0)
+    first.close()
+    second = run.new_attempt()
+    Journal(run, second, tensorboard=False, from_step=3).close()
+    assert steps_of(run.events) == [0, 1, 2, 3]
+    assert steps_of(second.discarded) == [4, 5]
+
+
+def test_a_half_written_last_line_is_set_aside(run: RunDir) -> None:
+    run.events.write_text('{"event": "train", "step": 1}\n{"event": "tra', encoding="utf-8")
+    attempt = run.new_attempt()
+    Journal(run, attempt, tensorboard=False, from_step=1).close()
+    assert steps_of(run.events) == [1]
+    assert attempt.discarded.read_text() == '{"event": "tra'
+
+
+def test_a_run_that_begins_anew_keeps_no_record_of_step_0(run: RunDir) -> None:
+    first = Journal(run, run.new_attempt(), tensorboard=False, from_step=-1)
+    first.log("eval", step=0, loss=1.0)
+    first.close()
+    Journal(run, run.new_attempt(), tensorboard=False, from_step=-1).close()
+    assert steps_of(run.events) == []
+
+
+def test_tensorboard_gets_the_same_numbers(run: RunDir) -> None:
+    journal = Journal(run, run.new_attempt(), tensorboard=True, from_step=-1)
+    journal.log("train", step=1, loss=2.5, batch="abc")
+    journal.log("eval", step=1, loss=3.5)
+    journal.close()
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    found = EventAccumulator(str(run.tensorboard)).Reload()
+    assert [scalar.value for scalar in found.Scalars("train/loss")] == [2.5]
+    assert [scalar.value for scalar in found.Scalars("eval/loss")] == [3.5]
+
+
+def test_the_best_is_the_lowest_and_nan_never_is() -> None:
+    state = TrainingState(step=5)
+    assert note_best(state, "loss", {"loss": 2.0})
+    state.step = 10
+    assert not note_best(state, "loss", {"loss": float("nan")})
+    assert not note_best(state, "loss", {"loss": 2.0})
+    assert state.best is not None
+    assert state.best.step == 5
+
+
+def patience(text: str, *, min_delta: float = 0.0) -> EarlyStopping:
+    return EarlyStopping(metric="loss", patience=parse_quantity(text), min_delta=min_delta)
+
+
+def give_up_at(rule: EarlyStopping, losses: list[float], *, every: int) -> int | None:
+    """The step at which a run with these evaluation losses stops early."""
+    state = TrainingState()
+    for loss in losses:
+        state.step += every
+        if out_of_patience(state, rule, {"loss": loss}, CLOCK):
+            return state.step
+    return None
+
+
+def test_patience_counts_evaluations_since_the_last_improvement() -> None:
+    assert give_up_at(patience("2 evaluations"), [3.0, 2.0, 2.5, 1.5, 1.6, 1.7, 1.8], every=10) == 60
+
+
+def test_patience_in_epochs_is_counted_in_steps_of_them() -> None:
+    # one epoch is 100 steps
+    assert give_up_at(patience("2 epochs"), [3.0, *[4.0] * 9], every=50) == 250
+
+
+def test_an_improvement_smaller_than_min_delta_is_none() -> None:
+    assert give_up_at(patience("2 evaluations", min_delta=0.5), [3.0, 2.7, 2.6], every=10) == 30
+    assert give_up_at(patience("2 evaluations", min_delta=0.1), [3.0, 2.7, 2.5], every=10) is None
+
+
+def test_early_stopping_goes_through_a_checkpoint_unchanged() -> None:
+    rule, state = patience("3 evaluations"), TrainingState()
+    for loss in (3.0, 3.1, 3.2):
+        state.step += 10
+        assert not out_of_patience(state, rule, {"loss": loss}, CLOCK)
+    again = TrainingState.from_json(json.loads(json.dumps(state.to_json())))
+    assert again == state
+    assert out_of_patience(again, rule, {"loss": 3.3}, CLOCK)
+
+
+def test_seeds_depend_on_every_part_and_on_nothing_else() -> None:
+    assert seed_of(42, "dropout", 7, 56) == 1172372723056589360
+    assert len({seed_of(42, "dropout", step, first) for step in range(50) for first in range(50)}) == 2500
+
+
+def test_a_stop_request_is_seen_and_a_cancel_wins(run: RunDir) -> None:
+    attempt = run.new_attempt()
+    watch = StopWatch(attempt)
+    assert watch.requested() == 0
+    attempt.request_stop("preempt")
+    assert watch.requested() == 1
+    attempt.request_stop("cancel")
+    attempt.request_stop("preempt")
+    assert watch.requested() == 2
