@@ -1,0 +1,89 @@
+"""What the data tests share: sections of jobs with everything but the point of the test filled in, and small sides."""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import pytest
+
+from runjob.data.progress import Progress
+from runjob.data.store import Side
+from runjob.data.writer import SideWriter
+from runjob.schemas.job import HashSplit, JsonlData, Split, TextData, Tokenizer, TrainedTokenizer
+
+EOS = 9
+
+MakeSide = Callable[[Sequence[Sequence[int]]], Side]
+MakeText = Callable[..., TextData]
+MakeJsonl = Callable[..., JsonlData]
+
+BPE = TrainedTokenizer(kind="train", algorithm="bpe", vocab_size=300)
+HALF = HashSplit(kind="hash", validation=0.5)
+
+
+@pytest.fixture
+def make_side(tmp_path: Path) -> MakeSide:
+    """A side of these documents, closed by the token 9."""
+
+    def make(documents: Sequence[Sequence[int]]) -> Side:
+        path = tmp_path / f"side-{len(list(tmp_path.iterdir()))}"
+        with SideWriter(path, eos_id=EOS, token_type="uint8") as writer:
+            for document in documents:
+                writer.append("x" * len(document), document)
+        return Side(path, summary=writer.close(), token_type="uint8")
+
+    return make
+
+
+@pytest.fixture
+def make_text() -> MakeText:
+    def make(
+        *paths: Path | str, documents: str = "line", tokenizer: Tokenizer = BPE, split: Split = HALF, length: int = 16
+    ) -> TextData:
+        return TextData(
+            kind="text",
+            path=tuple(map(str, paths)),
+            documents=documents,  # type: ignore[arg-type]
+            layout="pack",
+            sequence_length=length,
+            tokenizer=tokenizer,
+            split=split,
+        )
+
+    return make
+
+
+@pytest.fixture
+def make_jsonl() -> MakeJsonl:
+    def make(*paths: Path | str, field: str = "text") -> JsonlData:
+        return JsonlData(
+            kind="jsonl",
+            path=tuple(map(str, paths)),
+            field=field,
+            layout="pack",
+            sequence_length=16,
+            tokenizer=BPE,
+            split=HALF,
+        )
+
+    return make
+
+
+@pytest.fixture
+def words(tmp_path: Path) -> Path:
+    """A corpus of 200 different lines, of which every word is made of few syllables."""
+    syllables = ["ka", "to", "mi", "ren", "é", "soo", "vlu", "huis"]
+
+    def word(number: int) -> str:
+        return syllables[number % 8] + syllables[number // 8 % 8]
+
+    lines = [
+        " ".join(word(line * 7 + place * place) for place in range(3 + line % 9)) + f" {line}" for line in range(200)
+    ]
+    path = tmp_path / "words.txt"
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return path
+
+
+@pytest.fixture
+def no_report() -> Callable[[Progress], None]:
+    return lambda progress: None
