@@ -76,9 +76,11 @@ def train_exactly(steps: int, *, forgetful: bool) -> None:
     end("finished", 0, steps, "all steps done")
 
 
-def spawn_sleeper() -> None:
+def spawn_sleeper(*, tied: bool) -> None:
     """A grandchild in a session of its own, as torchrun starts its ranks; its pid goes to RUN/sleeper.pid."""
-    program = "from runjob.schemas.lifeline import die_with_parent; die_with_parent(); import time; time.sleep(600)"
+    program = "import time; time.sleep(600)"
+    if tied:
+        program = f"from runjob.schemas.lifeline import die_with_parent; die_with_parent(); {program}"
     sleeper = subprocess.Popen([sys.executable, "-c", program], start_new_session=True)
     (run.path / "sleeper.pid").write_text(str(sleeper.pid))
 
@@ -95,11 +97,11 @@ match what:
     case "long":
         train(100_000, 0.02)
     case "long-with-child":
-        spawn_sleeper()
+        spawn_sleeper(tied=True)
         time.sleep(0.5)  # the sleeper has set its parent-death signal by then
         train(100_000, 0.02)
     case "leave-a-child":
-        spawn_sleeper()
+        spawn_sleeper(tied=False)
         end("finished", 0, 0, "left a child behind")
     case "fail":
         print("Traceback: the last words of the log")

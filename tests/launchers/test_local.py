@@ -78,6 +78,19 @@ def test_kill_9_of_the_supervisor_is_lost_and_leaves_no_orphan(tmp_path: Path):
     assert run.read_status().state == "running", "lost is computed, never stored"
 
 
+def test_a_stage_that_knows_nothing_of_us_dies_with_the_supervisor_too(tmp_path: Path):
+    plan = make_plan("nothing")
+    (stage,) = plan.stages
+    plan = dataclasses.replace(plan, stages=(dataclasses.replace(stage, argv=("sleep", "600")),))
+    run, attempt = make_run(tmp_path, plan)
+    LAUNCHER.submit(run, plan, attempt)
+    pid = supervisor_pid(run)
+    wait_until(lambda: bool(descendants(pid)), what="the stage")
+    (sleep,) = [process.pid for process in descendants(pid)]
+    os.kill(pid, signal.SIGKILL)
+    wait_until(lambda: not is_alive(sleep), what="its end", seconds=5)
+
+
 def test_cancel_lets_the_job_save_and_then_it_is_cancelled(tmp_path: Path):
     run, attempt = start(tmp_path, "long")
     wait_for_step(run, 2)
