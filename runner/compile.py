@@ -6,7 +6,8 @@ from fractions import Fraction
 from runjob.runner.deepspeed_config import deepspeed_config
 from runjob.runner.estimate import count_parameters
 from runjob.runner.machine import Machine
-from runjob.schemas.errors import MissingError
+from runjob.schemas.batch_rule import batch_problem
+from runjob.schemas.errors import JobError
 from runjob.schemas.job import Hardware, Job
 from runjob.schemas.plan import Batch, Plan, Resources, Stage
 
@@ -69,16 +70,12 @@ def cut_batch(job: Job, *, ranks: int) -> Batch:
     """The global batch over `ranks`, then over micro batches. The rules of schemas hold these for ranks that the job
     names; here they hold for `gpus: all` too."""
     total, micro = job.training.global_batch, job.training.micro_batch
-    unit = ranks * min(micro, max(total // ranks, 1))
-    if total % ranks or total % unit:
-        below, above = total // unit * unit, (total // unit + 1) * unit
-        options = " and ".join(str(each) for each in (below, above) if each)
-        raise MissingError(
-            f"training.global_batch: {total} is not a multiple of {unit} "
-            f"(micro_batch {unit // ranks} x {ranks} ranks); the nearest that work are {options}"
-        )
-    micro = unit // ranks
-    return Batch(global_batch=total, ranks=ranks, micro_batch=micro, accumulation=total // unit)
+    problem = batch_problem(total, micro, ranks)
+    if problem is not None:
+        raise JobError(f"training.global_batch: {problem}")
+    share = total // ranks
+    micro = min(micro, share)
+    return Batch(global_batch=total, ranks=ranks, micro_batch=micro, accumulation=share // micro)
 
 
 def count_steps(

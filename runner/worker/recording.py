@@ -1,9 +1,12 @@
 """What the loop says of itself, and what an evaluation changes: train and eval records, the best step, patience."""
 
+import math
+
 from runjob.data.batches import batch_digest
 from runjob.runner.worker.evaluate import note_best, out_of_patience
 from runjob.runner.worker.exchange import Agreement
 from runjob.runner.worker.parts import Parts
+from runjob.schemas.errors import NumericsError
 
 
 def log_step(
@@ -49,6 +52,11 @@ def evaluate(parts: Parts) -> bool:
     checkpoint of untrained weights is kept."""
     state, rules = parts.state, parts.job.evaluation
     metrics = parts.evaluator.run(parts.engine)
+    if not math.isfinite(metrics["loss"]):
+        raise NumericsError(
+            f"evaluation at step {state.step}: the loss is {metrics['loss']}; the weights hold NaN or Inf, or the "
+            "network overflows: train with a lower learning_rate, or in bf16 instead of fp16"
+        )
     state.last_evaluation = metrics
     parts.journal.log("eval", step=state.step, **metrics)
     parts.evaluation_cadence.restart()

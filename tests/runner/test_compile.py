@@ -13,7 +13,7 @@ import pytest
 from runjob.runner.compile import compile_job
 from runjob.runner.deepspeed_config import merge
 from runjob.runner.machine import Machine
-from runjob.schemas.errors import MissingError
+from runjob.schemas.errors import JobError
 from runjob.schemas.job import Job
 from runjob.schemas.plan import Plan
 from runjob.schemas.read import read_job
@@ -84,7 +84,7 @@ def test_a_micro_batch_larger_than_the_share_is_the_share() -> None:
 
 def test_gpus_that_do_not_divide_the_batch_are_answered_with_the_nearest_two() -> None:
     job = read_job(ROOT / "jobs" / "gpt2_dutch_small.yaml", ["training.global_batch=100", "training.micro_batch=8"]).job
-    with pytest.raises(MissingError, match=r"not a multiple of 32.*nearest that work are 96 and 128"):
+    with pytest.raises(JobError, match=r"not a multiple of 32.*nearest that work are 96 and 128"):
         compile_job(job, G5)
 
 
