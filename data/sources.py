@@ -12,6 +12,7 @@ the rest of a large corpus is only scanned for the count.
 import glob
 import hashlib
 import json
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -56,7 +57,7 @@ class FileSource:
                         self.done = before + raw.tell()
                         yield from self._document(f"{file}:{line}", data, bad)
                 except DAMAGED as error:
-                    raise DataError(f"{file}: can't be unpacked ({error}); fetch or write it again") from error
+                    raise DataError(f"{file}: can't be read to its end ({error}); fetch or write it again") from error
             self.done = before + file.stat().st_size
         bad.refuse()
 
@@ -108,6 +109,8 @@ def find_files(patterns: tuple[str, ...]) -> tuple[Path, ...]:
     for path in found:
         if path.is_dir():
             raise MissingError(f"data.path: {path} is a directory; name its files, for example {path}/*.txt")
+        if not os.access(path, os.R_OK):
+            raise MissingError(f"data.path: {path} may not be read by this user")
     return tuple(sorted(found))
 
 
