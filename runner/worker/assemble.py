@@ -4,7 +4,6 @@ here alike; what only rank 0 may decide (which checkpoint is good) it tells the 
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import distributed
@@ -67,7 +66,8 @@ def assemble(run: RunDir, attempt: Attempt, job: Job, plan: Plan, stop_watch: St
         seed=seed_of(job.seed, "init"),
     )
     check_positions(network, sequence_length=job.data.sequence_length)
-    identity = run_identity(job, store, network.config.to_dict())
+    network.config.architectures = [type(network).__name__]
+    identity = run_identity(job, store, network)
     if start.checkpoint is not None:
         refuse_foreign(start.checkpoint, identity)
         load_weights(network, start.checkpoint)
@@ -122,13 +122,14 @@ def open_journal(run: RunDir, attempt: Attempt, job: Job, start: Start) -> Journ
     return Journal(run, attempt, tensorboard=job.tracking.tensorboard, from_step=start.step)
 
 
-def run_identity(job: Job, store: Store, config: dict[str, Any]) -> dict[str, object]:
+def run_identity(job: Job, store: Store, network: torch.nn.Module) -> dict[str, object]:
     """What a checkpoint belongs to: a resume with another tokenizer, corpus, network or order of data is refused."""
-    architecture = {key: value for key, value in config.items() if key not in ("transformers_version", "dtype")}
+    # by what the tensors are, not by a library's configuration keys, which change from version to version
+    shapes = [(name, tuple(parameter.shape)) for name, parameter in network.named_parameters()]
     return {
         "data": store.summary.content,
         "tokenizer": store.summary.tokenizer.fingerprint,
-        "architecture": hashlib.sha256(repr(sorted(architecture.items())).encode()).hexdigest(),
+        "architecture": hashlib.sha256(repr(shapes).encode()).hexdigest(),
         "objective": job.objective.kind,
         "sequence_length": job.data.sequence_length,
         "global_batch": job.training.global_batch,

@@ -4,6 +4,8 @@ others wait. A run that is killed here is resumed here: nothing is trained again
 import copy
 
 from runjob.runner.worker.assemble import Assembly
+from runjob.runner.worker.card import write_card
+from runjob.runner.worker.card_facts import gather_facts
 from runjob.runner.worker.checkpoint import Checkpoint, folder_name, open_checkpoint
 from runjob.runner.worker.export import export_model
 from runjob.runner.worker.faults import fault_point
@@ -57,11 +59,21 @@ def baseline_perplexity(parts: Parts) -> float | None:
 def export(assembly: Assembly, checkpoint: Checkpoint) -> None:
     """model/ from the checkpoint's fp32 weights, whatever precision trained them."""
     parts = assembly.parts
+    facts = gather_facts(
+        parts.run,
+        parts.job,
+        assembly.store.summary,
+        assembly.config,
+        parameters=assembly.init.parameters,
+        step=checkpoint.step,
+        planned=parts.clock.total_steps,
+        tokens=checkpoint.state.tokens,
+    )
     export_model(
         dict(checkpoint.weights()),
         copy.deepcopy(assembly.config),
         tokenizer=assembly.store.tokenizer,
         target=parts.run.model,
-        card="",
+        card=write_card(facts),
         generation=parts.job.evaluation.generation,
     )
