@@ -3,11 +3,12 @@
 import dataclasses
 import time
 from argparse import ArgumentParser, Namespace
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from runjob.launchers.logs import tail
 from runjob.runner.command import Command, add_id, add_json, add_watch
+from runjob.runner.lines import event_line
 from runjob.runner.runs import (
     Summary,
     ago,
@@ -15,10 +16,12 @@ from runjob.runner.runs import (
     failing_log,
     launcher_of,
     newest_attempt,
+    planned_steps,
+    read_progress,
     state_of,
     summarise,
 )
-from runjob.runner.tail import LogTail
+from runjob.runner.tail import EventTail, LogTail
 from runjob.runner.text import print_json, table, watch
 from runjob.schemas.errors import NotFoundError
 from runjob.schemas.plan import Plan
@@ -95,12 +98,13 @@ def status_text(run: RunDir) -> str:
 
 def run_logs(args: Namespace) -> int:
     run = find_run(home(), args.id)
+    newest_attempt(run)
     logs: dict[Path, LogTail] = {}
+    events = EventTail(run.events)
     while True:
         ended = state_of(run).state not in ALIVE_STATES
-        for path in wanted_logs(run, args.rank):
-            for line in logs.setdefault(path, LogTail(path)).read():
-                print(line, flush=args.follow)
+        for line in new_lines(run, args.rank, logs, events):
+            print(line, flush=args.follow)
         if not args.follow or ended:
             break
         time.sleep(POLL_S)
@@ -109,14 +113,25 @@ def run_logs(args: Namespace) -> int:
     return 0
 
 
-def wanted_logs(run: RunDir, rank: int | None) -> list[Path]:
-    """The stages' logs in the order they ran (the ranks' output is in `train`), or one rank's own."""
+def new_lines(run: RunDir, rank: int | None, logs: dict[Path, LogTail], events: EventTail) -> Iterator[str]:
+    """What was written since the last look: preparation, training step by step, then what rank 0 and torchrun said;
+    or one rank's own output."""
     attempt = newest_attempt(run)
     there = launcher_of(run).logs(run, attempt)
+
+    def of(*paths: Path) -> Iterator[str]:
+        for path in paths:
+            if path in there:
+                yield from logs.setdefault(path, LogTail(path)).read()
+
     if rank is not None:
-        return [path for path in there if path == attempt.rank_log(rank)]
-    stages = [attempt.stage_log(stage) for stage in ("prepare", "extensions", "train")]
-    return [path for path in stages if path in there]
+        yield from of(attempt.rank_log(rank))
+        return
+    yield from of(attempt.stage_log("prepare"), attempt.stage_log("extensions"))
+    steps = planned_steps(run, read_progress(run))
+    lines = (event_line(record, steps=steps) for record in events.read() if record["attempt"] == attempt.number)
+    yield from filter(None, lines)
+    yield from of(attempt.rank_log(0), attempt.stage_log("train"))
 
 
 def run_cancel(args: Namespace) -> int:

@@ -103,9 +103,13 @@ def checkpoint_steps(run: RunDir) -> list[int]:
 
 
 def failing_log(attempt: Attempt) -> Path | None:
-    """The log that most likely holds the reason: the one written last, the supervisor's only if there is no other."""
+    """The log that most likely holds the reason: the newest of a rank's, else of a stage's, else the supervisor's."""
     logs = [path for path in attempt.path.glob("*.log") if path.stat().st_size]
-    return max(logs, key=lambda path: (path != attempt.supervisor_log, path.stat().st_mtime), default=None)
+    return max(logs, key=lambda path: (_kind(attempt, path), path.stat().st_mtime), default=None)
+
+
+def _kind(attempt: Attempt, path: Path) -> int:
+    return 2 if path.name.startswith("rank-") else int(path != attempt.supervisor_log)
 
 
 def age(seconds: float) -> str:

@@ -254,19 +254,25 @@ def test_resume_from_a_step_without_a_checkpoint_names_those_there_are(small, jo
     assert json.loads((running / "attempts" / "2" / "resume.json").read_text())["from"] == 5
 
 
-def test_logs_show_the_stages_and_follow_to_the_end(small, job, running: Path, processes, plugin):
-    (running / "attempts" / "1" / "rank-0.log").write_text("of rank 0\n")
-    with (running / "attempts" / "1" / "train.log").open("a") as log:
-        log.write("a line\n")
-    assert small("", "logs", "latest").stdout == "a line\n"
+def test_logs_show_preparation_steps_and_last_words_and_follow_to_the_end(small, job, running: Path, processes):
+    attempt = running / "attempts" / "1"
+    (attempt / "prepare.log").write_text("prepared\n")
+    (attempt / "rank-0.log").write_text("of rank 0\n")
+    with (attempt / "train.log").open("a") as log:
+        log.write("of torchrun\n")
+    lines = small("", "logs", "latest").stdout.splitlines()
+    assert lines[:2] == ["prepared", "step 1/20  loss 4.0000  10 tokens/s"]
+    assert lines[-2:] == ["of rank 0", "of torchrun"]
     assert small("", "logs", "latest", "--rank", "0").stdout == "of rank 0\n"
     missing = small("", "logs", "latest", "--rank", "7")
     assert (missing.returncode, "no log of rank 7" in missing.stderr) == (1, True)
     follower = processes.start("runjob", "logs", "-f", "latest")
-    assert follower.stdout.readline() == "a line\n"
+    assert follower.stdout.readline() == "prepared\n"
     small("", "cancel", "latest")
-    follower.communicate(timeout=20)
+    out, _ = follower.communicate(timeout=20)
     assert follower.returncode == 0
+    steps = [line for line in out.splitlines() if line.startswith("step ")]
+    assert len(steps) == len(set(steps)) == step_of(running)
 
 
 def test_why_tells_the_words_of_rank_0(small, job):
