@@ -55,7 +55,7 @@ class Resources:
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """`steps` and `parameters` are None where they can't be known yet; `unknown` says which command makes them known."""
+    """`steps` and `parameters` are None where they can't be known yet; `unknown` says what makes them known."""
 
     name: str
     resources: Resources
