@@ -1,5 +1,6 @@
 """What a resume promises, and why: bit-identical where nothing that rounds has changed, else the same batches."""
 
+import hashlib
 import importlib.metadata
 import platform
 from collections.abc import Sequence
@@ -15,15 +16,17 @@ SAME_BATCHES = (
     "promised: the same batches, token counts and learning rates; losses agree with an unbroken run to rounding "
     "(dropout 0, fp32: within 1e-4 relative over 50 steps), not to the bit"
 )
-OTHER_RUN = "promised: the same batches from here on; losses follow the changed values, which you accepted"
+OTHER_RUN = "promised: the same batches from here on; losses follow the changed values"
 
 
-def promise(run: RunDir, changes: Sequence[Change], old: Plan, new: Plan, machine: Machine) -> list[str]:
+def promise(
+    run: RunDir, changes: Sequence[Change], old: Plan, new: Plan, machine: Machine, *, edited: bool = False
+) -> list[str]:
     """The sentence and, one a line, what it rests on."""
     differing = [*place_differences(old, new), *machine_differences(last_start(run), machine)]
     accepted = [str(change) for change in changes if change.verdict == "accept"]
     pieces = [str(change) for change in changes if change.verdict == "exact"]
-    if accepted:
+    if accepted or (edited and deepspeed_changed(run)):
         return [OTHER_RUN, *accepted, *pieces, *differing]
     if pieces or differing:
         return [SAME_BATCHES, *pieces, *differing]
@@ -47,6 +50,13 @@ def last_start(run: RunDir) -> dict[str, Any]:
         if record["event"] == "start":
             found = record
     return found
+
+
+def deepspeed_changed(run: RunDir) -> bool:
+    """Is deepspeed.json another file than the one that the last attempt started with?"""
+    start = last_start(run)
+    now = hashlib.sha256(run.deepspeed.read_bytes()).hexdigest()
+    return "hashes" in start and start["hashes"]["deepspeed.json"] != now
 
 
 def machine_differences(start: dict[str, Any], machine: Machine) -> list[str]:

@@ -16,7 +16,7 @@ from runjob.schemas.errors import JobError, StateError
 from runjob.schemas.plan import Plan
 from runjob.schemas.quantities import parse_quantity
 from runjob.schemas.read import Resolved, override_job, read_job_json, write_job_json
-from runjob.schemas.run import ALIVE_STATES, Attempt, RunDir, Status, write_json
+from runjob.schemas.run import ALIVE_STATES, Attempt, RunDir, Status, read_json, write_json
 
 # Between making the attempt and handing it over lie a few file writes: milliseconds, seconds on a bad disk.
 ABANDONED_S = 60.0
@@ -49,9 +49,12 @@ def resume(run: RunDir, wish: Wish) -> list[str]:
         attempt = next_attempt(run, status)
         keep_earlier(run, attempt)
         said += [where_from(run, start_from)]
-        said += promise(run, changes, old_plan, plan, detect_machine())
+        edited = edited_by_hand(run, old_plan)
+        kept = edited and plan.deepspeed == old_plan.deepspeed
+        said += tell_of_edit(kept=kept, attempt=attempt) if edited else []
+        said += promise(run, changes, old_plan, plan, detect_machine(), edited=kept)
         write_job_json(run.job, new)
-        write_plan(run, plan)
+        write_plan(run, plan, deepspeed=not kept)
         write_json(attempt.path / "resume.json", {"from": start_from, "after": status.state})
         launch(run, plan, attempt, launcher=wish.launcher or launcher_name(run))
     return said
@@ -149,6 +152,18 @@ def next_attempt(run: RunDir, status: Status) -> Attempt:
         path.rename(path.with_name(f"{path.name}.abandoned-{secrets.token_hex(4)}"))
         return next_attempt(run, status)
     return Attempt(path)
+
+
+def edited_by_hand(run: RunDir, plan: Plan) -> bool:
+    """Is deepspeed.json another than the one that was compiled?"""
+    return run.deepspeed.exists() and bool(read_json(run.deepspeed) != dict(plan.deepspeed))
+
+
+def tell_of_edit(*, kept: bool, attempt: Attempt) -> list[str]:
+    if kept:
+        return ["deepspeed.json was edited by hand and is used as it stands; the job file says otherwise"]
+    earlier = f"attempts/{attempt.number - 1}/deepspeed.json"
+    return [f"deepspeed.json was edited by hand; the changed job compiles it anew, the edited one is in {earlier}"]
 
 
 def keep_earlier(run: RunDir, attempt: Attempt) -> None:

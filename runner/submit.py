@@ -44,9 +44,11 @@ def create_run(resolved: Resolved, plan: Plan, *, source: Path, home: Path) -> R
     return run
 
 
-def write_plan(run: RunDir, plan: Plan) -> None:
+def write_plan(run: RunDir, plan: Plan, *, deepspeed: bool = True) -> None:
+    """plan.json and deepspeed.json; without the second where one that was edited by hand is to stay."""
     write_atomic(run.plan, plan.to_json())
-    write_atomic(run.deepspeed, json.dumps(dict(plan.deepspeed), indent=2) + "\n")
+    if deepspeed:
+        write_atomic(run.deepspeed, json.dumps(dict(plan.deepspeed), indent=2) + "\n")
 
 
 def launch(run: RunDir, plan: Plan, attempt: Attempt, *, launcher: str) -> None:

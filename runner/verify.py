@@ -58,7 +58,9 @@ def verify(
         note(f"killed at {', '.join(map(str, moments))}: {killed.id}")
         kills = [line for step in moments for line in kill_and_resume(killed, step, launcher)]
         wait_for_end(killed)
-        unsaved = start(file, [*sets, "training.checkpoint.every=never"], home, launcher)
+        # Best checkpoints too are left out: only the last step is saved, when nothing can change any more.
+        never = ("training.checkpoint.every=never", "evaluation.best=null", "evaluation.early_stopping=null")
+        unsaved = start(file, [*sets, *never], home, launcher)
         note(f"without a checkpoint: {unsaved.id}")
         wait_for_end(unsaved)
     found = [*compare(straight, killed, "killed and resumed"), *compare(straight, unsaved, "never saved")]
@@ -121,7 +123,7 @@ def compare(straight: RunDir, other: RunDir, against: str) -> list[Comparison]:
         ("batches", batches_of(old_train), batches_of(new_train)),
         ("train records", old_train, new_train),
         ("eval records", *records["eval"]),
-        ("final weights", model_hashes(straight), model_hashes(other)),
+        ("final weights", weight_hashes(straight), weight_hashes(other)),
     ]
     return [
         Comparison(what=what, against=against, compared=len(old), differences=tuple(differences(old, new)))
@@ -143,8 +145,9 @@ def records_of(run: RunDir, kind: str) -> Records:
     return found
 
 
-def model_hashes(run: RunDir) -> Records:
-    files = sorted(run.model.glob("*.safetensors"))
+def weight_hashes(run: RunDir) -> Records:
+    """Weights and both moments of the last step, as its checkpoint holds them."""
+    files = sorted((run.checkpoints / run.latest.read_text(encoding="utf-8").strip()).glob("*.safetensors"))
     return {path.name: {"sha256": hashlib.sha256(path.read_bytes()).hexdigest()} for path in files}
 
 

@@ -127,6 +127,8 @@ class RunDir:
         self.latest = path / "checkpoints" / "LATEST"
         self.tensorboard = path / "tensorboard"
         self.model = path / "model"
+        # Every tensor of the network and where it came from: loaded, new, tied
+        self.init = path / "init.json"
         self.lock = path / ".lock"
         # Where `prepare` says which store it made: {"store": path, "fingerprint": hex}
         self.data = path / "data.json"
@@ -206,6 +208,8 @@ def find_run(where: Path, wanted: str) -> RunDir:
         if not candidates:
             raise NotFoundError(f"{wanted}: no such job under {where}")
         return max(candidates, key=lambda run: run.job_yaml.stat().st_mtime if run.job_yaml.exists() else 0.0)
+    if not wanted:
+        raise NotFoundError("an empty id names no job")
     exact = [run for run in runs if run.id == wanted]
     candidates = exact or [run for run in runs if run.id.startswith(wanted)]
     if len(candidates) == 1:

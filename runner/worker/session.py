@@ -1,6 +1,7 @@
 """One rank's whole life between `start` and `finish`: process group, parts, the first events, training, export, the
 last event."""
 
+import dataclasses
 import hashlib
 import os
 import platform
@@ -19,7 +20,7 @@ from runjob.runner.worker.stopping import StopWatch
 from runjob.runner.worker.train import Ending, train
 from runjob.schemas.plan import Plan
 from runjob.schemas.read import read_job_json
-from runjob.schemas.run import Attempt, RunDir, read_json
+from runjob.schemas.run import Attempt, RunDir, read_json, write_json
 
 # Hoffmann et al. 2022 (Chinchilla), table 3: about 20 training tokens a parameter are compute-optimal; below 1 a model
 # mostly learns its corpus by heart
@@ -83,6 +84,8 @@ def announce(assembly: Assembly) -> None:
     journal.log("start", step=step, **start_facts(assembly))
     if assembly.start.checkpoint is None:
         journal.log("init", step=step, **assembly.init.to_event())
+        if parts.exchange.rank == 0:
+            write_json(parts.run.init, dataclasses.asdict(assembly.init))
         log_baseline(assembly)
     else:
         journal.log(

@@ -1,10 +1,12 @@
 """How a request to stop reaches the loop: a file in the attempt's directory (the supervisor writes it, on every
 launcher), or SIGTERM to a rank. Each rank looks before each step; the exchange makes them agree on the same one."""
 
+import os
 import signal
 from types import FrameType
 
 from runjob.runner.worker.exchange import CANCEL, GO_ON, PREEMPT, Stop
+from runjob.schemas.lifeline import supervisor_alive
 from runjob.schemas.run import Attempt
 
 
@@ -19,6 +21,9 @@ class StopWatch:
             signal.signal(number, self._note)
 
     def requested(self) -> Stop:
+        if not supervisor_alive():
+            # Linux's kernel has ended this rank already (PR_SET_PDEATHSIG); elsewhere it does so itself
+            os._exit(1)
         reason = self.attempt.stop_reason()
         if reason is not None:
             return CANCEL if reason == "cancel" else PREEMPT

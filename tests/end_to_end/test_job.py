@@ -42,6 +42,9 @@ def test_a_job_ends_with_a_model_that_transformers_loads(bench: Bench) -> None:
     assert start["hashes"]["deepspeed.json"] == digest(run.deepspeed)
     assert start["threads"] == 1
     assert only(run, "init")["new"]["tensors"] == 28
+    report = read_json(run.init)
+    assert [tensor["name"] for tensor in report["tied"]] == ["lm_head.weight"]
+    assert {tensor["name"] for tensor in report["new"]} == set(names_in(run, "step-00000020"))
 
     network = AutoModelForCausalLM.from_pretrained(run.model, dtype=torch.float32)
     tokenizer = AutoTokenizer.from_pretrained(run.model)
@@ -62,6 +65,10 @@ def validation_loss(network: torch.nn.Module, run: RunDir) -> float:
             logits = network(inputs).logits[0].double()
             nats += float(torch.nn.functional.cross_entropy(logits, labels[0], reduction="sum"))
     return nats / rows.predicted
+
+
+def names_in(run: RunDir, folder: str) -> list[str]:
+    return list(load_file(run.checkpoints / folder / "weights-00001.safetensors"))
 
 
 def store_of(run: RunDir) -> Store:

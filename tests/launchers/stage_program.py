@@ -67,10 +67,13 @@ def train_exactly(steps: int, *, forgetful: bool) -> None:
         with run.events.open("a") as events:
             events.write("".join(json.dumps(line) + "\n" for line in lines))
         write_json(run.progress, {"step": step, "steps": steps})
-        if step % 5 == 0 and every != "never":
+        # as the worker does: at the interval, and always at the last step
+        if step == steps or (step % 5 == 0 and every != "never"):
             folder = run.checkpoints / f"step-{step:08d}"
             folder.mkdir()
+            (folder / "weights-00001.safetensors").write_text(repr(state["weight"]))
             write_json(folder / "manifest.json", state)
+            run.latest.write_text(folder.name + "\n")
     run.model.mkdir()
     (run.model / "model.safetensors").write_text(repr(state["weight"]))
     end("finished", 0, steps, "all steps done")
