@@ -1,24 +1,37 @@
 """What a job needs and this machine lacks, all of it at once, before anything starts (exit code 2)."""
 
 import os
+import platform
 from pathlib import Path
 
 from runjob.runner.machine import Machine
 from runjob.schemas.job import HubData, Job, PretrainedInit, PretrainedTokenizer
 
 TWINS = {
-    "gpt2-dutch-small": "jobs/tiny/gpt2_dutch.yaml",
-    "gpt2-dutch-medium": "jobs/tiny/gpt2_dutch.yaml",
-    "gpt2-dutch-large": "jobs/tiny/gpt2_dutch.yaml",
+    "gpt2_dutch_small": "jobs/tiny/gpt2_dutch.yaml",
+    "gpt2_dutch_medium": "jobs/tiny/gpt2_dutch.yaml",
+    "gpt2_dutch_large": "jobs/tiny/gpt2_dutch.yaml",
 }
 
 
 def missing_needs(job: Job, machine: Machine) -> tuple[str, ...]:
     """One line for each thing missing here: GPUs, and data and models that neither a local copy nor the Hub gives."""
-    lines = [*missing_gpus(job, machine), *missing_hub(job)]
+    lines = [*missing_place(job), *missing_gpus(job, machine), *missing_hub(job)]
     if lines and job.name in TWINS:
         lines.append(f"a small twin of this job runs on any machine: {TWINS[job.name]}")
     return tuple(lines)
+
+
+def missing_place(job: Job) -> list[str]:
+    """What no package can bring: more machines than this one, another kind of machine."""
+    lines = []
+    if job.hardware.nodes > 1:
+        lines.append(
+            f"hardware.nodes: {job.hardware.nodes}, and the local launcher has this machine alone; set it to 1"
+        )
+    if job.hardware.device == "mps" and platform.system() != "Darwin":
+        lines.append(f"hardware.device: mps is Apple's GPU, and this is {platform.system()}; set it to cpu or cuda")
+    return lines
 
 
 def missing_gpus(job: Job, machine: Machine) -> list[str]:

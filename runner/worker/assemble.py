@@ -78,6 +78,8 @@ def assemble(run: RunDir, attempt: Attempt, job: Job, plan: Plan, stop_watch: St
     if start.checkpoint is not None:
         restore_optimizer(engine, start.checkpoint)
     state = start.checkpoint.state if start.checkpoint is not None else TrainingState()
+    if start.after_finish:
+        state.give_another_chance()
     parts = Parts(
         run=run,
         attempt=attempt,

@@ -67,18 +67,22 @@ class Journal(SilentJournal):
 
 def discard_beyond(run: RunDir, attempt: Attempt, step: int) -> None:
     """Records past the checkpoint that this attempt starts from move to attempts/N/discarded.jsonl: the steps will be
-    trained, and recorded, again."""
+    trained, and recorded, again. So does `finish`: a run has one, at its end."""
     if not run.events.exists():
         return
     kept: list[str] = []
     discarded: list[str] = []
     for line in run.events.read_text(encoding="utf-8").splitlines(keepends=True):
         whole = line.endswith("\n")
-        later = whole and json.loads(line)["step"] > step
+        later = whole and is_later(json.loads(line), step)
         (kept if whole and not later else discarded).append(line)
     if discarded:
         write_atomic(attempt.discarded, "".join(discarded))
         write_atomic(run.events, "".join(kept))
+
+
+def is_later(record: dict[str, Any], step: int) -> bool:
+    return bool(record["step"] > step or record["event"] == "finish")
 
 
 def _open_tensorboard(path: Path, from_step: int) -> Any:  # noqa: ANN401 - torch's writer is untyped

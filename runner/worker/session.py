@@ -18,6 +18,7 @@ from runjob.runner.worker.engine import start_process_group
 from runjob.runner.worker.finish import finish
 from runjob.runner.worker.stopping import StopWatch
 from runjob.runner.worker.train import Ending, train
+from runjob.schemas.errors import MissingError
 from runjob.schemas.plan import Plan
 from runjob.schemas.read import read_job_json
 from runjob.schemas.run import Attempt, RunDir, read_json, write_json
@@ -66,6 +67,11 @@ def set_up_torch(plan: Plan) -> None:
     """Threads as planned, deterministic kernels on a GPU, the process group (gloo on CPU, NCCL on CUDA)."""
     torch.set_num_threads(plan.resources.threads)
     if plan.resources.device == "cuda":
+        if not torch.cuda.is_available():
+            raise MissingError(
+                f"hardware.device: cuda, and torch {torch.__version__} sees no GPU: install a torch built for CUDA "
+                "that fits the driver (nvidia-smi names it), or set hardware.device to cpu"
+            )
         torch.cuda.set_device(int(os.environ["LOCAL_RANK"]))
         torch.use_deterministic_algorithms(True)
         torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]

@@ -15,10 +15,11 @@ from runjob.schemas.run import Attempt, RunDir, read_json
 @dataclass(frozen=True, kw_only=True)
 class Start:
     """`passed_over`: one line for each newer checkpoint that was damaged; `step` is -1 where the run begins anew, so
-    that records of step 0 count as beyond it."""
+    that records of step 0 count as beyond it; `after_finish` where a finished run is lengthened."""
 
     checkpoint: Checkpoint | None
     passed_over: tuple[str, ...]
+    after_finish: bool
 
     @property
     def step(self) -> int:
@@ -49,27 +50,38 @@ def _tell(choose: Callable[[], Start]) -> Start | CheckpointError:
 
 def find_start(run: RunDir, attempt: Attempt) -> Start:
     """What rank 0 finds; newer checkpoints are set aside. CheckpointError if there are some and none is whole."""
-    wanted = _wanted(attempt)
-    if wanted == "latest":
+    wish = _wish(attempt)
+    if wish.start_from == "latest":
         checkpoint, passed_over = newest_complete(run)
         if checkpoint is None and passed_over:
             raise CheckpointError(
                 f"no checkpoint of {run.id} is complete: {'; '.join(passed_over)}; "
                 "to begin again at step 0, move the checkpoints away"
             )
-    elif wanted == "best":
+    elif wish.start_from == "best":
         checkpoint, passed_over = _best(run)
     else:
-        checkpoint, passed_over = open_checkpoint(run.checkpoints / folder_name(int(wanted))), []
-    start = Start(checkpoint=checkpoint, passed_over=tuple(passed_over))
+        checkpoint, passed_over = open_checkpoint(run.checkpoints / folder_name(int(wish.start_from))), []
+    start = Start(checkpoint=checkpoint, passed_over=tuple(passed_over), after_finish=wish.after == "finished")
     set_aside(run, attempt, start.step)
     return start
 
 
-def _wanted(attempt: Attempt) -> str:
-    """What `resume --from` asked for; a first attempt has no such file."""
+@dataclass(frozen=True, kw_only=True)
+class Wish:
+    """What `runjob resume` asked for: where from, and the state that the job was in."""
+
+    start_from: str
+    after: str
+
+
+def _wish(attempt: Attempt) -> Wish:
+    """A first attempt has no resume.json."""
     file = attempt.path / "resume.json"
-    return str(read_json(file)["from"]) if file.exists() else "latest"
+    if not file.exists():
+        return Wish(start_from="latest", after="")
+    raw = read_json(file)
+    return Wish(start_from=str(raw["from"]), after=str(raw["after"]))
 
 
 def _best(run: RunDir) -> tuple[Checkpoint, list[str]]:

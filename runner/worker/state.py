@@ -49,6 +49,11 @@ class TrainingState:
         self.seconds += seconds
         self.last_train_loss = loss
 
+    def give_another_chance(self) -> None:
+        """A finished run that is lengthened does not end at once again for having stopped early before."""
+        self.stopped_early = False
+        self.patience = Patience()
+
     def to_json(self) -> dict[str, Any]:
         return asdict(self)
 

@@ -145,6 +145,8 @@ def test_early_stopping_ends_the_job_with_its_best_model(bench: Bench) -> None:
     assert only(run, "early_stop")["step"] == 6
     assert only(run, "finish")["reason"] == "early_stop"
     assert records(run, "train")[-1]["step"] == 6
+    bench.resume(run, "--set", "training.length=24 steps")
+    assert only(run, "finish")["step"] == 12
 
 
 def test_another_tokenizer_is_refused_on_resume(bench: Bench) -> None:

@@ -137,7 +137,7 @@ def test_a_start_from_a_named_step_leaves_later_history(run: RunDir) -> None:
     for step in (5, 10, 15):
         save(run, step, best=Best(step=5, value=1.0))
     attempt = run.new_attempt()
-    write_json(attempt.path / "resume.json", {"from": "best"})
+    write_json(attempt.path / "resume.json", {"from": "best", "after": "preempted"})
     assert find_start(run, attempt).step == 5
     assert [path.name for path in list_folders(run)] == ["step-00000005"]
 

@@ -1,0 +1,48 @@
+"""What this machine lacks for a job is said before anything starts, all of it, with what to do."""
+
+from runjob.runner.machine import Machine
+from runjob.runner.needs import missing_needs
+from runjob.schemas.job import Job
+from runjob.schemas.read import read_job
+from tests.conftest import ROOT
+
+BARE = Machine(cores=2, gpus=(), processor="some processor")
+FOUR = Machine(cores=48, gpus=("NVIDIA A10G",) * 4, processor="some processor")
+
+
+def small(*sets: str) -> Job:
+    return read_job(ROOT / "jobs" / "gpt2_dutch_small.yaml", sets).job
+
+
+def tiny(*sets: str) -> Job:
+    return read_job(ROOT / "jobs" / "tiny" / "gpt2_dutch.yaml", sets).job
+
+
+def test_the_tiny_job_needs_nothing() -> None:
+    assert missing_needs(tiny(), BARE) == ()
+
+
+def test_gpus_model_and_data_are_all_named_at_once_with_the_tiny_twin(monkeypatch, tmp_path) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
+    lines = missing_needs(small(), BARE)
+    assert [line.split(":")[0] for line in lines[:3]] == ["hardware.gpus", "data.path", "data.tokenizer.path"]
+    assert str(tmp_path) in lines[1]
+    assert "jobs/tiny/gpt2_dutch.yaml" in lines[3]
+
+
+def test_what_the_hub_cache_holds_is_not_missing(monkeypatch, tmp_path) -> None:
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
+    (tmp_path / "datasets--BramVanroy--wikipedia_culturax_dutch").mkdir()
+    (tmp_path / "models--openai-community--gpt2").mkdir()
+    assert missing_needs(small(), FOUR) == ()
+
+
+def test_more_gpus_than_there_are_is_an_error_and_never_the_cpu() -> None:
+    job = tiny("hardware.device=cuda", "hardware.gpus=8", "hardware.ranks=null")
+    assert "asks for 8, nvidia-smi lists 4" in missing_needs(job, FOUR)[0]
+
+
+def test_a_second_node_is_not_silently_left_out() -> None:
+    assert "hardware.nodes: 2" in missing_needs(tiny("hardware.nodes=2"), BARE)[0]
