@@ -4,6 +4,7 @@
 cluster variables; `runjob` runs the console script in it; `processes` ends what a test started, however the test ended.
 """
 
+import functools
 import os
 import signal
 import subprocess
@@ -52,35 +53,45 @@ def clean_environment() -> dict[str, str]:
     return kept | {"PATH": f"{SCRIPT.parent}{os.pathsep}{kept['PATH']}", "HF_HUB_OFFLINE": "1", "NO_COLOR": "1"}
 
 
+def make_home(folder: Path) -> Home:
+    """A home of its own under `folder`, its environment cleaned of the caller's."""
+    path, runs, cache = folder / "here", folder / "runs", folder / "cache"
+    for each in (path, runs, cache):
+        each.mkdir()
+    # XDG_CONFIG_HOME: the caller's own site file must not fill in what a job leaves out.
+    places = {"RUNJOB_HOME": str(runs), "RUNJOB_CACHE": str(cache), "XDG_CONFIG_HOME": str(folder / "config")}
+    return Home(path=path, runs=runs, cache=cache, env=clean_environment() | places)
+
+
+def run_script(
+    home: Home,
+    *arguments: str | Path,
+    env: Mapping[str, str] | None = None,
+    cwd: Path | None = None,
+    timeout_s: float = 300,
+) -> "subprocess.CompletedProcess[str]":
+    """The installed console script in this home, to its end, whatever the exit code."""
+    return subprocess.run(
+        [str(SCRIPT), *map(str, arguments)],
+        env={**home.env, **(env or {})},
+        cwd=cwd or home.path,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=timeout_s,
+        check=False,
+    )
+
+
 @pytest.fixture
 def home(tmp_path: Path) -> Home:
-    path, runs, cache = tmp_path / "here", tmp_path / "runs", tmp_path / "cache"
-    for folder in (path, runs, cache):
-        folder.mkdir()
-    # XDG_CONFIG_HOME: the caller's own site file must not fill in what a job leaves out.
-    places = {"RUNJOB_HOME": str(runs), "RUNJOB_CACHE": str(cache), "XDG_CONFIG_HOME": str(tmp_path / "config")}
-    return Home(path=path, runs=runs, cache=cache, env=clean_environment() | places)
+    return make_home(tmp_path)
 
 
 @pytest.fixture
 def runjob(home: Home) -> Runjob:
-    """`runjob("validate", path)` runs the installed console script and returns how it ended, whatever the exit code."""
-
-    def run(
-        *arguments: str | Path, env: Mapping[str, str] | None = None, cwd: Path | None = None, timeout_s: float = 300
-    ) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [str(SCRIPT), *map(str, arguments)],
-            env={**home.env, **(env or {})},
-            cwd=cwd or home.path,
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            text=True,
-            timeout=timeout_s,
-            check=False,
-        )
-
-    return run
+    """`runjob("validate", path)` runs the installed console script and returns how it ended."""
+    return functools.partial(run_script, home)
 
 
 @dataclass

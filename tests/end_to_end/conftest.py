@@ -5,6 +5,7 @@ import gzip
 import hashlib
 import os
 import signal
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ import pytest
 from runjob.data.samples import locate
 from runjob.schemas.lifeline import descendants
 from runjob.schemas.run import RunDir, read_json
-from tests.conftest import Home, Processes, Runjob, wait_until
+from tests.conftest import Home, Processes, Runjob, make_home, run_script, wait_until
 
 # What may differ between a run and the same run killed and resumed
 NOT_COMPARED = ("time", "attempt", "data_wait", "tokens_per_s", "samples_per_s")
@@ -135,18 +136,36 @@ def assert_same_run(one: RunDir, other: RunDir) -> None:
         assert digest(one.checkpoints / last / file) == digest(other.checkpoints / last / file)
 
 
-@pytest.fixture
-def corpus(home: Home) -> Path:
-    """The first 150,000 characters of the shipped Dutch text, whole pages."""
+def write_job(folder: Path) -> Path:
+    """The job file, and beside it the first 150,000 characters of the shipped Dutch text, whole pages."""
     with gzip.open(locate("dutch"), "rt", encoding="utf-8") as file:
         text = file.read(150_000)
-    path = home.path / "corpus.txt"
-    path.write_text(text[: text.rindex("\n\n")] + "\n", encoding="utf-8")
-    return path
+    (folder / "corpus.txt").write_text(text[: text.rindex("\n\n")] + "\n", encoding="utf-8")
+    job = folder / "small.yaml"
+    job.write_text(JOB, encoding="utf-8")
+    return job
 
 
 @pytest.fixture
-def bench(home: Home, runjob: Runjob, processes: Processes, corpus: Path) -> Bench:
-    job = home.path / "small.yaml"
-    job.write_text(JOB, encoding="utf-8")
-    return Bench(home=home, runjob=runjob, processes=processes, job=job)
+def bench(home: Home, runjob: Runjob, processes: Processes) -> Bench:
+    return Bench(home=home, runjob=runjob, processes=processes, job=write_job(home.path))
+
+
+Straight = Callable[..., RunDir]
+
+
+@pytest.fixture(scope="session")
+def straight(tmp_path_factory: pytest.TempPathFactory) -> Straight:
+    """`straight(*sets)`: the unbroken run of the small job with these values, trained once for all tests."""
+    home = make_home(tmp_path_factory.mktemp("straight"))
+    job = write_job(home.path)
+    runs: dict[tuple[str, ...], RunDir] = {}
+
+    def run(*sets: str) -> RunDir:
+        if sets not in runs:
+            done = run_script(home, job, *flags(sets))
+            assert done.returncode == 0, done.stdout + done.stderr
+            runs[sets] = RunDir(home.runs / done.stdout.splitlines()[0])
+        return runs[sets]
+
+    return run

@@ -14,7 +14,7 @@ from runjob.data.order import Order
 from runjob.data.store import PackedRows, Store
 from runjob.data.stream import TrainStream
 from runjob.schemas.run import RunDir, read_json, write_json
-from tests.end_to_end.conftest import Bench, assert_same_run, digest, losses, records
+from tests.end_to_end.conftest import Bench, Straight, assert_same_run, digest, losses, records
 
 pytestmark = pytest.mark.slow
 
@@ -117,8 +117,7 @@ def test_an_edited_deepspeed_file_changes_the_run(bench: Bench) -> None:
     assert losses(paused)[9:] != losses(twin)[9:]
 
 
-def test_a_flipped_bit_in_the_newest_checkpoint_is_named_and_passed_over(bench: Bench) -> None:
-    straight = bench.submit()
+def test_a_flipped_bit_in_the_newest_checkpoint_is_named_and_passed_over(bench: Bench, straight: Straight) -> None:
     broken = bench.submit("training.stop_after=14 steps", expect=75)
     weights = broken.checkpoints / "step-00000014" / "weights-00001.safetensors"
     content = bytearray(weights.read_bytes())
@@ -128,7 +127,7 @@ def test_a_flipped_bit_in_the_newest_checkpoint_is_named_and_passed_over(bench: 
     resumed = only(broken, "resume")
     assert resumed["checkpoint"] == "step-00000010"
     assert "weights-00001.safetensors is damaged" in resumed["passed_over"][0]
-    assert_same_run(straight, broken)
+    assert_same_run(straight(), broken)
 
 
 def test_a_finished_job_is_lengthened_on_the_same_batches(bench: Bench) -> None:
