@@ -100,15 +100,21 @@ def announce(assembly: Assembly) -> None:
             checkpoint=assembly.start.checkpoint.path.name,
             passed_over=list(assembly.start.passed_over),
         )
-    per_parameter = parts.clock.total_steps * parts.clock.tokens_per_step / assembly.init.parameters
-    if assembly.start.checkpoint is None and per_parameter < TOKENS_PER_PARAMETER:
-        journal.log(
-            "advice",
-            step=step,
-            advice=f"{per_parameter:.2g} training tokens a parameter, of which {unique_tokens(assembly):.2g} different "
-            f"ones: about {TOKENS_PER_PARAMETER} are compute-optimal (Hoffmann et al. 2022); a smaller model or more "
-            "text would do better",
+    if assembly.start.checkpoint is None:
+        advise_on_data(assembly)
+
+
+def advise_on_data(assembly: Assembly) -> None:
+    """An `advice` event where the model is large for the text that the run will see."""
+    parts, parameters = assembly.parts, assembly.init.parameters
+    seen = parts.clock.total_steps * parts.clock.tokens_per_step / parameters
+    if seen < TOKENS_PER_PARAMETER:
+        corpus = assembly.store.summary.train.tokens / parameters
+        text = (
+            f"the run will see {seen:.2g} tokens a parameter (the corpus has {corpus:.2g}); about "
+            f"{TOKENS_PER_PARAMETER} are compute-optimal (Hoffmann et al. 2022): a smaller model or more text does better"
         )
+        parts.journal.log("advice", step=parts.state.step, advice=text)
 
 
 def log_baseline(assembly: Assembly) -> None:
@@ -119,10 +125,6 @@ def log_baseline(assembly: Assembly) -> None:
     store = assembly.store
     report = interpolated_bigram(store.train.tokens, store.validation.tokens, store.summary.tokenizer.vocab_size)
     parts.journal.log("baseline", step=0, **vars(report))
-
-
-def unique_tokens(assembly: Assembly) -> float:
-    return assembly.store.summary.train.tokens / assembly.init.parameters
 
 
 def start_facts(assembly: Assembly) -> dict[str, object]:
