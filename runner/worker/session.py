@@ -112,7 +112,7 @@ def advise_on_data(assembly: Assembly) -> None:
         corpus = assembly.store.summary.train.tokens / parameters
         text = (
             f"the run will see {seen:.2g} tokens a parameter (the corpus has {corpus:.2g}); about "
-            f"{TOKENS_PER_PARAMETER} are compute-optimal (Hoffmann et al. 2022): a smaller model or more text does better"
+            f"{TOKENS_PER_PARAMETER} are compute-optimal (Hoffmann et al. 2022); a smaller model or more text helps"
         )
         parts.journal.log("advice", step=parts.state.step, advice=text)
 
