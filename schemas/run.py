@@ -35,6 +35,15 @@ def write_atomic(path: Path, text: str) -> None:
     beside.replace(path)
 
 
+def sync_folder(path: Path) -> None:
+    """A rename is only safe once the directory that holds the name is on disk too."""
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def write_json(path: Path, value: Any) -> None:  # noqa: ANN401 - any JSON value
     write_atomic(path, json.dumps(value, indent=2, ensure_ascii=False) + "\n")
 

@@ -26,7 +26,7 @@ from runjob.runner.worker.faults import fault_point
 from runjob.runner.worker.optimizer_state import NamedState
 from runjob.runner.worker.state import TrainingState
 from runjob.schemas.errors import CheckpointError, RunjobError
-from runjob.schemas.run import RunDir, read_json, write_atomic, write_json
+from runjob.schemas.run import RunDir, read_json, sync_folder, write_atomic, write_json
 
 FORMAT = 1
 KINDS = ("weights", "exp_avg", "exp_avg_sq")
@@ -115,7 +115,7 @@ class Writer:
         # A damaged checkpoint of this very step may stand there: resume passed it over, this one replaces it
         shutil.rmtree(final, ignore_errors=True)
         self.beside.rename(final)
-        _sync_folder(self.run.checkpoints)
+        sync_folder(self.run.checkpoints)
         fault_point("checkpoint-before-latest", step=self.step)
         write_atomic(self.run.latest, final.name + "\n")
         return final
@@ -132,14 +132,6 @@ def _measure(path: Path) -> dict[str, Any]:
 def _digest_of(manifest: dict[str, Any]) -> str:
     """The manifest's own digest: it vouches for the others, nothing else vouches for it."""
     return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
-
-
-def _sync_folder(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def list_folders(run: RunDir) -> list[Path]:

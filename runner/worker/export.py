@@ -25,7 +25,7 @@ from runjob.runner.worker.faults import fault_point
 from runjob.runner.worker.models.init import ATTENTION
 from runjob.schemas.errors import CheckpointError, JobError, RunjobError, StateError
 from runjob.schemas.job import Generation
-from runjob.schemas.run import RunDir
+from runjob.schemas.run import RunDir, sync_folder
 
 WEIGHTS = "model.safetensors"
 # Longest row that the comparison reads: enough to pass every layer and many positions, a moment even for 774 M.
@@ -170,7 +170,7 @@ def _replace(target: Path, write: Callable[[Path], None], verify: Callable[[Path
         target.rename(old)
     fault_point("export-moved", step=0)
     beside.rename(target)
-    _sync_directory(target.parent)
+    sync_folder(target.parent)
     shutil.rmtree(old, ignore_errors=True)
 
 
@@ -179,13 +179,7 @@ def _sync(directory: Path) -> None:
         if path.is_file():
             with path.open("rb") as file:
                 os.fsync(file.fileno())
-    _sync_directory(directory)
-
-
-def _sync_directory(directory: Path) -> None:
-    descriptor = os.open(directory, os.O_RDONLY)
-    os.fsync(descriptor)
-    os.close(descriptor)
+    sync_folder(directory)
 
 
 def main(arguments: list[str] | None = None) -> int:
