@@ -137,6 +137,8 @@ def train_stage(resources: Resources) -> Stage:
         "--standalone",
         f"--nproc-per-node={resources.ranks_per_node}",
         f"--shutdown-timeout={STOP_DEADLINE_S}",
+        # else it leaves a folder in /tmp for every start
+        "--log-dir={run}/.torchrun",
         "--signals-to-handle=SIGTERM,SIGINT,SIGHUP,SIGQUIT,SIGUSR1,SIGUSR2",
         "-m",
         "runjob.runner.worker",

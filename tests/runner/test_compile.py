@@ -5,7 +5,6 @@ one and fails), look at the difference, commit it.
 """
 
 import difflib
-import json
 from pathlib import Path
 
 import pytest
@@ -136,4 +135,4 @@ def test_merging_leaves_its_arguments_alone() -> None:
 def test_torchrun_waits_longer_than_its_own_30_seconds_for_a_save() -> None:
     argv = compile_job(tiny(), LAPTOP).stages[-1].argv
     assert any(word.startswith("--shutdown-timeout=") and int(word.split("=")[1]) >= 600 for word in argv)
-    assert json.dumps(argv).count("{run}") == 1
+    assert argv[-1] == "{run}"
