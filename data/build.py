@@ -14,8 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from runjob.data import tokenizers
-from runjob.data.documents import Document, Source
+from runjob.data.documents import Document
 from runjob.data.progress import Reporter
+from runjob.data.selection import Selection
 from runjob.data.split import divide, refuse_empty_sides
 from runjob.data.store import FORMAT, SIDES, FileSummary, SideName, Summary, TokenizerSummary, sha256_of
 from runjob.data.writer import SideWriter, token_type
@@ -30,7 +31,7 @@ Divided = tuple[SideName, Document]
 class Build:
     """`tokenizer` is None where one of `vocab_size` entries is to be trained."""
 
-    source: Source
+    selection: Selection
     unchanged: Callable[[], bool]
     split: Split
     seed: int
@@ -58,7 +59,7 @@ class Build:
             token_type=token_type(len(tokenizer)),
             train=sides["train"],
             validation=sides["validation"],
-            empty_documents=self.source.empty,
+            left_out=self.selection.left_out,
             tokenizer=TokenizerSummary(
                 fingerprint=tokenizers.fingerprint(tokenizer),
                 vocab_size=len(tokenizer),
@@ -74,7 +75,7 @@ class Build:
         _flush(path.parent)
 
     def _documents(self) -> Iterator[Divided]:
-        return divide(self.source.documents(), self.split, seed=self.seed)
+        return divide(self.selection.documents(), self.split, seed=self.seed)
 
     def _train_tokenizer(self) -> Any:  # noqa: ANN401
         self.reporter.begin("training the tokenizer")
@@ -89,7 +90,7 @@ class Build:
 
         tokenizer = tokenizers.train_bpe(training_texts(), vocab_size=self.vocab_size)
         self.reporter.end()
-        refuse_empty_sides(self.split, counts, empty=self.source.empty)
+        refuse_empty_sides(self.split, counts, left_out=self.selection.left_out)
         return tokenizer
 
     def _tokenise(self, building: Path, tokenizer: Any) -> dict[SideName, SideWriter]:  # noqa: ANN401
@@ -109,7 +110,7 @@ class Build:
                 self.reporter.advance(documents=len(batch), tokens=sum(map(len, encodings)))
         self.reporter.end()
         counts = {side: writer.documents for side, writer in sides.items()}
-        refuse_empty_sides(self.split, counts, empty=self.source.empty)
+        refuse_empty_sides(self.split, counts, left_out=self.selection.left_out)
         return sides
 
 

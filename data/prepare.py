@@ -23,6 +23,7 @@ from runjob.data.digests import DigestCache
 from runjob.data.locks import only_one
 from runjob.data.progress import Progress as Progress
 from runjob.data.progress import Reporter
+from runjob.data.selection import Selection
 from runjob.data.sources import open_source
 from runjob.data.store import FORMAT, Store, Summary
 from runjob.schemas.job import Data, HashSplit, HubData, JsonlData, PretrainedTokenizer, TextData, TrainedTokenizer
@@ -69,7 +70,7 @@ def prepare(
             found = path.exists()  # made by the process that we waited for
             if not found:
                 Build(
-                    source=source,
+                    selection=Selection(source, min_length=data.min_length, filter=data.filter),
                     unchanged=lambda: source.digest(digests) == corpus,
                     split=data.split,
                     seed=seed,
@@ -90,10 +91,11 @@ def _describe(data: Data, *, seed: int, corpus: str, tokenizer: Any) -> dict[str
             cut = {"kind": "text", "documents": data.documents}
         case JsonlData() | HubData():
             cut = {"kind": str(data.kind), "field": data.field}
+    kept = {"min_length": data.min_length, "filter": dataclasses.asdict(data.filter)}
     described = dataclasses.asdict(data.tokenizer)
     if isinstance(data.tokenizer, PretrainedTokenizer):  # by what it does and not by what it is called
         described = {"kind": "pretrained", "fingerprint": tokenizers.fingerprint(tokenizer)}
     split = dataclasses.asdict(data.split)
     if isinstance(data.split, HashSplit):
         split["seed"] = seed
-    return {"format": FORMAT, "corpus": corpus, **cut, "tokenizer": described, "split": split}
+    return {"format": FORMAT, "corpus": corpus, **cut, **kept, "tokenizer": described, "split": split}

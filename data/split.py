@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from fractions import Fraction
 
 from runjob.data.documents import Document
-from runjob.data.store import SideName
+from runjob.data.store import LeftOut, SideName
 from runjob.schemas.errors import DataError
 from runjob.schemas.job import FirstSplit, HashSplit, Split
 
@@ -28,12 +28,13 @@ def divide(documents: Iterable[Document], split: Split, *, seed: int) -> Iterato
                 yield "validation" if number < split.validation else "train", document
 
 
-def refuse_empty_sides(split: Split, counts: Mapping[SideName, int], *, empty: int) -> None:
+def refuse_empty_sides(split: Split, counts: Mapping[SideName, int], *, left_out: LeftOut) -> None:
     """DataError if there is nothing to train or nothing to evaluate on, with what to change."""
     train, validation = counts["train"], counts["validation"]
     total = train + validation
     if total == 0:
-        raise DataError(f"data.path: the corpus holds no document ({empty} of white space alone were skipped)")
+        why = f" ({left_out.words()} were left out)" if left_out.words() else ""
+        raise DataError(f"data.path: the corpus holds no document{why}")
     if train and validation:
         return
     match split:

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-FORMAT = 1
+FORMAT = 2
 SideName = Literal["train", "validation"]
 TokenType = Literal["uint8", "uint16", "uint32"]
 SIDES: tuple[SideName, ...] = ("train", "validation")
@@ -51,6 +51,24 @@ class SideSummary:
     def rows(self, sequence_length: int) -> int:
         """Training rows in an epoch; the last one may be short."""
         return -(-self.predicted // sequence_length)
+
+
+@dataclass(frozen=True, kw_only=True)
+class LeftOut:
+    """Documents that were read and are in no store, by the reason."""
+
+    empty: int
+    short: int
+    filtered: int
+
+    def words(self) -> str:
+        """`3 of white space alone, 12 by data.filter`; empty where nothing was left out."""
+        reasons = {
+            "of white space alone": self.empty,
+            "shorter than data.min_length": self.short,
+            "by data.filter": self.filtered,
+        }
+        return ", ".join(f"{count:,} {reason}" for reason, count in reasons.items() if count)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -76,7 +94,7 @@ class Summary:
     token_type: TokenType
     train: SideSummary
     validation: SideSummary
-    empty_documents: int
+    left_out: LeftOut
     tokenizer: TokenizerSummary
     files: Mapping[str, FileSummary]
     origin: Mapping[str, Any]
@@ -101,6 +119,7 @@ def read_summary(path: Path) -> Summary:
             **raw,
             "train": SideSummary(**raw["train"]),
             "validation": SideSummary(**raw["validation"]),
+            "left_out": LeftOut(**raw["left_out"]),
             "tokenizer": TokenizerSummary(**raw["tokenizer"]),
             "files": {name: FileSummary(**record) for name, record in raw["files"].items()},
         }

@@ -53,12 +53,22 @@ Tokenizer = PretrainedTokenizer | TrainedTokenizer
 
 
 @dataclass(frozen=True, kw_only=True)
+class Filter:
+    """Regular expressions searched for in every document: without `keep`, or with `drop`, it is left out."""
+
+    keep: str | None
+    drop: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
 class TextData:
     """Plain text; `documents` says what one document is. `path` may be `sample:NAME`."""
 
     kind: Literal["text"]
     path: tuple[str, ...]
     documents: Literal["line", "paragraph", "file"]
+    min_length: int
+    filter: Filter
     layout: Literal["pack"]
     sequence_length: int
     tokenizer: Tokenizer
@@ -72,6 +82,8 @@ class JsonlData:
     kind: Literal["jsonl"]
     path: tuple[str, ...]
     field: str
+    min_length: int
+    filter: Filter
     layout: Literal["pack"]
     sequence_length: int
     tokenizer: Tokenizer
@@ -88,6 +100,8 @@ class HubData:
     revision: str | None
     subset: str
     field: str
+    min_length: int
+    filter: Filter
     layout: Literal["pack"]
     sequence_length: int
     tokenizer: Tokenizer

@@ -5,6 +5,8 @@ instead. Where a value is missing or already found wrong, the rule is silent: th
 """
 
 import contextlib
+import re
+import warnings
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
@@ -98,6 +100,28 @@ def tokens_fit_the_vocabulary(job: Values) -> Findings:
         yield "data.tokenizer.vocab_size", said
 
 
+def filter_is_a_regular_expression(path: str) -> Rule:
+    def rule(job: Values) -> Findings:
+        pattern = job[path]
+        if pattern is not None and (said := _regex_problem(pattern)):
+            yield path, f"{pattern!r} is no regular expression: {said}"
+
+    return rule
+
+
+def _regex_problem(pattern: str) -> str | None:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # what a later Python may read otherwise is right today
+            re.compile(pattern)
+    except re.error as error:
+        where = "" if error.pos is None else f" at character {error.pos + 1}"
+        return f"{error.msg}{where}; a backslash before a special character takes it as it stands"
+    except (OverflowError, RecursionError) as error:
+        return f"{error}; write a simpler one"
+    return None
+
+
 def precision_fits_the_hardware(job: Values) -> Findings:
     precision, device = job["training.precision"], job["hardware.device"]
     if precision == "fp16" and device != "cuda":
@@ -178,6 +202,8 @@ RULES: tuple[Rule, ...] = (
     sequence_fits_the_model,
     heads_divide_the_width,
     tokens_fit_the_vocabulary,
+    filter_is_a_regular_expression("data.filter.keep"),
+    filter_is_a_regular_expression("data.filter.drop"),
     precision_fits_the_hardware,
     offload_has_a_stage,
     gpus_belong_to_cuda,

@@ -66,6 +66,8 @@ def main(run: RunDir) -> int:
         f"{validation.documents:,} validation documents of {validation.tokens:,}, "
         f"vocabulary {store.summary.tokenizer.vocab_size:,}"
     )
+    if left_out := store.summary.left_out.words():
+        print(f"left out: {left_out}")
     return 0
 
 

@@ -8,7 +8,7 @@ import pytest
 from runjob.data.progress import Progress
 from runjob.data.store import Side
 from runjob.data.writer import SideWriter
-from runjob.schemas.job import HashSplit, JsonlData, Split, TextData, Tokenizer, TrainedTokenizer
+from runjob.schemas.job import Filter, HashSplit, JsonlData, Split, TextData, Tokenizer, TrainedTokenizer
 
 EOS = 9
 
@@ -18,6 +18,7 @@ MakeJsonl = Callable[..., JsonlData]
 
 BPE = TrainedTokenizer(kind="train", algorithm="bpe", vocab_size=300)
 HALF = HashSplit(kind="hash", validation=0.5)
+EVERY = Filter(keep=None, drop=None)
 
 
 @pytest.fixture
@@ -37,12 +38,20 @@ def make_side(tmp_path: Path) -> MakeSide:
 @pytest.fixture
 def make_text() -> MakeText:
     def make(
-        *paths: Path | str, documents: str = "line", tokenizer: Tokenizer = BPE, split: Split = HALF, length: int = 16
+        *paths: Path | str,
+        documents: str = "line",
+        tokenizer: Tokenizer = BPE,
+        split: Split = HALF,
+        length: int = 16,
+        min_length: int = 0,
+        filter: Filter = EVERY,
     ) -> TextData:
         return TextData(
             kind="text",
             path=tuple(map(str, paths)),
             documents=documents,  # type: ignore[arg-type]
+            min_length=min_length,
+            filter=filter,
             layout="pack",
             sequence_length=length,
             tokenizer=tokenizer,
@@ -54,11 +63,13 @@ def make_text() -> MakeText:
 
 @pytest.fixture
 def make_jsonl() -> MakeJsonl:
-    def make(*paths: Path | str, field: str = "text") -> JsonlData:
+    def make(*paths: Path | str, field: str = "text", filter: Filter = EVERY) -> JsonlData:
         return JsonlData(
             kind="jsonl",
             path=tuple(map(str, paths)),
             field=field,
+            min_length=0,
+            filter=filter,
             layout="pack",
             sequence_length=16,
             tokenizer=BPE,

@@ -1,6 +1,7 @@
 """Documents through the real `datasets`, offline, from a local directory laid out as the Hub lays out a data set."""
 
 import os
+import pickle
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +14,7 @@ from runjob.data.prepare import prepare
 from runjob.data.sources import open_source
 from runjob.data.store import Store
 from runjob.schemas.errors import DataError, JobError, MissingError
-from runjob.schemas.job import FirstSplit, HubData, TrainedTokenizer
+from runjob.schemas.job import Filter, FirstSplit, HubData, TrainedTokenizer
 
 README = """---
 license: cc0-1.0
@@ -56,6 +57,8 @@ def hub(path: Path | str, *, config: str | None = None, subset: str = "train", f
         revision=None,
         subset=subset,
         field=field,
+        min_length=0,
+        filter=Filter(keep=None, drop=None),
         layout="pack",
         sequence_length=16,
         tokenizer=TrainedTokenizer(kind="train", algorithm="bpe", vocab_size=270),
@@ -76,7 +79,7 @@ def test_a_local_data_set_is_prepared_and_found_again(published: Path, tmp_path:
     first, again = (prepare(hub(published), seed=1, cache=tmp_path / "cache", report=no_report) for _ in range(2))
     assert (first.built, again.built) == (True, False)
     assert (first.summary.train.documents, first.summary.validation.documents) == (4, 2)
-    assert first.summary.empty_documents == 1
+    assert first.summary.left_out.empty == 1
     Store.open(first.path).verify()
 
 
@@ -105,15 +108,11 @@ def test_an_unknown_config_or_subset_is_answered_with_those_that_are(published: 
 
 
 MISSING = """
-import sys
+import pickle, sys
 from runjob.data.sources import open_source
 from runjob.schemas.errors import MissingError
-from runjob.schemas.job import FirstSplit, HubData, TrainedTokenizer
 try:
-    open_source(HubData(
-        kind="hub", path=sys.argv[1], config=None, revision=None, subset="train", field="text", layout="pack",
-        sequence_length=16, tokenizer=TrainedTokenizer(kind="train", algorithm="bpe", vocab_size=270),
-        split=FirstSplit(kind="first", validation=2)))
+    open_source(pickle.loads(bytes.fromhex(sys.argv[1])))
 except MissingError as error:
     print(error)
 """
@@ -122,7 +121,8 @@ except MissingError as error:
 @pytest.mark.parametrize("name", ["nobody/nothing", "/nowhere/at/all"])
 def test_a_name_that_is_not_here_offline_says_where_a_copy_would_go(tmp_path: Path, name: str):
     env = {**os.environ, "HF_HUB_OFFLINE": "1", "HF_HOME": str(tmp_path)}
-    done = subprocess.run((sys.executable, "-c", MISSING, name), env=env, capture_output=True, text=True, timeout=120)
+    command = (sys.executable, "-c", MISSING, pickle.dumps(hub(name)).hex())
+    done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=120)
     assert done.returncode == 0, done.stderr
     assert f"data.path: {name} is neither in the local Hugging Face cache nor could it be fetched" in done.stdout
     assert "put a local copy" in done.stdout

@@ -4,6 +4,7 @@ import dataclasses
 import gzip
 import json
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -18,20 +19,15 @@ from runjob.data.prepare import Progress, prepare
 from runjob.data.split import hash_side
 from runjob.data.store import Side, Store
 from runjob.schemas.errors import DataError
-from runjob.schemas.job import FirstSplit, HashSplit, PretrainedTokenizer, TrainedTokenizer
+from runjob.schemas.job import Data, Filter, FirstSplit, HashSplit, PretrainedTokenizer, TrainedTokenizer
 
 QUARTER = HashSplit(kind="hash", validation=0.25)
 
 PREPARE = """
-import sys
+import pickle, sys
 from pathlib import Path
 from runjob.data.prepare import prepare
-from runjob.schemas.job import HashSplit, TextData, TrainedTokenizer
-data = TextData(
-    kind="text", path=(sys.argv[1],), documents="line", layout="pack", sequence_length=16,
-    tokenizer=TrainedTokenizer(kind="train", algorithm="bpe", vocab_size=300),
-    split=HashSplit(kind="hash", validation=0.25),
-)
+data = pickle.loads(bytes.fromhex(sys.argv[1]))
 def report(progress):
     if progress.note or progress.stage == "tokenising":
         print(progress.stage, progress.note, flush=True)
@@ -58,9 +54,9 @@ def contents(path: Path) -> dict[str, bytes]:
     return {str(file.relative_to(path)): file.read_bytes() for file in sorted(path.rglob("*")) if file.is_file()}
 
 
-def start(*args: str | Path, threads: int = 2) -> subprocess.Popen[str]:
+def start(data: Data, *args: str | Path, threads: int = 2) -> subprocess.Popen[str]:
     env = {**os.environ, "RAYON_NUM_THREADS": str(threads)}
-    command = (sys.executable, "-c", PREPARE, *map(str, args))
+    command = (sys.executable, "-c", PREPARE, pickle.dumps(data).hex(), *map(str, args))
     return subprocess.Popen(command, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
 
@@ -134,6 +130,8 @@ def test_the_same_bytes_elsewhere_are_the_same_corpus(words: Path, tmp_path: Pat
         {"tokenizer": TrainedTokenizer(kind="train", algorithm="bpe", vocab_size=301)},
         {"split": HashSplit(kind="hash", validation=0.4)},
         {"seed": 2},
+        {"min_length": 12},
+        {"filter": Filter(keep=None, drop="huis")},
         {"more": "one more line\n"},
     ],
     ids=lambda changed: next(iter(changed)),
@@ -162,7 +160,7 @@ def test_the_seed_of_the_job_plays_no_part_where_it_draws_nothing(words, tmp_pat
 
 def test_batches_and_workers_leave_no_trace_in_the_store(words: Path, tmp_path: Path, make_text, no_report):
     whole = prepare(make_text(words, split=QUARTER), seed=1, cache=tmp_path / "whole", report=no_report)
-    process = start(words, tmp_path / "small", threads=5)
+    process = start(make_text(words, split=QUARTER), tmp_path / "small", threads=5)
     output, _ = process.communicate(timeout=120)
     small = Path(output.split()[-1])
     assert small.name == whole.path.name
@@ -194,7 +192,7 @@ def test_a_corpus_larger_than_a_batch_is_never_in_memory_at_once(tmp_path: Path,
 
 def test_a_killed_prepare_leaves_no_store_and_the_next_one_builds_it(words: Path, tmp_path: Path, make_text, no_report):
     cache = tmp_path / "cache"
-    process = start(words, cache, "stop")
+    process = start(make_text(words, split=QUARTER), cache, "stop")
     assert process.stdout is not None
     assert process.stdout.readline().startswith("tokenising")
     time.sleep(0.3)  # longer than progress is held back for
@@ -213,11 +211,11 @@ def test_a_killed_prepare_leaves_no_store_and_the_next_one_builds_it(words: Path
     assert [path.name for path in (cache / "stores").glob(".building-*")] == []
 
 
-def test_two_at_once_build_one_store_and_share_it(words: Path, tmp_path: Path):
-    builder = start(words, tmp_path / "cache", "stop")
+def test_two_at_once_build_one_store_and_share_it(words: Path, tmp_path: Path, make_text):
+    builder = start(make_text(words, split=QUARTER), tmp_path / "cache", "stop")
     assert builder.stdout is not None
     builder.stdout.readline()  # it holds the lock now, and stands still
-    waiter = start(words, tmp_path / "cache")
+    waiter = start(make_text(words, split=QUARTER), tmp_path / "cache")
     assert waiter.stdout is not None
     said = waiter.stdout.readline()
     assert said.startswith("waiting for")
@@ -228,11 +226,11 @@ def test_two_at_once_build_one_store_and_share_it(words: Path, tmp_path: Path):
     assert found.splitlines()[-1] == built.splitlines()[-1].replace("built ", "found ")
 
 
-def test_a_waiter_takes_over_from_a_builder_that_dies(words: Path, tmp_path: Path):
-    builder = start(words, tmp_path / "cache", "stop")
+def test_a_waiter_takes_over_from_a_builder_that_dies(words: Path, tmp_path: Path, make_text):
+    builder = start(make_text(words, split=QUARTER), tmp_path / "cache", "stop")
     assert builder.stdout is not None
     builder.stdout.readline()
-    waiter = start(words, tmp_path / "cache")
+    waiter = start(make_text(words, split=QUARTER), tmp_path / "cache")
     assert waiter.stdout is not None
     assert waiter.stdout.readline().startswith("waiting for")
     builder.kill()
@@ -269,7 +267,7 @@ def test_tokens_take_the_smallest_type(vocab_size: int, expected: str):
 def test_an_empty_corpus_and_an_empty_side_build_nothing(tmp_path: Path, make_text, no_report):
     file = tmp_path / "a.txt"
     file.write_text(" \n\n")
-    with pytest.raises(DataError, match=r"the corpus holds no document \(2 of white space alone were skipped\)"):
+    with pytest.raises(DataError, match=r"the corpus holds no document \(2 of white space alone were left out\)"):
         prepare(make_text(file), seed=1, cache=tmp_path / "cache", report=lambda progress: None)
     file.write_text("one\ntwo\nthree\n")
     all_of_it = make_text(file, split=FirstSplit(kind="first", validation=3))
@@ -319,7 +317,7 @@ def test_a_store_without_its_summary_or_of_another_format_is_none(words: Path, t
     raw = json.loads(summary.read_text())
     assert dataclasses.asdict(prepared.summary) == raw
     summary.write_text(json.dumps({**raw, "format": 99}))
-    with pytest.raises(DataError, match="store format 99, this runjob reads 1"):
+    with pytest.raises(DataError, match="store format 99, this runjob reads 2"):
         Store.open(prepared.path)
     summary.unlink()
     with pytest.raises(DataError, match=r"holds no store\.json"):

@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 
 from runjob.data.documents import Document
 from runjob.data.split import divide, hash_side, refuse_empty_sides
+from runjob.data.store import LeftOut
 from runjob.schemas.errors import DataError
 from runjob.schemas.job import FirstSplit, HashSplit
 
@@ -70,4 +71,6 @@ def test_first_takes_the_first_documents():
 )
 def test_an_empty_side_is_refused_with_what_to_change(split, train: int, validation: int, message: str):
     with pytest.raises(DataError, match=message):
-        refuse_empty_sides(split, {"train": train, "validation": validation}, empty=4)
+        refuse_empty_sides(
+            split, {"train": train, "validation": validation}, left_out=LeftOut(empty=4, short=0, filtered=0)
+        )

@@ -7,7 +7,7 @@ from pathlib import Path
 import yaml
 from transformers import GPT2Config
 
-from runjob.data.store import FileSummary, SideSummary, Summary, TokenizerSummary
+from runjob.data.store import FileSummary, LeftOut, SideSummary, Summary, TokenizerSummary
 from runjob.runner.worker.card import write_card
 from runjob.runner.worker.card_facts import gather_facts
 from runjob.schemas.read import read_job
@@ -34,7 +34,7 @@ SUMMARY = Summary(
     token_type="uint16",
     train=SideSummary(documents=2191, tokens=642_654, bytes=2_900_000),
     validation=SideSummary(documents=103, tokens=33_711, bytes=145_000),
-    empty_documents=0,
+    left_out=LeftOut(empty=0, short=0, filtered=0),
     tokenizer=TokenizerSummary(fingerprint="t" * 64, vocab_size=4096, eos_id=0, pad_id=None),
     files={"train/tokens.bin": FileSummary(size=1, sha256="0" * 64)},
     origin={},

@@ -1,0 +1,47 @@
+"""Which documents of a source a job keeps: none that is too short, none that its filter leaves out. All are counted."""
+
+import re
+import warnings
+from collections.abc import Iterator
+
+from runjob.data.documents import Document, Source
+from runjob.data.store import LeftOut
+from runjob.schemas.job import Filter
+
+
+class Selection:
+    """The kept documents of a source, in its order; `left_out` counts the others as far as has been read."""
+
+    def __init__(self, source: Source, *, min_length: int, filter: Filter) -> None:
+        self.source = source
+        self._min_length = min_length
+        self._keep = _compiled(filter.keep)
+        self._drop = _compiled(filter.drop)
+        self._short = 0
+        self._filtered = 0
+
+    @property
+    def left_out(self) -> LeftOut:
+        return LeftOut(empty=self.source.empty, short=self._short, filtered=self._filtered)
+
+    def documents(self) -> Iterator[Document]:
+        self._short = self._filtered = 0
+        for document in self.source.documents():
+            if len(document.text) < self._min_length:
+                self._short += 1
+            elif self._unwanted(document.text):
+                self._filtered += 1
+            else:
+                yield document
+
+    def _unwanted(self, text: str) -> bool:
+        without_keep = self._keep is not None and self._keep.search(text) is None
+        return without_keep or (self._drop is not None and self._drop.search(text) is not None)
+
+
+def _compiled(pattern: str | None) -> re.Pattern[str] | None:
+    if pattern is None:
+        return None
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of what a later Python may read otherwise; the rules have judged it
+        return re.compile(pattern)
