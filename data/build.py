@@ -7,7 +7,7 @@ only one batch of documents is ever in memory.
 import dataclasses
 import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,22 +18,50 @@ from runjob.data.documents import Document
 from runjob.data.progress import Reporter
 from runjob.data.selection import Selection
 from runjob.data.split import divide, refuse_empty_sides
-from runjob.data.store import FORMAT, SIDES, FileSummary, SideName, Summary, TokenizerSummary, sha256_of
+from runjob.data.store import (
+    FORMAT,
+    SIDES,
+    Budget,
+    FileSummary,
+    LeftOut,
+    SideName,
+    SideSummary,
+    Summary,
+    TokenizerSummary,
+    sha256_of,
+)
 from runjob.data.writer import SideWriter, token_type
 from runjob.schemas.errors import DataError
 from runjob.schemas.job import Split
 from runjob.schemas.run import write_json
 
-Divided = tuple[SideName, Document]
+
+@dataclass(frozen=True, kw_only=True)
+class Chosen:
+    """A document, its side, and how far the source was read when it came (reading runs ahead of writing)."""
+
+    side: SideName
+    document: Document
+    left_out: LeftOut
+    read_bytes: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Written:
+    """What went into the store, and the last document if it was the one that reached the budget."""
+
+    sides: Mapping[SideName, SideSummary]
+    last: Chosen | None
 
 
 @dataclass(frozen=True, kw_only=True)
 class Build:
-    """`tokenizer` is None where one of `vocab_size` entries is to be trained."""
+    """`tokenizer` is None where one of `vocab_size` entries is to be trained; `token_budget` None takes everything."""
 
     selection: Selection
     unchanged: Callable[[], bool]
     split: Split
+    token_budget: int | None
     seed: int
     tokenizer: Any
     vocab_size: int
@@ -47,8 +75,7 @@ class Build:
             shutil.rmtree(building)
         building.mkdir(parents=True)
         tokenizer = self.tokenizer or self._train_tokenizer()
-        writers = self._tokenise(building, tokenizer)
-        sides = {side: writer.close() for side, writer in writers.items()}
+        written = self._tokenise(building, tokenizer)
         tokenizers.save(tokenizer, building / "tokenizer")
         self.reporter.begin("checking")
         if not self.unchanged():
@@ -57,9 +84,10 @@ class Build:
             format=FORMAT,
             fingerprint=fingerprint,
             token_type=token_type(len(tokenizer)),
-            train=sides["train"],
-            validation=sides["validation"],
-            left_out=self.selection.left_out,
+            train=written.sides["train"],
+            validation=written.sides["validation"],
+            left_out=written.last.left_out if written.last else self.selection.left_out,
+            budget=self._budget(written.last),
             tokenizer=TokenizerSummary(
                 fingerprint=tokenizers.fingerprint(tokenizer),
                 vocab_size=len(tokenizer),
@@ -74,26 +102,36 @@ class Build:
         building.rename(path)
         _flush(path.parent)
 
-    def _documents(self) -> Iterator[Divided]:
-        return divide(self.selection.documents(), self.split, seed=self.seed)
+    def _budget(self, last: Chosen | None) -> Budget | None:
+        if self.token_budget is None:
+            return None
+        total = self.selection.source.total
+        read = total if last is None else last.read_bytes
+        return Budget(tokens=self.token_budget, reached=last is not None, read_bytes=read, source_bytes=total)
+
+    def _documents(self) -> Iterator[Chosen]:
+        selection = self.selection
+        for side, document in divide(selection.documents(), self.split, seed=self.seed):
+            yield Chosen(side=side, document=document, left_out=selection.left_out, read_bytes=selection.source.done)
 
     def _train_tokenizer(self) -> Any:  # noqa: ANN401
         self.reporter.begin("training the tokenizer")
         counts: dict[SideName, int] = dict.fromkeys(SIDES, 0)
 
         def training_texts() -> Iterator[str]:
-            for side, document in self._documents():
-                counts[side] += 1
+            # All of the training side, whatever the budget: runs that differ in it alone share one vocabulary.
+            for chosen in self._documents():
+                counts[chosen.side] += 1
                 self.reporter.advance(documents=1, tokens=0)
-                if side == "train":  # the validation side stays unseen, by the tokenizer too
-                    yield document.text
+                if chosen.side == "train":  # the validation side stays unseen, by the tokenizer too
+                    yield chosen.document.text
 
         tokenizer = tokenizers.train_bpe(training_texts(), vocab_size=self.vocab_size)
         self.reporter.end()
         refuse_empty_sides(self.split, counts, left_out=self.selection.left_out)
         return tokenizer
 
-    def _tokenise(self, building: Path, tokenizer: Any) -> dict[SideName, SideWriter]:  # noqa: ANN401
+    def _tokenise(self, building: Path, tokenizer: Any) -> Written:  # noqa: ANN401
         self.reporter.begin("tokenising")
         backend = tokenizers.backend_for_corpus(tokenizer)
         eos_id, width = tokenizer.eos_token_id, token_type(len(tokenizer))
@@ -102,25 +140,39 @@ class Build:
                 side: stack.enter_context(SideWriter(building / side, eos_id=eos_id, token_type=width))
                 for side in SIDES
             }
-            for batch in _batches(self._documents(), characters=self.batch_characters):
-                texts = [document.text for _, document in batch]
-                encodings = backend.encode_batch_fast(texts, add_special_tokens=False)
-                for (side, _), text, encoding in zip(batch, texts, encodings, strict=True):
-                    sides[side].append(text, encoding.ids)
-                self.reporter.advance(documents=len(batch), tokens=sum(map(len, encodings)))
+            last = self._write_sides(sides, backend)
+            written = Written(sides={side: writer.close() for side, writer in sides.items()}, last=last)
         self.reporter.end()
-        counts = {side: writer.documents for side, writer in sides.items()}
+        counts = {side: summary.documents for side, summary in written.sides.items()}
+        if last is not None and not counts["validation"]:
+            raise DataError(
+                f"data.token_budget: {self.token_budget:,} is reached after {counts['train']} training document(s), "
+                f"before the first one for validation; raise it, or take those that come first: "
+                f"split: {{kind: first, validation: 100}}"
+            )
         refuse_empty_sides(self.split, counts, left_out=self.selection.left_out)
-        return sides
+        return written
+
+    def _write_sides(self, sides: Mapping[SideName, SideWriter], backend: Any) -> Chosen | None:  # noqa: ANN401
+        """Everything up to the training document that reaches the budget; that document, if there is one."""
+        for batch in _batches(self._documents(), characters=self.batch_characters):
+            texts = [chosen.document.text for chosen in batch]
+            encodings = backend.encode_batch_fast(texts, add_special_tokens=False)
+            for chosen, text, encoding in zip(batch, texts, encodings, strict=True):
+                sides[chosen.side].append(text, encoding.ids)
+                if self.token_budget is not None and sides["train"].predicted >= self.token_budget:
+                    return chosen
+            self.reporter.advance(documents=len(batch), tokens=sum(map(len, encodings)))
+        return None
 
 
-def _batches(documents: Iterable[Divided], *, characters: int) -> Iterator[list[Divided]]:
+def _batches(documents: Iterable[Chosen], *, characters: int) -> Iterator[list[Chosen]]:
     """Neighbouring documents of about so many characters together, at least one."""
-    batch: list[Divided] = []
+    batch: list[Chosen] = []
     size = 0
-    for side, document in documents:
-        batch.append((side, document))
-        size += len(document.text)
+    for chosen in documents:
+        batch.append(chosen)
+        size += len(chosen.document.text)
         if size >= characters:
             yield batch
             batch, size = [], 0

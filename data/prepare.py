@@ -27,6 +27,7 @@ from runjob.data.selection import Selection
 from runjob.data.sources import open_source
 from runjob.data.store import FORMAT, Store, Summary
 from runjob.schemas.job import Data, HashSplit, HubData, JsonlData, PretrainedTokenizer, TextData, TrainedTokenizer
+from runjob.schemas.quantities import parse_count
 
 # Of text handed to the tokenizer at once: enough to keep many cores busy, little enough for any machine's memory.
 BATCH_CHARACTERS = 4_000_000
@@ -73,6 +74,7 @@ def prepare(
                     selection=Selection(source, min_length=data.min_length, filter=data.filter),
                     unchanged=lambda: source.digest(digests) == corpus,
                     split=data.split,
+                    token_budget=None if data.token_budget is None else parse_count(data.token_budget),
                     seed=seed,
                     tokenizer=tokenizer,
                     vocab_size=vocab_size,
@@ -92,10 +94,19 @@ def _describe(data: Data, *, seed: int, corpus: str, tokenizer: Any) -> dict[str
         case JsonlData() | HubData():
             cut = {"kind": str(data.kind), "field": data.field}
     kept = {"min_length": data.min_length, "filter": dataclasses.asdict(data.filter)}
+    budget = None if data.token_budget is None else parse_count(data.token_budget)
     described = dataclasses.asdict(data.tokenizer)
     if isinstance(data.tokenizer, PretrainedTokenizer):  # by what it does and not by what it is called
         described = {"kind": "pretrained", "fingerprint": tokenizers.fingerprint(tokenizer)}
     split = dataclasses.asdict(data.split)
     if isinstance(data.split, HashSplit):
         split["seed"] = seed
-    return {"format": FORMAT, "corpus": corpus, **cut, **kept, "tokenizer": described, "split": split}
+    return {
+        "format": FORMAT,
+        "corpus": corpus,
+        **cut,
+        **kept,
+        "token_budget": budget,
+        "tokenizer": described,
+        "split": split,
+    }

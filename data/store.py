@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-FORMAT = 2
+FORMAT = 3
 SideName = Literal["train", "validation"]
 TokenType = Literal["uint8", "uint16", "uint32"]
 SIDES: tuple[SideName, ...] = ("train", "validation")
@@ -72,6 +72,25 @@ class LeftOut:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Budget:
+    """`tokens` were asked for on the training side; if that was reached, `read_bytes` of the source's were read."""
+
+    tokens: int
+    reached: bool
+    read_bytes: int
+    source_bytes: int
+
+    def words(self, training_tokens: int) -> str:
+        if not self.reached:
+            return (
+                f"the whole corpus holds {training_tokens:,} training tokens, fewer than data.token_budget "
+                f"{self.tokens:,}: all of it is used"
+            )
+        share = 100 * self.read_bytes / self.source_bytes if self.source_bytes else 100.0
+        return f"data.token_budget {self.tokens:,} is reached after {share:.3g} % of the corpus; the rest is unused"
+
+
+@dataclass(frozen=True, kw_only=True)
 class TokenizerSummary:
     fingerprint: str
     vocab_size: int
@@ -95,6 +114,7 @@ class Summary:
     train: SideSummary
     validation: SideSummary
     left_out: LeftOut
+    budget: Budget | None
     tokenizer: TokenizerSummary
     files: Mapping[str, FileSummary]
     origin: Mapping[str, Any]
@@ -120,6 +140,7 @@ def read_summary(path: Path) -> Summary:
             "train": SideSummary(**raw["train"]),
             "validation": SideSummary(**raw["validation"]),
             "left_out": LeftOut(**raw["left_out"]),
+            "budget": None if raw["budget"] is None else Budget(**raw["budget"]),
             "tokenizer": TokenizerSummary(**raw["tokenizer"]),
             "files": {name: FileSummary(**record) for name, record in raw["files"].items()},
         }

@@ -40,6 +40,11 @@ class SideWriter:
         self.documents += 1
         self.bytes += len(text.encode())
 
+    @property
+    def predicted(self) -> int:
+        """Tokens that training predicts: all but the leading EOS."""
+        return self.tokens - 1
+
     def close(self) -> SideSummary:
         """Finish both files; what was written in all."""
         self._shut()

@@ -69,6 +69,7 @@ class TextData:
     documents: Literal["line", "paragraph", "file"]
     min_length: int
     filter: Filter
+    token_budget: int | str | None
     layout: Literal["pack"]
     sequence_length: int
     tokenizer: Tokenizer
@@ -84,6 +85,7 @@ class JsonlData:
     field: str
     min_length: int
     filter: Filter
+    token_budget: int | str | None
     layout: Literal["pack"]
     sequence_length: int
     tokenizer: Tokenizer
@@ -102,6 +104,7 @@ class HubData:
     field: str
     min_length: int
     filter: Filter
+    token_budget: int | str | None
     layout: Literal["pack"]
     sequence_length: int
     tokenizer: Tokenizer

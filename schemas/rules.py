@@ -13,6 +13,7 @@ from typing import Any
 from runjob.schemas.batch_rule import batch_problem
 from runjob.schemas.derived import dotted_keys, refuse_derived
 from runjob.schemas.problems import DEFAULT, Mark, Problem
+from runjob.schemas.quantities import parse_count
 from runjob.schemas.values import Unknown, Values
 
 # A byte-level tokenizer begins with the 256 bytes; end of text, padding and unknown come on top.
@@ -98,6 +99,12 @@ def tokens_fit_the_vocabulary(job: Values) -> Findings:
     if size < BYTES_AND_SPECIALS:
         said = f"{size} holds not even the 256 bytes and the special tokens; write {BYTES_AND_SPECIALS} or more"
         yield "data.tokenizer.vocab_size", said
+
+
+def token_budget_is_something(job: Values) -> Findings:
+    budget = job["data.token_budget"]
+    if budget is not None and parse_count(budget) < 1:
+        yield "data.token_budget", f"{budget} is less than one token; write for example 10M, or null for all there is"
 
 
 def filter_is_a_regular_expression(path: str) -> Rule:
@@ -202,6 +209,7 @@ RULES: tuple[Rule, ...] = (
     sequence_fits_the_model,
     heads_divide_the_width,
     tokens_fit_the_vocabulary,
+    token_budget_is_something,
     filter_is_a_regular_expression("data.filter.keep"),
     filter_is_a_regular_expression("data.filter.drop"),
     precision_fits_the_hardware,

@@ -26,6 +26,7 @@ FORMATS = {
     "patience": "a number and a unit (evaluations, steps, epochs, tokens, s, min or h)",
     "duration": "a duration as HH:MM:SS or D-HH:MM:SS",
     "size": "a size",
+    "count": "a whole number",
     "path": "a path",
     "path-or-name": "a path or a name on the Hub",
 }

@@ -68,6 +68,8 @@ def main(run: RunDir) -> int:
     )
     if left_out := store.summary.left_out.words():
         print(f"left out: {left_out}")
+    if budget := store.summary.budget:
+        print(budget.words(train.predicted))
     return 0
 
 

@@ -45,6 +45,7 @@ def make_text() -> MakeText:
         length: int = 16,
         min_length: int = 0,
         filter: Filter = EVERY,
+        token_budget: int | str | None = None,
     ) -> TextData:
         return TextData(
             kind="text",
@@ -52,6 +53,7 @@ def make_text() -> MakeText:
             documents=documents,  # type: ignore[arg-type]
             min_length=min_length,
             filter=filter,
+            token_budget=token_budget,
             layout="pack",
             sequence_length=length,
             tokenizer=tokenizer,
@@ -70,6 +72,7 @@ def make_jsonl() -> MakeJsonl:
             field=field,
             min_length=0,
             filter=filter,
+            token_budget=None,
             layout="pack",
             sequence_length=16,
             tokenizer=BPE,
