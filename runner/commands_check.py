@@ -49,7 +49,7 @@ def run_plan(args: Namespace) -> int:
     resolved = read_job(Path(args.file), args.sets)
     machine = detect_machine()
     plan = compile_job(resolved.job, machine)
-    missing = missing_needs(resolved.job, machine)
+    missing = missing_needs(resolved.job, machine, ask_hub=False)
     if args.out:
         write_plan_files(Path(args.out), plan)
     if args.json:

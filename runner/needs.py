@@ -2,11 +2,14 @@
 
 import os
 import platform
+import urllib.error
+import urllib.request
 from pathlib import Path
 
 from runjob.runner.machine import Machine
 from runjob.schemas.job import HubData, Job, PretrainedInit, PretrainedTokenizer
 
+HUB_PATIENCE_S = 5.0
 TWINS = {
     "gpt2_dutch_small": "jobs/tiny/gpt2_dutch.yaml",
     "gpt2_dutch_medium": "jobs/tiny/gpt2_dutch.yaml",
@@ -14,9 +17,10 @@ TWINS = {
 }
 
 
-def missing_needs(job: Job, machine: Machine) -> tuple[str, ...]:
-    """One line for each thing missing here: GPUs, and data and models that neither a local copy nor the Hub gives."""
-    lines = [*missing_place(job), *missing_gpus(job, machine), *missing_hub(job)]
+def missing_needs(job: Job, machine: Machine, *, ask_hub: bool) -> tuple[str, ...]:
+    """One line for each thing missing here: GPUs, and data and models that neither a local copy nor the Hub gives.
+    `plan` never asks the network (`ask_hub` false); whoever is about to start does."""
+    lines = [*missing_place(job), *missing_gpus(job, machine), *missing_hub(job, ask_hub=ask_hub)]
     if lines and job.name in TWINS:
         lines.append(f"a small twin of this job runs on any machine: {TWINS[job.name]}")
     return tuple(lines)
@@ -46,10 +50,31 @@ def missing_gpus(job: Job, machine: Machine) -> list[str]:
     ]
 
 
-def missing_hub(job: Job) -> list[str]:
-    """Only when the Hub is switched off (HF_HUB_OFFLINE) can absence be known before trying."""
-    if os.environ.get("HF_HUB_OFFLINE", "") not in ("1", "true", "TRUE"):
+def missing_hub(job: Job, *, ask_hub: bool) -> list[str]:
+    """What is neither here nor to be had: the Hub is switched off (HF_HUB_OFFLINE), or does not answer."""
+    lines = not_here(job)
+    offline = os.environ.get("HF_HUB_OFFLINE", "") in ("1", "true", "TRUE")
+    if not lines or not (offline or (ask_hub and not hub_answers())):
         return []
+    remedy = "put a copy there or unset HF_HUB_OFFLINE" if offline else "put a copy there; the Hub does not answer"
+    return [f"{line}; {remedy}" for line in lines]
+
+
+def hub_answers() -> bool:
+    """Any answer will do, an error page too."""
+    from huggingface_hub import constants
+
+    try:
+        urllib.request.urlopen(constants.ENDPOINT, timeout=HUB_PATIENCE_S).close()
+    except urllib.error.HTTPError:
+        return True
+    except (OSError, ValueError):
+        return False
+    return True
+
+
+def not_here(job: Job) -> list[str]:
+    """Names on the Hub of which there is no copy, and where one would lie."""
     lines = []
     match job.data:
         case HubData() as data if not Path(data.path).is_dir() and not cached("datasets", data.path):
@@ -62,7 +87,7 @@ def missing_hub(job: Job) -> list[str]:
     match job.model.init:
         case PretrainedInit() as init if not Path(init.path).is_dir() and not cached("models", init.path):
             lines.append(f"model.init.path: {init.path} is neither local nor in the Hub cache {hub_cache()}")
-    return [f"{line}; put a copy there or unset HF_HUB_OFFLINE" for line in lines]
+    return lines
 
 
 def hub_cache() -> Path:

@@ -19,7 +19,7 @@ from runjob.schemas.run import Attempt, RunDir, write_atomic
 def plan_here(resolved: Resolved) -> Plan:
     """The plan for this machine; MissingError with everything that it lacks, before anything is written."""
     machine = detect_machine()
-    missing = missing_needs(resolved.job, machine)
+    missing = missing_needs(resolved.job, machine, ask_hub=True)
     if missing:
         raise MissingError("\n".join(missing))
     return compile_job(resolved.job, machine)

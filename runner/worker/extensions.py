@@ -1,7 +1,8 @@
 """The `extensions` stage: DeepSpeed's CPU accelerator compiles one C++ extension when its process group first starts
-(25 to 54 s, then cached by torch). Here it is a step with a name, not a silence inside the ranks. A stamp says that it
-is built, so that every later run passes in milliseconds and imports nothing."""
+(25 to 54 s). Here it is a step with a name, not a silence inside the ranks, built into the cache once for each set of
+versions. A stamp says that it is built, so that every later run passes in milliseconds and imports nothing."""
 
+import fcntl
 import os
 import sys
 from importlib.metadata import version
@@ -10,32 +11,52 @@ from pathlib import Path
 from runjob.schemas.lifeline import die_with_parent
 from runjob.schemas.run import cache_home, write_atomic
 
+# torch's own variable; a user who sets it keeps the extensions where it says
+DIRECTORY = "TORCH_EXTENSIONS_DIR"
 
-def put_tools_on_path() -> None:
-    """ninja, which torch compiles with, lies beside the interpreter of a virtual environment."""
+
+def settle_environment() -> Path:
+    """Before torch is imported: its extensions in our cache, a folder for each set of versions; and ninja, which builds
+    them and lies beside the interpreter of a virtual environment, on PATH."""
     os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-
-
-def stamp() -> Path:
-    """One for each interpreter and version that the extension is built against; it holds the library's path."""
-    python = f"cp{sys.version_info.major}{sys.version_info.minor}"
-    return cache_home() / "extensions" / f"{python}-torch-{version('torch')}-deepspeed-{version('deepspeed')}"
+    if not os.environ.get(DIRECTORY):
+        python = f"cp{sys.version_info.major}{sys.version_info.minor}"
+        name = f"{python}-torch-{version('torch')}-deepspeed-{version('deepspeed')}"
+        os.environ[DIRECTORY] = str(cache_home() / "extensions" / name)
+    return Path(os.environ[DIRECTORY])
 
 
 def main() -> int:
     die_with_parent()
-    built = stamp()
-    if built.exists() and Path(built.read_text(encoding="utf-8").strip()).exists():
+    folder = settle_environment()
+    folder.mkdir(parents=True, exist_ok=True)
+    stamp = folder / f"runjob-{version('torch')}-{version('deepspeed')}.built"
+    if is_built(stamp):
         return 0
+    with (folder / "runjob.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)  # the kernel lets go of it when the process dies
+        if not is_built(stamp):
+            build(folder, stamp)
+    return 0
+
+
+def is_built(stamp: Path) -> bool:
+    """The stamp holds the path of the library, or `none` where there is no compiler and DeepSpeed goes without."""
+    if not stamp.exists():
+        return False
+    library = stamp.read_text(encoding="utf-8").strip()
+    return library == "none" or Path(library).exists()
+
+
+def build(folder: Path, stamp: Path) -> None:
     print("building DeepSpeed's communication extension, once for this machine (up to a minute)", flush=True)
-    put_tools_on_path()
+    # torch marks a build under way by a file; of a killed one it would wait for ever. We hold the lock: nobody builds.
+    for left_over in folder.glob("*/lock"):
+        left_over.unlink()
     from deepspeed.comm.torch import build_shm_op
 
     library = build_shm_op()
-    built.parent.mkdir(parents=True, exist_ok=True)
-    # Without a compiler DeepSpeed goes without the extension: nothing to point at, asked again next time
-    write_atomic(built, library.__file__ if library is not None else "none")
-    return 0
+    write_atomic(stamp, library.__file__ if library is not None else "none")
 
 
 if __name__ == "__main__":

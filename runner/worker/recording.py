@@ -66,6 +66,7 @@ def evaluate(parts: Parts) -> bool:
     improved = rules.best is not None and note_best(state, rules.best, metrics)
     if rules.early_stopping is not None and out_of_patience(state, rules.early_stopping, metrics, parts.clock):
         state.stopped_early = True
-        best = state.best.step if state.best is not None else None
-        parts.journal.log("early_stop", step=state.step, best_step=best)
+        since = state.patience
+        metric = rules.early_stopping.metric
+        parts.journal.log("early_stop", step=state.step, metric=metric, best_value=since.value, best_step=since.step)
     return improved or state.stopped_early

@@ -19,16 +19,26 @@ def tiny(*sets: str) -> Job:
 
 
 def test_the_tiny_job_needs_nothing() -> None:
-    assert missing_needs(tiny(), BARE) == ()
+    assert missing_needs(tiny(), BARE, ask_hub=False) == ()
 
 
 def test_gpus_model_and_data_are_all_named_at_once_with_the_tiny_twin(monkeypatch, tmp_path) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
-    lines = missing_needs(small(), BARE)
+    lines = missing_needs(small(), BARE, ask_hub=False)
     assert [line.split(":")[0] for line in lines[:3]] == ["hardware.gpus", "data.path", "data.tokenizer.path"]
     assert str(tmp_path) in lines[1]
     assert "jobs/tiny/gpt2_dutch.yaml" in lines[3]
+
+
+def test_a_hub_that_does_not_answer_is_found_out_before_anything_starts(runjob) -> None:
+    nowhere = {"HF_HUB_OFFLINE": "0", "HF_ENDPOINT": "http://127.0.0.1:9"}
+    done = runjob(ROOT / "jobs" / "gpt2_dutch_small.yaml", env=nowhere)
+    assert done.returncode == 2
+    assert "data.path: BramVanroy/wikipedia_culturax_dutch is neither" in done.stderr
+    assert "the Hub does not answer" in done.stderr
+    assert "jobs/tiny/gpt2_dutch.yaml" in done.stderr
+    assert done.stdout == ""
 
 
 def test_what_the_hub_cache_holds_is_not_missing(monkeypatch, tmp_path) -> None:
@@ -36,13 +46,13 @@ def test_what_the_hub_cache_holds_is_not_missing(monkeypatch, tmp_path) -> None:
     monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path))
     (tmp_path / "datasets--BramVanroy--wikipedia_culturax_dutch").mkdir()
     (tmp_path / "models--openai-community--gpt2").mkdir()
-    assert missing_needs(small(), FOUR) == ()
+    assert missing_needs(small(), FOUR, ask_hub=False) == ()
 
 
 def test_more_gpus_than_there_are_is_an_error_and_never_the_cpu() -> None:
     job = tiny("hardware.device=cuda", "hardware.gpus=8", "hardware.ranks=null")
-    assert "asks for 8, nvidia-smi lists 4" in missing_needs(job, FOUR)[0]
+    assert "asks for 8, nvidia-smi lists 4" in missing_needs(job, FOUR, ask_hub=False)[0]
 
 
 def test_a_second_node_is_not_silently_left_out() -> None:
-    assert "hardware.nodes: 2" in missing_needs(tiny("hardware.nodes=2"), BARE)[0]
+    assert "hardware.nodes: 2" in missing_needs(tiny("hardware.nodes=2"), BARE, ask_hub=False)[0]
