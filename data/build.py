@@ -1,7 +1,7 @@
 """The making of one store: the tokenizer if it is to be trained, then both sides, then the summary, then the rename.
 
-Two passes over the source where the tokenizer is trained, one where it exists; in either the corpus streams by and
-only one batch of documents is ever in memory.
+One pass over the source where the tokenizer exists, one more where it is trained, one more where copies are looked for;
+the corpus streams by in each, and only one batch of documents is ever in memory.
 """
 
 import dataclasses
@@ -61,6 +61,7 @@ class Build:
     selection: Selection
     unchanged: Callable[[], bool]
     split: Split
+    deduplicate: bool
     token_budget: int | None
     seed: int
     tokenizer: Any
@@ -74,6 +75,8 @@ class Build:
         if building.exists():  # of a process that was killed; we hold the lock, so nobody is writing there
             shutil.rmtree(building)
         building.mkdir(parents=True)
+        if self.deduplicate:
+            self._find_copies(building)
         tokenizer = self.tokenizer or self._train_tokenizer()
         written = self._tokenise(building, tokenizer)
         tokenizers.save(tokenizer, building / "tokenizer")
@@ -101,6 +104,13 @@ class Build:
         _flush(building)
         building.rename(path)
         _flush(path.parent)
+
+    def _find_copies(self, building: Path) -> None:
+        self.reporter.begin("looking for copies")
+        self.selection.leave_out_copies(
+            scratch=building / "copies", advance=lambda: self.reporter.advance(documents=1, tokens=0)
+        )
+        self.reporter.end()
 
     def _budget(self, last: Chosen | None) -> Budget | None:
         if self.token_budget is None:

@@ -74,6 +74,7 @@ def prepare(
                     selection=Selection(source, min_length=data.min_length, filter=data.filter),
                     unchanged=lambda: source.digest(digests) == corpus,
                     split=data.split,
+                    deduplicate=data.deduplicate,
                     token_budget=None if data.token_budget is None else parse_count(data.token_budget),
                     seed=seed,
                     tokenizer=tokenizer,
@@ -94,6 +95,7 @@ def _describe(data: Data, *, seed: int, corpus: str, tokenizer: Any) -> dict[str
         case JsonlData() | HubData():
             cut = {"kind": str(data.kind), "field": data.field}
     kept = {"min_length": data.min_length, "filter": dataclasses.asdict(data.filter)}
+    kept["deduplicate"] = data.deduplicate
     budget = None if data.token_budget is None else parse_count(data.token_budget)
     described = dataclasses.asdict(data.tokenizer)
     if isinstance(data.tokenizer, PretrainedTokenizer):  # by what it does and not by what it is called

@@ -9,7 +9,7 @@ from runjob.data.documents import Source
 
 REPORT_EVERY_S = 0.2
 
-Stage = Literal["reading", "waiting", "training the tokenizer", "tokenising", "checking", "done"]
+Stage = Literal["reading", "waiting", "looking for copies", "training the tokenizer", "tokenising", "checking", "done"]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,10 +1,13 @@
-"""Which documents of a source a job keeps: none that is too short, none that its filter leaves out. All are counted."""
+"""Which documents of a source a job keeps: none that is too short, none that its filter leaves
+out, no copy of an earlier one. All are counted."""
 
 import re
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from pathlib import Path
 
 from runjob.data.documents import Document, Source
+from runjob.data.duplicates import Copies, find_copies
 from runjob.data.store import LeftOut
 from runjob.schemas.job import Filter
 
@@ -19,12 +22,31 @@ class Selection:
         self._drop = _compiled(filter.drop)
         self._short = 0
         self._filtered = 0
+        self._duplicates = 0
+        self._copies: Copies | None = None
 
     @property
     def left_out(self) -> LeftOut:
-        return LeftOut(empty=self.source.empty, short=self._short, filtered=self._filtered)
+        return LeftOut(empty=self.source.empty, short=self._short, filtered=self._filtered, duplicates=self._duplicates)
 
     def documents(self) -> Iterator[Document]:
+        self._duplicates = 0
+        for number, document in enumerate(self._fitting()):
+            if self._copies is not None and number in self._copies:
+                self._duplicates += 1
+            else:
+                yield document
+
+    def leave_out_copies(self, *, scratch: Path, advance: Callable[[], None]) -> None:
+        """Read everything once to learn which documents are copies; from here on they are left out."""
+        self._copies = find_copies(self._told(advance), scratch=scratch)
+
+    def _told(self, advance: Callable[[], None]) -> Iterator[str]:
+        for document in self._fitting():
+            advance()
+            yield document.text
+
+    def _fitting(self) -> Iterator[Document]:
         self._short = self._filtered = 0
         for document in self.source.documents():
             if len(document.text) < self._min_length:

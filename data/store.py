@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-FORMAT = 3
+FORMAT = 4
 SideName = Literal["train", "validation"]
 TokenType = Literal["uint8", "uint16", "uint32"]
 SIDES: tuple[SideName, ...] = ("train", "validation")
@@ -60,6 +60,7 @@ class LeftOut:
     empty: int
     short: int
     filtered: int
+    duplicates: int
 
     def words(self) -> str:
         """`3 of white space alone, 12 by data.filter`; empty where nothing was left out."""
@@ -67,6 +68,7 @@ class LeftOut:
             "of white space alone": self.empty,
             "shorter than data.min_length": self.short,
             "by data.filter": self.filtered,
+            "exact copies of an earlier one": self.duplicates,
         }
         return ", ".join(f"{count:,} {reason}" for reason, count in reasons.items() if count)
 

@@ -69,6 +69,7 @@ class TextData:
     documents: Literal["line", "paragraph", "file"]
     min_length: int
     filter: Filter
+    deduplicate: bool
     token_budget: int | str | None
     layout: Literal["pack"]
     sequence_length: int
@@ -85,6 +86,7 @@ class JsonlData:
     field: str
     min_length: int
     filter: Filter
+    deduplicate: bool
     token_budget: int | str | None
     layout: Literal["pack"]
     sequence_length: int
@@ -104,6 +106,7 @@ class HubData:
     field: str
     min_length: int
     filter: Filter
+    deduplicate: bool
     token_budget: int | str | None
     layout: Literal["pack"]
     sequence_length: int

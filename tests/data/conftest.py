@@ -46,6 +46,7 @@ def make_text() -> MakeText:
         min_length: int = 0,
         filter: Filter = EVERY,
         token_budget: int | str | None = None,
+        deduplicate: bool = False,
     ) -> TextData:
         return TextData(
             kind="text",
@@ -53,6 +54,7 @@ def make_text() -> MakeText:
             documents=documents,  # type: ignore[arg-type]
             min_length=min_length,
             filter=filter,
+            deduplicate=deduplicate,
             token_budget=token_budget,
             layout="pack",
             sequence_length=length,
@@ -72,6 +74,7 @@ def make_jsonl() -> MakeJsonl:
             field=field,
             min_length=0,
             filter=filter,
+            deduplicate=False,
             token_budget=None,
             layout="pack",
             sequence_length=16,

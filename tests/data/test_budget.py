@@ -55,7 +55,7 @@ def test_what_is_left_out_beyond_the_budget_is_not_counted(words: Path, tmp_path
     split = FirstSplit(kind="first", validation=3)
     data = make_text(words, tokenizer=existing, split=split, min_length=2, token_budget="0.7k")
     summary = prepare(data, seed=1, cache=tmp_path, report=no_report).summary
-    assert summary.left_out == LeftOut(empty=0, short=2, filtered=0)
+    assert summary.left_out == LeftOut(empty=0, short=2, filtered=0, duplicates=0)
     assert summary.validation.documents == 3
     assert summary.budget is not None
     said = summary.budget.words(summary.train.predicted)

@@ -59,6 +59,7 @@ def hub(path: Path | str, *, config: str | None = None, subset: str = "train", f
         field=field,
         min_length=0,
         filter=Filter(keep=None, drop=None),
+        deduplicate=False,
         token_budget=None,
         layout="pack",
         sequence_length=16,

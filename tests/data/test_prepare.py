@@ -131,6 +131,7 @@ def test_the_same_bytes_elsewhere_are_the_same_corpus(words: Path, tmp_path: Pat
         {"split": HashSplit(kind="hash", validation=0.4)},
         {"seed": 2},
         {"min_length": 12},
+        {"deduplicate": True},
         {"token_budget": 500},
         {"filter": Filter(keep=None, drop="huis")},
         {"more": "one more line\n"},
@@ -318,7 +319,7 @@ def test_a_store_without_its_summary_or_of_another_format_is_none(words: Path, t
     raw = json.loads(summary.read_text())
     assert dataclasses.asdict(prepared.summary) == raw
     summary.write_text(json.dumps({**raw, "format": 99}))
-    with pytest.raises(DataError, match="store format 99, this runjob reads 3"):
+    with pytest.raises(DataError, match="store format 99, this runjob reads 4"):
         Store.open(prepared.path)
     summary.unlink()
     with pytest.raises(DataError, match=r"holds no store\.json"):

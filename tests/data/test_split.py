@@ -72,5 +72,7 @@ def test_first_takes_the_first_documents():
 def test_an_empty_side_is_refused_with_what_to_change(split, train: int, validation: int, message: str):
     with pytest.raises(DataError, match=message):
         refuse_empty_sides(
-            split, {"train": train, "validation": validation}, left_out=LeftOut(empty=4, short=0, filtered=0)
+            split,
+            {"train": train, "validation": validation},
+            left_out=LeftOut(empty=4, short=0, filtered=0, duplicates=0),
         )

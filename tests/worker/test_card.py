@@ -34,7 +34,7 @@ SUMMARY = Summary(
     token_type="uint16",
     train=SideSummary(documents=2191, tokens=642_654, bytes=2_900_000),
     validation=SideSummary(documents=103, tokens=33_711, bytes=145_000),
-    left_out=LeftOut(empty=0, short=0, filtered=0),
+    left_out=LeftOut(empty=0, short=0, filtered=0, duplicates=0),
     budget=None,
     tokenizer=TokenizerSummary(fingerprint="t" * 64, vocab_size=4096, eos_id=0, pad_id=None),
     files={"train/tokens.bin": FileSummary(size=1, sha256="0" * 64)},
