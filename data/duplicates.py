@@ -1,8 +1,8 @@
 """Which documents are exact copies of an earlier one, in memory that doesn't grow with the corpus.
 
-Every document becomes 24 bytes: a 16-byte digest of its text as it stands, and its number. They are held in memory up to
-HELD_BYTES and beyond that spilled to 256 files by one byte of the digest, so that copies meet in the same file, which is
-small enough to be sorted in memory. What remains is one bit a document. Of equal documents the first one stays.
+Every document becomes 24 bytes: a 16-byte digest of its text as it stands, and its number. They are held in memory
+up to HELD_BYTES and beyond that spilled to 256 files by one byte of the digest, so that copies meet in the same file,
+which is small enough to be sorted in memory. What remains is one bit a document. Of equal documents the first stays.
 """
 
 import hashlib

@@ -26,7 +26,16 @@ from runjob.data.progress import Reporter
 from runjob.data.selection import Selection
 from runjob.data.sources import open_source
 from runjob.data.store import FORMAT, Store, Summary
-from runjob.schemas.job import Data, HashSplit, HubData, JsonlData, PretrainedTokenizer, TextData, TrainedTokenizer
+from runjob.schemas.job import (
+    Data,
+    HashSplit,
+    HubData,
+    JsonlData,
+    ParquetData,
+    PretrainedTokenizer,
+    TextData,
+    TrainedTokenizer,
+)
 from runjob.schemas.quantities import parse_count
 
 # Of text handed to the tokenizer at once: enough to keep many cores busy, little enough for any machine's memory.
@@ -92,7 +101,7 @@ def _describe(data: Data, *, seed: int, corpus: str, tokenizer: Any) -> dict[str
     match data:
         case TextData():
             cut = {"kind": "text", "documents": data.documents}
-        case JsonlData() | HubData():
+        case JsonlData() | ParquetData() | HubData():
             cut = {"kind": str(data.kind), "field": data.field}
     kept = {"min_length": data.min_length, "filter": dataclasses.asdict(data.filter)}
     kept["deduplicate"] = data.deduplicate

@@ -1,5 +1,5 @@
-"""Which documents of a source a job keeps: none that is too short, none that its filter leaves
-out, no copy of an earlier one. All are counted."""
+"""Which documents of a source a job keeps: none that is too short, none that its filter leaves out, no copy of an
+earlier one. All of those are counted."""
 
 import re
 import warnings

@@ -2,6 +2,7 @@
 
     text    files in sorted order; a document is a line, a block between blank lines, or a whole file
     jsonl   files in sorted order; a document is one field of each line's object
+    parquet files in sorted order; a document is one column of a row (data/parquet.py)
     hub     a data set of the Hugging Face Hub, or a local directory laid out like one (data/hub.py)
 
 Nothing is dropped silently. Documents of white space alone are skipped and counted. Rows that can't be read stop the
@@ -22,7 +23,7 @@ from runjob.data.digests import DigestCache
 from runjob.data.documents import BadRows, Document, Source
 from runjob.data.samples import PREFIX, locate
 from runjob.schemas.errors import DataError, MissingError
-from runjob.schemas.job import Data, HubData, JsonlData, TextData
+from runjob.schemas.job import Data, HubData, JsonlData, ParquetData, TextData
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 
@@ -83,16 +84,20 @@ def open_source(data: Data) -> Source:
     """The documents that a job's data section names."""
     match data:
         case TextData():
-            return FileSource(find_files(data.path), cut=CUTS[data.documents], read=bytes.decode)
+            return FileSource(find_files(data.path, like="*.txt"), cut=CUTS[data.documents], read=bytes.decode)
         case JsonlData():
-            return FileSource(find_files(data.path), cut=cut_lines, read=field_reader(data.field))
+            return FileSource(find_files(data.path, like="*.jsonl"), cut=cut_lines, read=field_reader(data.field))
+        case ParquetData():
+            from runjob.data.parquet import ParquetSource
+
+            return ParquetSource(find_files(data.path, like="*.parquet"), field=data.field)
         case HubData():
             from runjob.data.hub import HubSource
 
             return HubSource(data)
 
 
-def find_files(patterns: tuple[str, ...]) -> tuple[Path, ...]:
+def find_files(patterns: tuple[str, ...], *, like: str) -> tuple[Path, ...]:
     """The files that paths, globs and sample names stand for, each once, in sorted order."""
     found: set[Path] = set()
     for pattern in patterns:
@@ -108,7 +113,7 @@ def find_files(patterns: tuple[str, ...]) -> tuple[Path, ...]:
             found.update(path for path in map(Path, matches) if path.is_file())
     for path in found:
         if path.is_dir():
-            raise MissingError(f"data.path: {path} is a directory; name its files, for example {path}/*.txt")
+            raise MissingError(f"data.path: {path} is a directory; name its files, for example {path}/{like}")
         if not os.access(path, os.R_OK):
             raise MissingError(f"data.path: {path} may not be read by this user")
     return tuple(sorted(found))

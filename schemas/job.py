@@ -95,6 +95,23 @@ class JsonlData:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ParquetData:
+    """Parquet files; the document is the column `field`."""
+
+    kind: Literal["parquet"]
+    path: tuple[str, ...]
+    field: str
+    min_length: int
+    filter: Filter
+    deduplicate: bool
+    token_budget: int | str | None
+    layout: Literal["pack"]
+    sequence_length: int
+    tokenizer: Tokenizer
+    split: Split
+
+
+@dataclass(frozen=True, kw_only=True)
 class HubData:
     """A data set of the Hugging Face Hub, or a local directory in Hub layout."""
 
@@ -114,7 +131,7 @@ class HubData:
     split: Split
 
 
-Data = TextData | JsonlData | HubData
+Data = TextData | JsonlData | ParquetData | HubData
 
 # --- model and objective ----------------------------------------------------------------------------------------
 

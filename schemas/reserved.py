@@ -13,7 +13,6 @@ RESERVED_KEYS: dict[str, frozenset[str]] = {
 
 # dotted path of a `kind` or another choice -> values
 RESERVED_VALUES: dict[str, frozenset[str]] = {
-    "data.kind": frozenset(["parquet"]),
     "data.layout": frozenset(["lines"]),
     "data.split.kind": frozenset(["files"]),
     "data.tokenizer.kind": frozenset(["characters", "extended"]),
