@@ -98,7 +98,9 @@ def has_kind(variant: dict[str, Any]) -> bool:
 def is_mapping(field: dict[str, Any]) -> bool:
     if "properties" in field:
         return True
-    return any("properties" in one or "$ref" in one for word in ("oneOf", "anyOf") if word in field for one in field[word])
+    return any(
+        "properties" in one or "$ref" in one for word in ("oneOf", "anyOf") if word in field for one in field[word]
+    )
 
 
 def resolved(field: dict[str, Any], root: dict[str, Any]) -> dict[str, Any]:
