@@ -1,5 +1,5 @@
-"""Write docs/job-file.md from the schema: every field, its default, what it means, an example. Run it after a change of the schema; a
-test holds the committed file equal to what it writes."""
+"""Write docs/job-file.md from the schema: every field, its default, what it means, an example. Run it after a change of
+the schema; a test holds the committed file equal to what it writes."""
 
 import json
 import sys
@@ -12,8 +12,8 @@ TARGET = Path(__file__).parent.parent / "docs" / "job-file.md"
 OPENING = """# The job file, field by field
 
 Generated from the schema by `scripts/make_reference.py`; defaults are written there and nowhere else. Amounts carry
-units: `10000 steps`, `3 epochs`, `100M tokens`, `30 min`, `never`; `k M B T` are thousand to trillion. Relative paths are
-relative to the job file, on `--set` to the current directory. `runjob schema` prints the schema for editors.
+units: `10000 steps`, `3 epochs`, `100M tokens`, `30 min`, `never`; `k M B T` are thousand to trillion. Relative paths
+are relative to the job file, on `--set` to the current directory. `runjob schema` prints the schema for editors.
 """
 
 
