@@ -1,11 +1,12 @@
 """Small corpora that the package ships, so that tiny jobs run anywhere: a job names one as `sample:NAME`.
 
-Each is NAME.txt.gz (one paragraph a line, a blank line between documents) with NAME.LICENSE beside it, which says where
-the text comes from and under which terms it may be passed on.
+Each is NAME.txt.gz or NAME.jsonl.gz with NAME.LICENSE beside it, which says where the text comes from and under which
+terms it may be passed on. The scripts that build them again stand in scripts/.
 """
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from runjob.schemas.errors import MissingError
 
@@ -13,16 +14,21 @@ HERE = Path(__file__).parent
 PREFIX = "sample:"
 
 
+ENDINGS = (".txt.gz", ".jsonl.gz")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Sample:
-    """`size` is the bytes of the packed file, `characters` those of the text in it."""
+    """`size` is the bytes of the packed file, `characters` those of what is in it. `document` says what one document
+    is: `paragraph` and `line` as in data.documents, or a JSON object on its line."""
 
     name: str
     size: int
+    document: Literal["paragraph", "line", "object"]
     documents: int
     characters: int
     license: str
-    language: str
+    language: str | None
     description: str
 
 
@@ -30,13 +36,44 @@ def list_samples() -> tuple[Sample, ...]:
     """Every sample of this package."""
     return (
         Sample(
+            name="domains",
+            size=locate("domains").stat().st_size,
+            document="line",
+            documents=100_000,
+            characters=1_807_027,
+            license="BSD-3-Clause AND MIT",
+            language=None,
+            description="Host names of three published lists, one a line, in an order without meaning",
+        ),
+        Sample(
             name="dutch",
             size=locate("dutch").stat().st_size,
+            document="paragraph",
             documents=2325,
             characters=3_100_624,
             license="MPL-2.0",
             language="nl",
             description="LibreOffice help in Dutch, one help page a document",
+        ),
+        Sample(
+            name="english",
+            size=locate("english").stat().st_size,
+            document="paragraph",
+            documents=165,
+            characters=2_505_447,
+            license="CC0-1.0",
+            language="en",
+            description="Moby Dick by chapters, and every eighth year's State of the Union address",
+        ),
+        Sample(
+            name="paleo",
+            size=locate("paleo").stat().st_size,
+            document="object",
+            documents=16_437,
+            characters=2_725_465,
+            license="WordNet-3.0",
+            language="en",
+            description="WordNet's glosses of animals, plants, rocks, minerals and geological time (id, title, text)",
         ),
     )
 
@@ -44,7 +81,8 @@ def list_samples() -> tuple[Sample, ...]:
 def locate(name: str) -> Path:
     """The file of a sample; `sample:dutch` and `dutch` name the same."""
     bare = name.removeprefix(PREFIX)
-    known = sorted(file.name.removesuffix(".txt.gz") for file in HERE.glob("*.txt.gz"))
+    known = {file.name.partition(".")[0]: file for ending in ENDINGS for file in HERE.glob(f"*{ending}")}
     if bare not in known:
-        raise MissingError(f"sample:{bare}: this runjob ships no such sample; it has {', '.join(known) or 'none'}")
-    return HERE / f"{bare}.txt.gz"
+        which = ", ".join(sorted(known)) or "none"
+        raise MissingError(f"sample:{bare}: this runjob ships no such sample; it has {which}")
+    return known[bare]

@@ -89,7 +89,9 @@ def test_what_is_missing_is_named(tmp_path: Path, make_text):
         texts(make_text(tmp_path / "*.txt"))
     with pytest.raises(MissingError, match=r"is a directory; name its files, for example .*/\*\.txt"):
         texts(make_text(tmp_path))
-    with pytest.raises(MissingError, match="sample:french: this runjob ships no such sample; it has dutch"):
+    with pytest.raises(
+        MissingError, match="sample:french: this runjob ships no such sample; it has domains, dutch, english, paleo"
+    ):
         texts(make_text("sample:french"))
 
 
