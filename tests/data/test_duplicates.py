@@ -6,7 +6,7 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from runjob.data import tokenizers
@@ -16,8 +16,9 @@ from runjob.data.store import LeftOut, Store
 from runjob.schemas.job import FirstSplit
 
 
+@settings(deadline=None, max_examples=30)  # 256 files are opened for every spill
 @given(
-    texts=st.lists(st.text(st.characters(exclude_categories=("Cs",)), max_size=3)),
+    texts=st.lists(st.text(st.characters(exclude_categories=("Cs",)), max_size=3), max_size=20),
     held=st.sampled_from([1, 24, 100, 10**6]),
 )
 def test_all_but_the_first_of_equal_texts_are_copies_however_little_is_held_in_memory(texts: list[str], held: int):
