@@ -76,7 +76,7 @@ def ask() -> Choice:
         print("interrupted: detached, the job goes on", file=sys.stderr)
         return "detach"
     try:
-        print("\nd = detach (the job goes on), s = save and stop it  [d] ", end="", file=sys.stderr, flush=True)
+        print("\nd = detach (the job goes on), s = save and stop it, Enter = d: ", end="", file=sys.stderr, flush=True)
         answer = sys.stdin.readline().strip().lower()
     except KeyboardInterrupt:
         return "detach"
