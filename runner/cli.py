@@ -13,6 +13,7 @@ from runjob.runner import commands_check, commands_jobs, commands_model, command
 from runjob.runner.command import Command
 from runjob.runner.text import did_you_mean
 from runjob.schemas.errors import JobError, RunjobError
+from runjob.schemas.problems import JobFileError
 
 ROOMS = (commands_check, commands_jobs, commands_run, commands_model)
 COMMANDS = {command.name: command for room in ROOMS for command in room.COMMANDS}
@@ -35,7 +36,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         return dispatch(words)
     except RunjobError as error:
-        print(f"runjob: {error}", file=sys.stderr)
+        # A job file's problems begin with file:line:column, which editors and CI read; no word stands before them.
+        print(error if isinstance(error, JobFileError) else f"runjob: {error}", file=sys.stderr)
         return error.exit_code
     except KeyboardInterrupt:
         return 130

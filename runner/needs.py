@@ -46,7 +46,7 @@ def missing_gpus(job: Job, machine: Machine) -> list[str]:
         return []
     return [
         f"hardware.gpus: the job asks for {wanted}, nvidia-smi lists {here} here; run it where they are, "
-        "or set hardware.device to cpu"
+        "or set hardware.device to cpu and leave hardware.gpus out"
     ]
 
 

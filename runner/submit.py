@@ -7,6 +7,7 @@ from pathlib import Path
 
 from runjob.launchers import find_launcher
 from runjob.runner.compile import compile_job
+from runjob.runner.loopback import missing_loopback
 from runjob.runner.machine import detect_machine
 from runjob.runner.needs import missing_needs
 from runjob.runner.snapshot import freeze
@@ -19,7 +20,7 @@ from runjob.schemas.run import Attempt, RunDir, write_atomic
 def plan_here(resolved: Resolved) -> Plan:
     """The plan for this machine; MissingError with everything that it lacks, before anything is written."""
     machine = detect_machine()
-    missing = missing_needs(resolved.job, machine, ask_hub=True)
+    missing = (*missing_needs(resolved.job, machine, ask_hub=True), *missing_loopback())
     if missing:
         raise MissingError("\n".join(missing))
     return compile_job(resolved.job, machine)

@@ -22,7 +22,7 @@ def settle_environment() -> Path:
     if not os.environ.get(DIRECTORY):
         python = f"cp{sys.version_info.major}{sys.version_info.minor}"
         name = f"{python}-torch-{version('torch')}-deepspeed-{version('deepspeed')}"
-        os.environ[DIRECTORY] = str(cache_home() / "extensions" / name)
+        os.environ[DIRECTORY] = str(cache_home() / "torch-extensions" / name)
     return Path(os.environ[DIRECTORY])
 
 

@@ -9,6 +9,8 @@ from typing import Any
 
 from runjob.schemas.run import Attempt, RunDir, write_atomic
 
+PROGRESS_EVERY_S = 0.3
+
 
 class SilentJournal:
     """The journal of every rank but 0."""
@@ -16,7 +18,7 @@ class SilentJournal:
     def log(self, event: str, *, step: int, **values: Any) -> None:  # noqa: ANN401 - any JSON value
         pass
 
-    def progress(self, **values: Any) -> None:  # noqa: ANN401
+    def progress(self, *, now: bool, **values: Any) -> None:  # noqa: ANN401
         pass
 
     def sync(self) -> None:
@@ -34,6 +36,7 @@ class Journal(SilentJournal):
         self.attempt = attempt
         discard_beyond(run, attempt, from_step)
         self.file = run.events.open("a", encoding="utf-8")
+        self.told = 0.0
         self.tensorboard = _open_tensorboard(run.tensorboard, from_step) if tensorboard else None
 
     def log(self, event: str, *, step: int, **values: Any) -> None:  # noqa: ANN401
@@ -42,8 +45,11 @@ class Journal(SilentJournal):
         self.file.flush()
         self._scalars(event, step, values)
 
-    def progress(self, **values: Any) -> None:  # noqa: ANN401
-        """progress.json: small, rewritten whole; no fsync, it may be lost."""
+    def progress(self, *, now: bool, **values: Any) -> None:  # noqa: ANN401
+        """progress.json: small, rewritten whole; no fsync, it may be lost. Seldom enough for short steps."""
+        if time.monotonic() - self.told < PROGRESS_EVERY_S and not now:
+            return
+        self.told = time.monotonic()
         beside = self.run.progress.with_name(".progress.json.tmp")
         beside.write_text(json.dumps(values | {"updated": time.time()}) + "\n", encoding="utf-8")
         beside.replace(self.run.progress)

@@ -28,11 +28,10 @@ def log_step(
         **rates,
         data_wait=wait_s / seconds,
     )
-    report_progress(parts, rates["tokens_per_s"])
 
 
-def report_progress(parts: Parts, tokens_per_s: float | None = None) -> None:
-    """progress.json: where the run is, for the bar and for `ps`."""
+def report_progress(parts: Parts, *, now: bool) -> None:
+    """progress.json: where the run is, for the bar and for `ps`; at once where the run pauses or ends here."""
     state = parts.state
     per_step = state.seconds / state.step if state.step else None
     left = parts.clock.total_steps - state.step
@@ -41,8 +40,9 @@ def report_progress(parts: Parts, tokens_per_s: float | None = None) -> None:
         step=state.step,
         steps=parts.clock.total_steps,
         loss=state.last_train_loss,
+        now=now,
         eval_loss=state.last_evaluation["loss"] if state.last_evaluation is not None else None,
-        tokens_per_s=tokens_per_s,
+        tokens_per_s=state.tokens / state.seconds if state.seconds else None,
         eta_s=per_step * left if per_step is not None else None,
     )
 
@@ -60,7 +60,7 @@ def evaluate(parts: Parts) -> bool:
     state.last_evaluation = metrics
     parts.journal.log("eval", step=state.step, **metrics)
     parts.evaluation_cadence.restart()
-    report_progress(parts)
+    report_progress(parts, now=True)
     if state.step == 0:
         return False
     improved = rules.best is not None and note_best(state, rules.best, metrics)
