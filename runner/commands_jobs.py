@@ -179,6 +179,8 @@ def explain(run: RunDir, status: Status) -> str:
     log = failing_log(attempt)
     if status.state in ("failed", "lost") and log is not None:
         parts += [f"last lines of {log}:", tail(log, LAST_LINES)]
+    if status.state in ("failed", "lost", "preempted", "cancelled"):
+        parts.append(f"to go on from the newest complete checkpoint: runjob resume {run.id}")
     return "\n".join(parts)
 
 

@@ -52,7 +52,7 @@ def train(parts: Parts) -> Ending:
             save(parts)
         if parts.stop_after_reached(step):
             return stop_after(parts)
-    return Ending(outcome="finished", reason="early_stop" if state.stopped_early else "length")
+    return Ending(outcome="finished", reason="early_stop" if state.stopped_early else "all steps done")
 
 
 def forward_backward(parts: Parts, batch: StepBatch, agreed: Agreement, step: int) -> float:
