@@ -3,6 +3,7 @@
 versions. A stamp says that it is built, so that every later run passes in milliseconds and imports nothing."""
 
 import fcntl
+import hashlib
 import os
 import sys
 from importlib.metadata import version
@@ -11,26 +12,27 @@ from pathlib import Path
 from runjob.schemas.lifeline import die_with_parent
 from runjob.schemas.run import cache_home, write_atomic
 
-# torch's own variable; a user who sets it keeps the extensions where it says
+# torch's own variable; a user who sets it keeps the extensions below what it says
 DIRECTORY = "TORCH_EXTENSIONS_DIR"
 
 
 def settle_environment() -> Path:
-    """Before torch is imported: its extensions in our cache, a folder for each set of versions; and ninja, which builds
+    """Before torch is imported: its extensions in our cache, a folder for each environment and set of versions (two
+    environments with one folder rebuild each other's library at every start, inside the ranks); and ninja, which builds
     them and lies beside the interpreter of a virtual environment, on PATH."""
     os.environ["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    if not os.environ.get(DIRECTORY):
-        python = f"cp{sys.version_info.major}{sys.version_info.minor}"
-        name = f"{python}-torch-{version('torch')}-deepspeed-{version('deepspeed')}"
-        os.environ[DIRECTORY] = str(cache_home() / "torch-extensions" / name)
-    return Path(os.environ[DIRECTORY])
+    environment = hashlib.sha256(sys.prefix.encode()).hexdigest()[:8]
+    name = f"torch-{version('torch')}-deepspeed-{version('deepspeed')}-{environment}"
+    above = Path(os.environ[DIRECTORY]) if os.environ.get(DIRECTORY) else cache_home() / "torch-extensions"
+    os.environ[DIRECTORY] = str(above / name)
+    return above / name
 
 
 def main() -> int:
     die_with_parent()
     folder = settle_environment()
     folder.mkdir(parents=True, exist_ok=True)
-    stamp = folder / f"runjob-{version('torch')}-{version('deepspeed')}.built"
+    stamp = folder / "built"
     if is_built(stamp):
         return 0
     with (folder / "runjob.lock").open("w") as lock:
