@@ -128,7 +128,7 @@ def test_the_walk_and_jsonschema_agree_on_changed_jobs(data):
             inside = inside[key]
         match data.draw(st.sampled_from(["replace", "replace", "delete", "add"])):
             case "replace":
-                inside[last] = data.draw(LEAVES)
+                inside[last] = copy.deepcopy(data.draw(LEAVES))  # st.just gives one object to all
             case "delete":
                 del inside[last]
             case "add":
