@@ -182,13 +182,13 @@ def test_ignored_labels_count_nowhere_and_padding_changes_nothing():
     assert (nothing.loss_sum.item(), nothing.predicted.item()) == (0.0, 0)
 
 
-def test_the_loss_is_fp32_under_bf16_autocast():
+def test_the_loss_is_summed_in_float64_under_bf16_autocast_too():
     objective = CausalLMObjective(_build(_scratch())[0])
     chunk = torch.randint(0, VOCAB, (2, 17), generator=torch.Generator().manual_seed(0))
     exact = objective(chunk[:, :-1], chunk[:, 1:]).loss_sum
     with torch.autocast("cpu", dtype=torch.bfloat16):
         rounded = objective(chunk[:, :-1], chunk[:, 1:]).loss_sum
-    assert rounded.dtype == torch.float32
+    assert rounded.dtype == torch.float64
     assert rounded.item() == pytest.approx(exact.item(), rel=1e-2)
 
 
