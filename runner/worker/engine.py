@@ -19,7 +19,12 @@ SCALER_MEMORY = ("cur_scale", "cur_iter", "last_overflow_iter", "cur_hysteresis"
 
 
 def start_process_group() -> None:
-    """gloo on CPU, NCCL on CUDA, as torchrun's environment says."""
+    """gloo on CPU, NCCL on CUDA, as torchrun's environment says.
+
+    Without DeepSpeed's communication extension: training never calls it (only its inference does), and loading it takes
+    torch's build lock in every rank, which a rank that is killed there leaves behind for all later jobs to wait on.
+    """
+    deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
     deepspeed.init_distributed(verbose=False)
 
 
