@@ -8,11 +8,8 @@ BIN := $(VENV)/bin
 # As a variable, not as `-c`: pip then holds the tools that build DeepSpeed and runjob to the same versions.
 export PIP_CONSTRAINT := $(CURDIR)/constraints.txt
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
-# DeepSpeed compiles what it needs when a job first runs, on the machine where it runs; never while installing.
+# DeepSpeed's extensions are never compiled: training here uses none of them (docs/decisions/0006-deepspeed.md).
 export DS_BUILD_OPS := 0
-# torch finds ninja, which builds DeepSpeed's extensions, only on PATH. (Not for all targets: `python3 -m venv` must
-# never meet the half-made python3 of the environment that it is about to make.)
-run test bench: export PATH := $(CURDIR)/$(BIN):$(PATH)
 
 .DEFAULT_GOAL := help
 .PHONY: help install run test check bench dev wheel constraints clean

@@ -127,7 +127,7 @@ def new_lines(run: RunDir, rank: int | None, logs: dict[Path, LogTail], events: 
     if rank is not None:
         yield from of(attempt.rank_log(rank))
         return
-    yield from of(attempt.stage_log("prepare"), attempt.stage_log("extensions"))
+    yield from of(attempt.stage_log("prepare"))
     steps = planned_steps(run, read_progress(run))
     lines = (event_line(record, steps=steps) for record in events.read() if record["attempt"] == attempt.number)
     yield from filter(None, lines)

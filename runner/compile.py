@@ -32,7 +32,7 @@ def compile_job(job: Job, machine: Machine, *, rows_per_epoch: int | None = None
         name=job.name,
         resources=resources,
         batch=batch,
-        stages=(prepare_stage(), *extension_stages(resources), train_stage(resources)),
+        stages=(prepare_stage(), train_stage(resources)),
         deepspeed=deepspeed_config(job, batch),
         steps=steps,
         tokens_per_step=tokens_per_step,
@@ -117,15 +117,6 @@ def prepare_stage() -> Stage:
     tokenising takes all cores."""
     env = {"PYTHONPATH": "{run}/code", "PYTHONSAFEPATH": "1", "PYTHONUNBUFFERED": "1", "TOKENIZERS_PARALLELISM": "true"}
     return Stage(name="prepare", argv=("{python}", "-m", "runjob.runner.worker.prepare", "{run}"), env=env)
-
-
-def extension_stages(resources: Resources) -> tuple[Stage, ...]:
-    """DeepSpeed's CPU accelerator compiles one extension at its first use (25 to 54 s), cached afterwards: a step with
-    a name instead of a silence."""
-    if resources.device != "cpu":
-        return ()
-    argv = ("{python}", "-m", "runjob.runner.worker.extensions")
-    return (Stage(name="extensions", argv=argv, env=worker_environment(resources)),)
 
 
 def train_stage(resources: Resources) -> Stage:

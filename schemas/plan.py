@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-StageName = Literal["prepare", "extensions", "train"]
+StageName = Literal["prepare", "train"]
 
 
 @dataclass(frozen=True, kw_only=True)

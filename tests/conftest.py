@@ -9,7 +9,6 @@ import os
 import signal
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -52,8 +51,7 @@ def clean_environment() -> dict[str, str]:
     """The caller's environment without what would make a test depend on the caller; the venv's tools first on PATH."""
     kept = {key: value for key, value in os.environ.items() if not key.startswith(FOREIGN) and key not in FOREIGN_NAMES}
     ours = {"PATH": f"{SCRIPT.parent}{os.pathsep}{kept['PATH']}", "HF_HUB_OFFLINE": "1", "NO_COLOR": "1"}
-    # Each test has a cache of its own; the extension that takes a minute to build is shared by all of them.
-    return {"TORCH_EXTENSIONS_DIR": str(Path(tempfile.gettempdir(), f"runjob-tests-{os.getuid()}")), **kept, **ours}
+    return {**kept, **ours}
 
 
 def make_home(folder: Path) -> Home:

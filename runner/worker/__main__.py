@@ -6,7 +6,6 @@ import sys
 import traceback
 from pathlib import Path
 
-from runjob.runner.worker.extensions import settle_environment
 from runjob.runner.worker.outcome import attempt_of, report_ending, report_failure
 from runjob.runner.worker.stopping import StopWatch
 from runjob.schemas.lifeline import die_with_parent
@@ -19,7 +18,6 @@ def main(run: RunDir) -> int:
     redirect_output(attempt.rank_log(rank))
     stop_watch = StopWatch(attempt)
     stop_watch.listen()
-    settle_environment()
     from runjob.runner.worker.session import Session
 
     session = Session(run, attempt, stop_watch)

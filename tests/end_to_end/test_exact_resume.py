@@ -46,9 +46,8 @@ def test_stopping_twice_on_the_way_changes_nothing(bench: Bench, straight: Strai
 
 
 def test_records_beyond_the_checkpoint_are_kept_aside(bench: Bench) -> None:
-    broken = bench.start()
-    bench.reach(broken, 10)
-    bench.kill_everything(broken)
+    # dies while it saves step 14: the newest complete checkpoint is that of the evaluation at step 10
+    broken = bench.submit(expect=1, env={"RUNJOB_TEST_FAULT": "checkpoint-before-manifest@14"})
     before = list(broken.read_events())
     bench.resume(broken)
     pairs = [
