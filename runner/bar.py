@@ -37,6 +37,14 @@ class Bar:
         if line is not None:
             self._progress.console.print(line, highlight=False, markup=False)
 
+    @contextmanager
+    def paused(self) -> Iterator[None]:
+        self._progress.stop()
+        try:
+            yield
+        finally:
+            self._progress.start()
+
 
 @contextmanager
 def open_bar() -> Iterator[Bar]:

@@ -157,8 +157,14 @@ def run_ls(args: Namespace) -> int:
     if args.json:
         print_json([dataclasses.asdict(row) for row in rows])
     else:
-        print(table(["JOB", "FILE", "WHAT"], [[row.name, row.path, row.summary] for row in rows]))
+        for row in rows:  # two lines a job: a path and a sentence are wider than a terminal
+            print(f"{from_here(Path(row.path))}\n    {row.summary}")
     return 0
+
+
+def from_here(path: Path) -> Path:
+    """As it can be typed here: short where it lies below the current directory."""
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
 def add_file(parser: ArgumentParser) -> None:

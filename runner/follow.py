@@ -8,7 +8,7 @@ import os
 import sys
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, Literal, Protocol
 
 from runjob.runner.lines import event_line
@@ -28,6 +28,7 @@ class View(Protocol):
 
     def status(self, status: Status, *, note: str) -> None: ...
     def event(self, record: dict[str, Any], *, steps: int | None) -> None: ...
+    def paused(self) -> AbstractContextManager[None]: ...
 
 
 def follow(run: RunDir) -> Status | None:
@@ -40,8 +41,9 @@ def follow(run: RunDir) -> Status | None:
             try:
                 return _watch(run, tail, view)
             except KeyboardInterrupt:
-                if stopping or ask() == "detach":
-                    return None
+                with view.paused():  # a bar that moves would write over the question
+                    if stopping or ask() == "detach":
+                        return None
                 stopping = True
                 launcher_of(run).cancel(run, attempt)
 
@@ -119,3 +121,6 @@ class PlainView:
         if line is not None:
             print(line, flush=True)
             self._last_train = now if record["event"] == "train" else self._last_train
+
+    def paused(self) -> AbstractContextManager[None]:
+        return nullcontext()

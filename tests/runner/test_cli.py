@@ -129,6 +129,9 @@ def test_listings_are_json_on_demand_and_empty_ones_too(runjob):
     assert all(sample["bytes"] > 0 for sample in samples)
     jobs = json.loads(runjob("ls", "--json").stdout)
     assert all(Path(row["path"]).is_file() for row in jobs)
+    twin = next(row for row in jobs if row["name"] == "tiny/gpt2_dutch")
+    assert twin["summary"].startswith("The tiny twin of ")  # one whole sentence of the file's first comment
+    assert twin["summary"].endswith(", offline.")
 
 
 def test_prepare_makes_the_store_and_leaves_no_run(runjob, job: Path, home):

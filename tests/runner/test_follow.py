@@ -84,6 +84,18 @@ def test_ctrl_c_asks_and_d_leaves_the_job_running(terminal: Terminal, only_run):
     assert RunDir(only_run()).read_status().state == "running"
 
 
+def test_nothing_moves_under_the_question(terminal: Terminal):
+    terminal.read_until("tokens/s")
+    terminal.type("\x03")
+    terminal.read_until("Enter = d: ")
+    said = terminal.text
+    time.sleep(1)  # a bar is drawn ten times a second
+    assert not select.select([terminal.master], [], [], 0)[0]
+    assert terminal.text == said
+    terminal.type("\n")
+    assert terminal.end() == 0
+
+
 def test_ctrl_c_asks_and_s_saves_and_stops(terminal: Terminal, only_run):
     terminal.read_until("tokens/s")
     terminal.type("\x03")
