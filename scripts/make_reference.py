@@ -80,7 +80,21 @@ def values(field: dict[str, Any], root: dict[str, Any]) -> str:
         return " or ".join(values(resolved(one, root), root) for one in choices)
     types = field["type"] if isinstance(field["type"], list) else [field["type"]]
     words = [f"{one} ({field['format']})" if one == "string" and "format" in field else one for one in types]
-    return " or ".join(words)
+    return " or ".join(words) + bounds(field)
+
+
+def bounds(field: dict[str, Any]) -> str:
+    """The numbers, or the number of entries, that a field takes; empty where any will do."""
+    words = {
+        "minimum": "at least {}",
+        "exclusiveMinimum": "above {}",
+        "maximum": "at most {}",
+        "exclusiveMaximum": "below {}",
+        "minItems": "{} or more entries",
+        "maxItems": "{} entries at most",
+    }
+    said = [text.format(field[word]) for word, text in words.items() if word in field]
+    return f", {', '.join(said)}" if said else ""
 
 
 def variants(section: dict[str, Any], root: dict[str, Any]) -> list[dict[str, Any]]:

@@ -177,7 +177,9 @@ def _number(text: str, kind: type[int] | type[float], *, low: float, high: float
 
 
 def build_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="runjob generate", description="Let a finished model go on from prompts.")
+    parser = argparse.ArgumentParser(
+        prog="runjob generate", usage=argparse.SUPPRESS, description="Let a finished model go on from prompts."
+    )
     parser.add_argument("target", type=Path, help="a run directory or a model directory")
     parser.add_argument("--prompt", action="append", default=[], help="a text to go on from; may be repeated")
     parser.add_argument("--prompts-file", type=Path, help="a file with a prompt a line")
