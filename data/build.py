@@ -17,10 +17,9 @@ from runjob.data import tokenizers
 from runjob.data.documents import Document
 from runjob.data.progress import Reporter
 from runjob.data.selection import Selection
-from runjob.data.split import divide, refuse_empty_sides
+from runjob.data.split import divide, refuse_empty_sides, sides_of
 from runjob.data.store import (
     FORMAT,
-    SIDES,
     Budget,
     FileSummary,
     LeftOut,
@@ -38,9 +37,10 @@ from runjob.schemas.run import write_json
 
 @dataclass(frozen=True, kw_only=True)
 class Chosen:
-    """A document, its side, and how far the source was read when it came (reading runs ahead of writing)."""
+    """A document, its place, and how far the corpus was read when it came (reading runs ahead of writing)."""
 
     side: SideName
+    section: int
     document: Document
     left_out: LeftOut
     read_bytes: int
@@ -89,6 +89,7 @@ class Build:
             token_type=token_type(len(tokenizer)),
             train=written.sides["train"],
             validation=written.sides["validation"],
+            test=written.sides.get("test"),
             left_out=written.last.left_out if written.last else self.selection.left_out,
             budget=self._budget(written.last),
             tokenizer=TokenizerSummary(
@@ -115,25 +116,31 @@ class Build:
     def _budget(self, last: Chosen | None) -> Budget | None:
         if self.token_budget is None:
             return None
-        total = self.selection.source.total
+        total = self.selection.corpus.total
         read = total if last is None else last.read_bytes
         return Budget(tokens=self.token_budget, reached=last is not None, read_bytes=read, source_bytes=total)
 
     def _documents(self) -> Iterator[Chosen]:
         selection = self.selection
-        for side, document in divide(selection.documents(), self.split, seed=self.seed):
-            yield Chosen(side=side, document=document, left_out=selection.left_out, read_bytes=selection.source.done)
+        for side, part, document in divide(selection.documents(), self.split, seed=self.seed):
+            yield Chosen(
+                side=side,
+                section=part.section,
+                document=document,
+                left_out=selection.left_out,
+                read_bytes=selection.corpus.done,
+            )
 
     def _train_tokenizer(self) -> Any:  # noqa: ANN401
         self.reporter.begin("training the tokenizer")
-        counts: dict[SideName, int] = dict.fromkeys(SIDES, 0)
+        counts: dict[SideName, int] = dict.fromkeys(sides_of(self.split), 0)
 
         def training_texts() -> Iterator[str]:
             # All of the training side, whatever the budget: runs that differ in it alone share one vocabulary.
             for chosen in self._documents():
                 counts[chosen.side] += 1
                 self.reporter.advance(documents=1, tokens=0)
-                if chosen.side == "train":  # the validation side stays unseen, by the tokenizer too
+                if chosen.side == "train":  # the other sides stay unseen, by the tokenizer too
                     yield chosen.document.text
 
         tokenizer = tokenizers.train_bpe(training_texts(), vocab_size=self.vocab_size)
@@ -148,7 +155,7 @@ class Build:
         with ExitStack() as stack:
             sides = {
                 side: stack.enter_context(SideWriter(building / side, eos_id=eos_id, token_type=width))
-                for side in SIDES
+                for side in sides_of(self.split)
             }
             last = self._write_sides(sides, backend)
             written = Written(sides={side: writer.close() for side, writer in sides.items()}, last=last)
@@ -169,7 +176,10 @@ class Build:
             texts = [chosen.document.text for chosen in batch]
             encodings = backend.encode_batch_fast(texts, add_special_tokens=False)
             for chosen, text, encoding in zip(batch, texts, encodings, strict=True):
-                sides[chosen.side].append(text, encoding.ids)
+                writer = sides[chosen.side]
+                while writer.sections < chosen.section:
+                    writer.end_section()
+                writer.append(text, encoding.ids)
                 if self.token_budget is not None and sides["train"].predicted >= self.token_budget:
                     return chosen
             self.reporter.advance(documents=len(batch), tokens=sum(map(len, encodings)))

@@ -19,12 +19,12 @@ from typing import Any
 
 from runjob.data import tokenizers
 from runjob.data.build import Build
+from runjob.data.corpus import open_corpus
 from runjob.data.digests import DigestCache
 from runjob.data.locks import only_one
 from runjob.data.progress import Progress as Progress
 from runjob.data.progress import Reporter
 from runjob.data.selection import Selection
-from runjob.data.sources import open_source
 from runjob.data.store import FORMAT, Store, Summary
 from runjob.schemas.job import (
     Data,
@@ -66,7 +66,7 @@ def prepare(
             tokenizer, vocab_size = tokenizers.load_pretrained(data.tokenizer), 0
         case TrainedTokenizer():
             tokenizer, vocab_size = None, data.tokenizer.vocab_size
-    source = open_source(data)
+    source = open_corpus(data)
     reporter = Reporter(report, source)
     reporter.begin("reading")
     digests = DigestCache(cache / "digests.json")

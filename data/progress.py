@@ -5,7 +5,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
-from runjob.data.documents import Source
+from runjob.data.corpus import Corpus
 
 REPORT_EVERY_S = 0.2
 
@@ -36,7 +36,7 @@ class Progress:
 class Reporter:
     """Counts within a stage and passes it on; every stage's beginning and end are always told."""
 
-    def __init__(self, report: Callable[[Progress], None], source: Source) -> None:
+    def __init__(self, report: Callable[[Progress], None], source: Corpus) -> None:
         self._report = report
         self._source = source
         self._stage: Stage = "reading"

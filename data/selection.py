@@ -6,17 +6,18 @@ import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from runjob.data.documents import Document, Source
+from runjob.data.corpus import Corpus, Part
+from runjob.data.documents import Document
 from runjob.data.duplicates import Copies, find_copies
 from runjob.data.store import LeftOut
 from runjob.schemas.job import Filter
 
 
 class Selection:
-    """The kept documents of a source, in its order; `left_out` counts the others as far as has been read."""
+    """The kept documents of a corpus, in its order; `left_out` counts the others as far as has been read."""
 
-    def __init__(self, source: Source, *, min_length: int, filter: Filter) -> None:
-        self.source = source
+    def __init__(self, corpus: Corpus, *, min_length: int, filter: Filter) -> None:
+        self.corpus = corpus
         self._min_length = min_length
         self._keep = _compiled(filter.keep)
         self._drop = _compiled(filter.drop)
@@ -27,34 +28,34 @@ class Selection:
 
     @property
     def left_out(self) -> LeftOut:
-        return LeftOut(empty=self.source.empty, short=self._short, filtered=self._filtered, duplicates=self._duplicates)
+        return LeftOut(empty=self.corpus.empty, short=self._short, filtered=self._filtered, duplicates=self._duplicates)
 
-    def documents(self) -> Iterator[Document]:
+    def documents(self) -> Iterator[tuple[Part, Document]]:
         self._duplicates = 0
-        for number, document in enumerate(self._fitting()):
+        for number, found in enumerate(self._fitting()):
             if self._copies is not None and number in self._copies:
                 self._duplicates += 1
             else:
-                yield document
+                yield found
 
     def leave_out_copies(self, *, scratch: Path, advance: Callable[[], None]) -> None:
         """Read everything once to learn which documents are copies; from here on they are left out."""
         self._copies = find_copies(self._told(advance), scratch=scratch)
 
     def _told(self, advance: Callable[[], None]) -> Iterator[str]:
-        for document in self._fitting():
+        for _, document in self._fitting():
             advance()
             yield document.text
 
-    def _fitting(self) -> Iterator[Document]:
+    def _fitting(self) -> Iterator[tuple[Part, Document]]:
         self._short = self._filtered = 0
-        for document in self.source.documents():
+        for part, document in self.corpus.documents():
             if len(document.text) < self._min_length:
                 self._short += 1
             elif self._unwanted(document.text):
                 self._filtered += 1
             else:
-                yield document
+                yield part, document
 
     def _unwanted(self, text: str) -> bool:
         without_keep = self._keep is not None and self._keep.search(text) is None

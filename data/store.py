@@ -3,12 +3,13 @@
     STORE/store.json                    written last: without it there is no store
     STORE/train/tokens.bin              the token stream, in the smallest unsigned type that holds the vocabulary
     STORE/train/offsets.npy             where each document begins in it, and its end (int64, documents + 1)
-    STORE/validation/...                the same for the other side
+    STORE/validation/..., STORE/test/...  the same for the other sides; without a test side there is no such folder
     STORE/tokenizer/                    as Hugging Face saves one
 
 The stream of a side is EOS, first document, EOS, second document, EOS, ... last document, EOS: the leading EOS makes
 the first token of the first document a predicted one too, and every document is closed by an EOS that is learnt.
-Training rows are views of the stream, so a store serves every sequence length.
+A mixture's sources are sections of the stream, one after another; the EOS that closes a section opens the next one.
+Training rows are views of one section's stream, so a store serves every sequence length.
 
 The control side reads `store.json` through `read_summary`, so numpy is imported only where tokens are.
 """
@@ -29,19 +30,46 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
-FORMAT = 4
-SideName = Literal["train", "validation"]
+FORMAT = 5
+SideName = Literal["train", "validation", "test"]
 TokenType = Literal["uint8", "uint16", "uint32"]
-SIDES: tuple[SideName, ...] = ("train", "validation")
+SIDES: tuple[SideName, ...] = ("train", "validation", "test")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SectionSummary:
+    """What one source of a mixture brought to a side. `predicted` tokens: its documents and the EOS of each; `bytes`
+    of their text in UTF-8; `words` between white space."""
+
+    documents: int
+    predicted: int
+    bytes: int
+    words: int
+
+    def rows(self, sequence_length: int) -> int:
+        """Rows in an epoch; the last one may be short."""
+        return -(-self.predicted // sequence_length)
 
 
 @dataclass(frozen=True, kw_only=True)
 class SideSummary:
-    """`tokens` is the length of the stream with every EOS; `bytes` the UTF-8 bytes of the documents' text."""
+    """`tokens` is the length of the stream with every EOS; the rest is summed over the sections."""
 
     documents: int
     tokens: int
     bytes: int
+    words: int
+    sections: tuple[SectionSummary, ...]
+
+    @staticmethod
+    def of(*sections: SectionSummary) -> SideSummary:
+        return SideSummary(
+            documents=sum(section.documents for section in sections),
+            tokens=sum(section.predicted for section in sections) + 1,
+            bytes=sum(section.bytes for section in sections),
+            words=sum(section.words for section in sections),
+            sections=sections,
+        )
 
     @property
     def predicted(self) -> int:
@@ -49,8 +77,8 @@ class SideSummary:
         return self.tokens - 1
 
     def rows(self, sequence_length: int) -> int:
-        """Training rows in an epoch; the last one may be short."""
-        return -(-self.predicted // sequence_length)
+        """Rows in an epoch; none runs from one section into the next."""
+        return sum(section.rows(sequence_length) for section in self.sections)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,6 +143,7 @@ class Summary:
     token_type: TokenType
     train: SideSummary
     validation: SideSummary
+    test: SideSummary | None
     left_out: LeftOut
     budget: Budget | None
     tokenizer: TokenizerSummary
@@ -124,8 +153,15 @@ class Summary:
     @property
     def content(self) -> str:
         """Equal for two stores exactly if training on them is the same, whatever they were made from."""
-        streams = [self.files[f"{side}/tokens.bin"].sha256 for side in SIDES]
-        return hashlib.sha256("\n".join([self.token_type, *streams, self.tokenizer.fingerprint]).encode()).hexdigest()
+        streams = [self.files[f"{side}/tokens.bin"].sha256 for side in self.sides()]
+        borders = [str([section.predicted for section in summary.sections]) for summary in self.sides().values()]
+        parts = [self.token_type, *streams, *borders, self.tokenizer.fingerprint]
+        return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+
+    def sides(self) -> dict[SideName, SideSummary]:
+        """The sides that the store has."""
+        sides: dict[SideName, SideSummary] = {"train": self.train, "validation": self.validation}
+        return sides if self.test is None else {**sides, "test": self.test}
 
 
 def read_summary(path: Path) -> Summary:
@@ -139,8 +175,9 @@ def read_summary(path: Path) -> Summary:
     return Summary(
         **{
             **raw,
-            "train": SideSummary(**raw["train"]),
-            "validation": SideSummary(**raw["validation"]),
+            "train": _read_side(raw["train"]),
+            "validation": _read_side(raw["validation"]),
+            "test": None if raw["test"] is None else _read_side(raw["test"]),
             "left_out": LeftOut(**raw["left_out"]),
             "budget": None if raw["budget"] is None else Budget(**raw["budget"]),
             "tokenizer": TokenizerSummary(**raw["tokenizer"]),
@@ -149,13 +186,30 @@ def read_summary(path: Path) -> Summary:
     )
 
 
-class Side:
-    """One side's stream and documents, mapped and never copied whole."""
+def _read_side(raw: dict[str, Any]) -> SideSummary:
+    return SideSummary(**{**raw, "sections": tuple(SectionSummary(**section) for section in raw["sections"])})
 
-    def __init__(self, path: Path, *, summary: SideSummary, token_type: TokenType) -> None:
+
+class Side:
+    """One side's stream and documents, mapped and never copied whole; or one section of it, which begins at `first`.
+
+    `tokens` is the whole stream for a section too, and `offsets`, which are places in it, those of its own documents.
+    """
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        summary: SideSummary,
+        token_type: TokenType,
+        first: int = 0,
+        first_document: int = 0,
+    ) -> None:
         self.path = path
         self.summary = summary
         self.token_type = token_type
+        self.first = first
+        self._first_document = first_document
 
     @cached_property
     def tokens(self) -> npt.NDArray[np.unsignedinteger[Any]]:
@@ -168,7 +222,18 @@ class Side:
         import numpy as np
 
         offsets: npt.NDArray[np.int64] = np.load(self.path / "offsets.npy", mmap_mode="r")
-        return offsets
+        return offsets[self._first_document : self._first_document + self.summary.documents + 1]
+
+    def sections(self) -> tuple[Side, ...]:
+        """What each source of a mixture brought, as a side of its own; of any other corpus the side itself."""
+        sections, token, document = [], self.first, self._first_document
+        for section in self.summary.sections:
+            summary = SideSummary.of(section)
+            sections.append(
+                Side(self.path, summary=summary, token_type=self.token_type, first=token, first_document=document)
+            )
+            token, document = token + section.predicted, document + section.documents
+        return tuple(sections)
 
     def document(self, number: int) -> npt.NDArray[np.unsignedinteger[Any]]:
         """The tokens of one document without its EOS."""
@@ -184,6 +249,7 @@ class Store:
         self.tokenizer = path / "tokenizer"
         self.train = self._side("train", summary.train)
         self.validation = self._side("validation", summary.validation)
+        self.test = None if summary.test is None else self._side("test", summary.test)
 
     @staticmethod
     def open(path: Path) -> Store:
@@ -217,36 +283,6 @@ class Store:
                 f"{self.path}: the prepared data are damaged ({'; '.join(wrong)}); "
                 f"delete this directory, and the next run builds it again"
             )
-
-
-class PackedRows:
-    """Rows of `sequence_length` tokens cut from one side's stream, end to end.
-
-    Row i reads the stream at [i L, i L + L) and predicts the token after each of them, so neighbouring rows share one
-    token and every token but the very first is a label exactly once. The last row may be short; nothing is dropped.
-    """
-
-    def __init__(self, side: Side, sequence_length: int) -> None:
-        if sequence_length < 1:
-            raise ValueError(f"a row needs at least one token, not {sequence_length}")
-        self.side = side
-        self.sequence_length = sequence_length
-        self.predicted = side.summary.predicted
-        self.bytes = side.summary.bytes
-
-    def __len__(self) -> int:
-        return self.side.summary.rows(self.sequence_length)
-
-    def row(self, number: int) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-        """(input_ids, labels) of one row, both int64 and of the row's own length."""
-        import numpy as np
-
-        if not 0 <= number < len(self):
-            raise IndexError(f"row {number} of {len(self)}")
-        start = number * self.sequence_length
-        end = min(start + self.sequence_length, self.predicted)
-        window = np.asarray(self.side.tokens[start : end + 1]).astype(np.int64)
-        return window[:-1], window[1:]
 
 
 def sha256_of(file: Path) -> str:

@@ -6,7 +6,7 @@ from types import TracebackType
 
 import numpy as np
 
-from runjob.data.store import SideSummary, TokenType
+from runjob.data.store import SectionSummary, SideSummary, TokenType
 
 
 def token_type(vocab_size: int) -> TokenType:
@@ -30,6 +30,8 @@ class SideWriter:
         self.documents = 0
         self.tokens = 0
         self.bytes = 0
+        self.words = 0
+        self._closed: list[SectionSummary] = []
         self._write(np.array([eos_id]))
         self._ends.write(self.tokens.to_bytes(8, "little"))
 
@@ -39,6 +41,24 @@ class SideWriter:
         self._ends.write(self.tokens.to_bytes(8, "little"))
         self.documents += 1
         self.bytes += len(text.encode())
+        self.words += len(text.split())
+
+    def end_section(self) -> None:
+        """What follows is of the mixture's next source."""
+        closed = SideSummary.of(*self._closed)
+        self._closed.append(
+            SectionSummary(
+                documents=self.documents - closed.documents,
+                predicted=self.tokens - closed.tokens,
+                bytes=self.bytes - closed.bytes,
+                words=self.words - closed.words,
+            )
+        )
+
+    @property
+    def sections(self) -> int:
+        """How many have ended."""
+        return len(self._closed)
 
     @property
     def predicted(self) -> int:
@@ -46,7 +66,8 @@ class SideWriter:
         return self.tokens - 1
 
     def close(self) -> SideSummary:
-        """Finish both files; what was written in all."""
+        """Finish both files and the last section; what was written in all."""
+        self.end_section()
         self._shut()
         raw = self._path / "offsets.raw"
         offsets = np.lib.format.open_memmap(
@@ -55,7 +76,7 @@ class SideWriter:
         offsets[:] = np.memmap(raw, dtype=np.dtype("<i8"), mode="r")
         offsets.flush()
         raw.unlink()
-        return SideSummary(documents=self.documents, tokens=self.tokens, bytes=self.bytes)
+        return SideSummary.of(*self._closed)
 
     def __enter__(self) -> "SideWriter":
         return self

@@ -14,18 +14,20 @@ from runjob.schemas.quantities import Quantity
 
 @dataclass(frozen=True, kw_only=True)
 class HashSplit:
-    """Validation share by a hash of (seed, document): no document changes side when the corpus grows."""
+    """Shares by a hash of (seed, document): no document changes side when the corpus grows."""
 
     kind: Literal["hash"]
     validation: float
+    test: float | None
 
 
 @dataclass(frozen=True, kw_only=True)
 class FirstSplit:
-    """The first N kept documents are the validation side."""
+    """The first N kept documents are the validation side, the next ones the test side."""
 
     kind: Literal["first"]
     validation: int
+    test: int | None
 
 
 Split = HashSplit | FirstSplit
@@ -71,7 +73,9 @@ class TextData:
     filter: Filter
     deduplicate: bool
     token_budget: int | str | None
-    layout: Literal["pack"]
+    layout: Literal["pack", "lines"]
+    attention: Literal["row", "document"]
+    long_documents: Literal["split", "truncate"]
     sequence_length: int
     tokenizer: Tokenizer
     split: Split
@@ -88,7 +92,9 @@ class JsonlData:
     filter: Filter
     deduplicate: bool
     token_budget: int | str | None
-    layout: Literal["pack"]
+    layout: Literal["pack", "lines"]
+    attention: Literal["row", "document"]
+    long_documents: Literal["split", "truncate"]
     sequence_length: int
     tokenizer: Tokenizer
     split: Split
@@ -105,7 +111,9 @@ class ParquetData:
     filter: Filter
     deduplicate: bool
     token_budget: int | str | None
-    layout: Literal["pack"]
+    layout: Literal["pack", "lines"]
+    attention: Literal["row", "document"]
+    long_documents: Literal["split", "truncate"]
     sequence_length: int
     tokenizer: Tokenizer
     split: Split
@@ -125,7 +133,9 @@ class HubData:
     filter: Filter
     deduplicate: bool
     token_budget: int | str | None
-    layout: Literal["pack"]
+    layout: Literal["pack", "lines"]
+    attention: Literal["row", "document"]
+    long_documents: Literal["split", "truncate"]
     sequence_length: int
     tokenizer: Tokenizer
     split: Split
@@ -137,7 +147,7 @@ Data = TextData | JsonlData | ParquetData | HubData
 
 
 @dataclass(frozen=True, kw_only=True)
-class ScratchInit:
+class ScratchGpt2:
     """A new GPT-2 of these sizes; the vocabulary is the tokenizer's."""
 
     kind: Literal["scratch"]
@@ -148,6 +158,61 @@ class ScratchInit:
     intermediate_size: int | None
     max_position_embeddings: int
     dropout: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScratchBert:
+    kind: Literal["scratch"]
+    architecture: Literal["bert"]
+    hidden_size: int
+    num_hidden_layers: int
+    num_attention_heads: int
+    intermediate_size: int | None
+    max_position_embeddings: int
+    dropout: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScratchModernBert:
+    kind: Literal["scratch"]
+    architecture: Literal["modernbert"]
+    hidden_size: int
+    num_hidden_layers: int
+    num_attention_heads: int
+    intermediate_size: int | None
+    max_position_embeddings: int
+    dropout: float
+    global_attn_every_n_layers: int
+    local_attention: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScratchDebertaV2:
+    kind: Literal["scratch"]
+    architecture: Literal["deberta_v2"]
+    hidden_size: int
+    num_hidden_layers: int
+    num_attention_heads: int
+    intermediate_size: int | None
+    max_position_embeddings: int
+    dropout: float
+    position_buckets: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScratchMPNet:
+    kind: Literal["scratch"]
+    architecture: Literal["mpnet"]
+    hidden_size: int
+    num_hidden_layers: int
+    num_attention_heads: int
+    intermediate_size: int | None
+    max_position_embeddings: int
+    dropout: float
+    relative_attention_num_buckets: int
+
+
+ScratchInit = ScratchGpt2 | ScratchBert | ScratchModernBert | ScratchDebertaV2 | ScratchMPNet
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -173,7 +238,35 @@ class CausalLM:
     kind: Literal["clm"]
 
 
-Objective = CausalLM
+@dataclass(frozen=True, kw_only=True)
+class Replace:
+    """Shares of the predicted tokens; they add up to 1."""
+
+    mask: float
+    random: float
+    keep: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Span:
+    """Lengths of hidden runs: geometric, cut at `longest`."""
+
+    geometric: float
+    longest: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class MaskedLM:
+    """Hidden units (tokens, or words with all their pieces) predicted from all around them."""
+
+    kind: Literal["mlm"]
+    unit: Literal["token", "word"]
+    probability: float
+    replace: Replace
+    span: Span | None
+
+
+Objective = CausalLM | MaskedLM
 
 # --- training ---------------------------------------------------------------------------------------------------
 
@@ -240,7 +333,8 @@ class Training:
     length: Quantity
     stop_after: Quantity | None
     global_batch: int
-    micro_batch: int
+    micro_batch: int | None
+    micro_tokens: int | None
     learning_rate: float
     schedule: Schedule
     optimizer: AdamW
@@ -259,7 +353,7 @@ class Training:
 class EarlyStopping:
     """Stop when `metric` has not fallen by more than `min_delta` for `patience`."""
 
-    metric: Literal["loss", "perplexity", "bits_per_byte"]
+    metric: Literal["loss", "perplexity", "bits_per_byte", "masked_bits_per_byte"]
     patience: Quantity
     min_delta: float
 
@@ -277,7 +371,7 @@ class Evaluation:
     every: Quantity
     at_start: bool
     micro_batch: int | None
-    best: Literal["loss", "perplexity", "bits_per_byte"] | None
+    best: Literal["loss", "perplexity", "bits_per_byte", "masked_bits_per_byte"] | None
     early_stopping: EarlyStopping | None
     baseline: Literal["interpolated_bigram"] | None
     prompts: tuple[str, ...]

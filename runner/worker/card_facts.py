@@ -22,7 +22,6 @@ from runjob.schemas.job import (
     PretrainedInit,
     PretrainedTokenizer,
     Schedule,
-    ScratchInit,
 )
 from runjob.schemas.run import RunDir
 
@@ -112,8 +111,10 @@ def _sample_license(name: str) -> str | None:
 
 def _split(split: HashSplit | FirstSplit, seed: int) -> str:
     if isinstance(split, HashSplit):
-        return f"{split.validation:g} of the documents for validation, by a hash of seed {seed} and document"
-    return f"the first {split.validation:,} documents for validation"
+        test = "" if split.test is None else f" and {split.test:g} for the test"
+        return f"{split.validation:g} of the documents for validation{test}, by a hash of seed {seed} and document"
+    test = "" if split.test is None else f", the next {split.test:,} for the test"
+    return f"the first {split.validation:,} documents for validation{test}"
 
 
 def _tokenizer(data: Data) -> str:
@@ -124,11 +125,9 @@ def _tokenizer(data: Data) -> str:
 
 
 def _init(model: Model) -> str:
-    match model.init:
-        case ScratchInit():
-            return "random, drawn from the job's seed"
-        case PretrainedInit(path=path):
-            return Path(path).name if Path(path).is_absolute() else path
+    if isinstance(model.init, PretrainedInit):
+        return Path(model.init.path).name if Path(model.init.path).is_absolute() else model.init.path
+    return "random, drawn from the job's seed"
 
 
 def _training(job: Job, start: dict[str, Any] | None, *, step: int, planned: int, tokens: int) -> TrainingFacts:

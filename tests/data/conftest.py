@@ -17,7 +17,7 @@ MakeText = Callable[..., TextData]
 MakeJsonl = Callable[..., JsonlData]
 
 BPE = TrainedTokenizer(kind="train", algorithm="bpe", vocab_size=300)
-HALF = HashSplit(kind="hash", validation=0.5)
+HALF = HashSplit(kind="hash", validation=0.5, test=None)
 EVERY = Filter(keep=None, drop=None)
 
 
@@ -57,6 +57,8 @@ def make_text() -> MakeText:
             deduplicate=deduplicate,
             token_budget=token_budget,
             layout="pack",
+            attention="row",
+            long_documents="split",
             sequence_length=length,
             tokenizer=tokenizer,
             split=split,
@@ -77,6 +79,8 @@ def make_jsonl() -> MakeJsonl:
             deduplicate=False,
             token_budget=None,
             layout="pack",
+            attention="row",
+            long_documents="split",
             sequence_length=16,
             tokenizer=BPE,
             split=HALF,

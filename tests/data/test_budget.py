@@ -15,7 +15,7 @@ from runjob.schemas.read import JobFileError, read_job
 from tests.conftest import ROOT
 
 SMALLEST = ROOT / "tests" / "cases" / "valid" / "smallest.yaml"
-QUARTER = HashSplit(kind="hash", validation=0.25)
+QUARTER = HashSplit(kind="hash", validation=0.25, test=None)
 
 
 @pytest.fixture
@@ -52,7 +52,7 @@ def test_the_document_that_reaches_the_budget_is_the_last_one_and_whole(
 
 def test_what_is_left_out_beyond_the_budget_is_not_counted(words: Path, tmp_path: Path, make_text, existing, no_report):
     words.write_text("x\nx\n" + words.read_text(encoding="utf-8") + "x\n" * 9, encoding="utf-8")
-    split = FirstSplit(kind="first", validation=3)
+    split = FirstSplit(kind="first", validation=3, test=None)
     data = make_text(words, tokenizer=existing, split=split, min_length=2, token_budget="0.7k")
     summary = prepare(data, seed=1, cache=tmp_path, report=no_report).summary
     assert summary.left_out == LeftOut(empty=0, short=2, filtered=0, duplicates=0)
@@ -98,7 +98,7 @@ def test_the_tokenizer_is_trained_on_all_of_the_training_side(words: Path, tmp_p
 def test_a_budget_reached_before_any_validation_document_is_refused(
     words: Path, tmp_path: Path, make_text, existing, no_report
 ):
-    split = HashSplit(kind="hash", validation=0.0001)
+    split = HashSplit(kind="hash", validation=0.0001, test=None)
     with pytest.raises(DataError, match=r"data\.token_budget: 5 is reached after 1 training document\(s\), before"):
         prepare(
             make_text(words, tokenizer=existing, split=split, token_budget=5), seed=1, cache=tmp_path, report=no_report

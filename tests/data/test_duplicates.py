@@ -34,7 +34,7 @@ def test_all_but_the_first_of_equal_texts_are_copies_however_little_is_held_in_m
 def test_a_store_holds_the_first_of_equal_documents_and_counts_the_others(tmp_path: Path, make_text, no_report):
     file = tmp_path / "a.txt"
     file.write_text("één huis\ntwee huizen\neen\neen\ntwee huizen \ndrie\ntwee huizen\néén huis\nvier\ndrie\n")
-    data = make_text(file, split=FirstSplit(kind="first", validation=1), deduplicate=True, min_length=4)
+    data = make_text(file, split=FirstSplit(kind="first", validation=1, test=None), deduplicate=True, min_length=4)
     prepared = prepare(data, seed=1, cache=tmp_path / "cache", report=no_report)
     store = Store.open(prepared.path)
     tokenizer = tokenizers.load_saved(store.tokenizer)

@@ -23,9 +23,11 @@ def parquet(*paths: Path, field: str = "text") -> ParquetData:
         deduplicate=False,
         token_budget=None,
         layout="pack",
+        attention="row",
+        long_documents="split",
         sequence_length=16,
         tokenizer=TrainedTokenizer(kind="train", algorithm="bpe", vocab_size=270),
-        split=FirstSplit(kind="first", validation=2),
+        split=FirstSplit(kind="first", validation=2, test=None),
     )
 
 

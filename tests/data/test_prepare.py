@@ -17,11 +17,11 @@ import pytest
 from runjob.data import tokenizers
 from runjob.data.prepare import Progress, prepare
 from runjob.data.split import hash_side
-from runjob.data.store import Side, Store
+from runjob.data.store import FORMAT, Side, Store
 from runjob.schemas.errors import DataError
 from runjob.schemas.job import Data, Filter, FirstSplit, HashSplit, PretrainedTokenizer, TrainedTokenizer
 
-QUARTER = HashSplit(kind="hash", validation=0.25)
+QUARTER = HashSplit(kind="hash", validation=0.25, test=None)
 
 PREPARE = """
 import pickle, sys
@@ -67,7 +67,7 @@ def test_both_sides_hold_their_documents_in_order_each_closed_by_eos(words: Path
     tokenizer = tokenizers.load_saved(store.tokenizer)
     lines = words.read_text(encoding="utf-8").splitlines()
     for name, side in (("train", store.train), ("validation", store.validation)):
-        expected = [line for line in lines if hash_side(line, validation=0.25, seed=1) == name]
+        expected = [line for line in lines if hash_side(line, validation=0.25, test=None, seed=1) == name]
         assert documents(side, tokenizer) == expected
         assert side.summary.documents == len(expected)
         assert side.summary.bytes == sum(len(line.encode()) for line in expected)
@@ -80,7 +80,7 @@ def test_both_sides_hold_their_documents_in_order_each_closed_by_eos(words: Path
 def test_the_first_documents_are_the_validation_side_where_the_job_says_so(
     words: Path, tmp_path: Path, make_text, existing, no_report
 ):
-    data = make_text(words, split=FirstSplit(kind="first", validation=3), tokenizer=existing)
+    data = make_text(words, split=FirstSplit(kind="first", validation=3, test=None), tokenizer=existing)
     store = Store.open(prepare(data, seed=1, cache=tmp_path / "cache", report=no_report).path)
     tokenizer = tokenizers.load_saved(store.tokenizer)
     assert documents(store.validation, tokenizer) == words.read_text(encoding="utf-8").splitlines()[:3]
@@ -89,7 +89,7 @@ def test_the_first_documents_are_the_validation_side_where_the_job_says_so(
 def test_the_validation_side_is_unseen_by_the_tokenizer_too(tmp_path: Path, make_text, no_report):
     file = tmp_path / "a.txt"
     file.write_text("zzzz zzzz zzzz\n" + "abab abab\n" * 5)
-    data = make_text(file, split=FirstSplit(kind="first", validation=1))
+    data = make_text(file, split=FirstSplit(kind="first", validation=1, test=None))
     store = Store.open(prepare(data, seed=1, cache=tmp_path / "cache", report=no_report).path)
     vocabulary = tokenizers.load_saved(store.tokenizer).get_vocab()
     assert "abab" in vocabulary
@@ -128,7 +128,7 @@ def test_the_same_bytes_elsewhere_are_the_same_corpus(words: Path, tmp_path: Pat
     [
         {"documents": "paragraph"},
         {"tokenizer": TrainedTokenizer(kind="train", algorithm="bpe", vocab_size=301)},
-        {"split": HashSplit(kind="hash", validation=0.4)},
+        {"split": HashSplit(kind="hash", validation=0.4, test=None)},
         {"seed": 2},
         {"min_length": 12},
         {"deduplicate": True},
@@ -142,7 +142,7 @@ def test_whatever_decides_a_token_makes_another_store(words: Path, tmp_path: Pat
     words.write_text(words.read_text(encoding="utf-8") + "\nanother\n\nblock\n", encoding="utf-8")
     settings = {
         "documents": "line",
-        "split": FirstSplit(kind="first", validation=1) if "documents" in changed else QUARTER,
+        "split": FirstSplit(kind="first", validation=1, test=None) if "documents" in changed else QUARTER,
     }
     first = prepare(make_text(words, **settings), seed=1, cache=tmp_path / "cache", report=no_report)
     with words.open("a") as file:
@@ -155,7 +155,7 @@ def test_whatever_decides_a_token_makes_another_store(words: Path, tmp_path: Pat
 
 
 def test_the_seed_of_the_job_plays_no_part_where_it_draws_nothing(words, tmp_path, make_text, existing, no_report):
-    data = make_text(words, split=FirstSplit(kind="first", validation=9), tokenizer=existing)
+    data = make_text(words, split=FirstSplit(kind="first", validation=9, test=None), tokenizer=existing)
     one, other = (prepare(data, seed=seed, cache=tmp_path / "cache", report=no_report) for seed in (1, 2))
     assert one.path == other.path
 
@@ -272,7 +272,7 @@ def test_an_empty_corpus_and_an_empty_side_build_nothing(tmp_path: Path, make_te
     with pytest.raises(DataError, match=r"the corpus holds no document \(2 of white space alone were left out\)"):
         prepare(make_text(file), seed=1, cache=tmp_path / "cache", report=lambda progress: None)
     file.write_text("one\ntwo\nthree\n")
-    all_of_it = make_text(file, split=FirstSplit(kind="first", validation=3))
+    all_of_it = make_text(file, split=FirstSplit(kind="first", validation=3, test=None))
     with pytest.raises(DataError, match=r"lower data\.split\.validation from 3 to at most 2"):
         prepare(all_of_it, seed=1, cache=tmp_path / "cache", report=lambda progress: None)
     assert [path.suffix for path in (tmp_path / "cache" / "stores").iterdir() if path.name[0] != "."] == [".lock"] * 2
@@ -317,9 +317,9 @@ def test_a_store_without_its_summary_or_of_another_format_is_none(words: Path, t
     prepared = prepare(make_text(words), seed=1, cache=tmp_path / "cache", report=no_report)
     summary = prepared.path / "store.json"
     raw = json.loads(summary.read_text())
-    assert dataclasses.asdict(prepared.summary) == raw
+    assert json.loads(json.dumps(dataclasses.asdict(prepared.summary))) == raw
     summary.write_text(json.dumps({**raw, "format": 99}))
-    with pytest.raises(DataError, match="store format 99, this runjob reads 4"):
+    with pytest.raises(DataError, match=f"store format 99, this runjob reads {FORMAT}"):
         Store.open(prepared.path)
     summary.unlink()
     with pytest.raises(DataError, match=r"holds no store\.json"):

@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from runjob.data.corpus import Corpus, open_corpus
 from runjob.data.documents import Document
 from runjob.data.prepare import prepare
 from runjob.data.selection import Selection
-from runjob.data.sources import open_source
 from runjob.data.store import LeftOut
 from runjob.schemas.errors import DataError
 from runjob.schemas.job import Filter, FirstSplit
@@ -21,8 +21,8 @@ SMALLEST = ROOT / "tests" / "cases" / "valid" / "smallest.yaml"
 
 
 def kept(data) -> tuple[list[str], LeftOut]:
-    selection = Selection(open_source(data), min_length=data.min_length, filter=data.filter)
-    return [document.text for document in selection.documents()], selection.left_out
+    selection = Selection(open_corpus(data), min_length=data.min_length, filter=data.filter)
+    return [document.text for _, document in selection.documents()], selection.left_out
 
 
 def test_documents_are_measured_in_characters_and_short_ones_counted(tmp_path: Path, make_text):
@@ -45,9 +45,9 @@ def test_reading_again_counts_from_the_beginning(tmp_path: Path, make_text):
     file = tmp_path / "a.txt"
     file.write_text("a\nbb\nccc\n\n")
     data = make_text(file, min_length=2, filter=Filter(keep=None, drop="b"))
-    selection = Selection(open_source(data), min_length=data.min_length, filter=data.filter)
+    selection = Selection(open_corpus(data), min_length=data.min_length, filter=data.filter)
     for _ in range(2):
-        assert [document.text for document in selection.documents()] == ["ccc"]
+        assert [document.text for _, document in selection.documents()] == ["ccc"]
         assert selection.left_out == LeftOut(empty=1, short=1, filtered=1, duplicates=0)
 
 
@@ -70,8 +70,8 @@ class Given:
     texts=st.lists(st.text("ab ", min_size=1, max_size=6)), least=st.integers(0, 6), word=st.sampled_from(["a", "b+"])
 )
 def test_every_document_is_kept_or_counted_once(texts: list[str], least: int, word: str):
-    selection = Selection(Given(texts), min_length=least, filter=Filter(keep=None, drop=word))
-    documents = [document.text for document in selection.documents()]
+    selection = Selection(Corpus.of(Given(texts)), min_length=least, filter=Filter(keep=None, drop=word))
+    documents = [document.text for _, document in selection.documents()]
     assert documents == [text for text in texts if len(text) >= least and not re.search(word, text)]
     assert len(documents) + selection.left_out.short + selection.left_out.filtered == len(texts)
 
@@ -79,7 +79,7 @@ def test_every_document_is_kept_or_counted_once(texts: list[str], least: int, wo
 def test_the_store_says_what_was_left_out(words: Path, tmp_path: Path, make_text, no_report):
     with words.open("a") as file:
         file.write(" \nkort\nkort\n")
-    data = make_text(words, split=FirstSplit(kind="first", validation=5), min_length=5)
+    data = make_text(words, split=FirstSplit(kind="first", validation=5, test=None), min_length=5)
     summary = prepare(data, seed=1, cache=tmp_path / "cache", report=no_report).summary
     assert summary.left_out == LeftOut(empty=1, short=2, filtered=0, duplicates=0)
     assert summary.left_out.words() == "1 of white space alone, 2 shorter than data.min_length"

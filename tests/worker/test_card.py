@@ -7,7 +7,7 @@ from pathlib import Path
 import yaml
 from transformers import GPT2Config
 
-from runjob.data.store import FileSummary, LeftOut, SideSummary, Summary, TokenizerSummary
+from runjob.data.store import FileSummary, LeftOut, SectionSummary, SideSummary, Summary, TokenizerSummary
 from runjob.runner.worker.card import write_card
 from runjob.runner.worker.card_facts import gather_facts
 from runjob.schemas.read import read_job
@@ -32,8 +32,9 @@ SUMMARY = Summary(
     format=1,
     fingerprint="f" * 64,
     token_type="uint16",
-    train=SideSummary(documents=2191, tokens=642_654, bytes=2_900_000),
-    validation=SideSummary(documents=103, tokens=33_711, bytes=145_000),
+    train=SideSummary.of(SectionSummary(documents=2191, predicted=642_653, bytes=2_900_000, words=420_000)),
+    validation=SideSummary.of(SectionSummary(documents=103, predicted=33_710, bytes=145_000, words=21_000)),
+    test=None,
     left_out=LeftOut(empty=0, short=0, filtered=0, duplicates=0),
     budget=None,
     tokenizer=TokenizerSummary(fingerprint="t" * 64, vocab_size=4096, eos_id=0, pad_id=None),
