@@ -128,6 +128,9 @@ class HubData:
     config: str | None
     revision: str | None
     subset: str
+    streaming: bool
+    block_documents: int
+    disk_budget: str
     field: str
     min_length: int
     filter: Filter

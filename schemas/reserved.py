@@ -5,7 +5,7 @@ SAID = "reserved, not supported by this version"
 # dotted path of the mapping ("" is the top) -> keys
 RESERVED_KEYS: dict[str, frozenset[str]] = {
     "": frozenset(["extends", "matrix"]),
-    "data": frozenset(["streaming", "disk_budget", "normalize", "sources"]),
+    "data": frozenset(["normalize", "sources"]),
     "training": frozenset(["micro_tokens"]),
     "hardware": frozenset(["slurm", "ssh", "aws"]),
     "tracking": frozenset(["wandb", "mlflow", "profile"]),

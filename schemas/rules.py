@@ -14,6 +14,7 @@ from runjob.schemas.batch_rule import batch_problem
 from runjob.schemas.derived import dotted_keys, refuse_derived
 from runjob.schemas.problems import DEFAULT, Mark, Problem
 from runjob.schemas.quantities import parse_count
+from runjob.schemas.stream_rules import STREAM_RULES
 from runjob.schemas.values import Unknown, Values
 
 # A byte-level tokenizer begins with the 256 bytes; end of text, padding and unknown come on top.
@@ -219,6 +220,7 @@ RULES: tuple[Rule, ...] = (
     compile_stops_at_zero_3,
     metrics_need_evaluations,
     deepspeed_keys_are_not_derived,
+    *STREAM_RULES,
 )
 
 
