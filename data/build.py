@@ -26,7 +26,6 @@ from runjob.data.store import (
     SideName,
     SideSummary,
     Summary,
-    TokenizerSummary,
     sha256_of,
 )
 from runjob.data.writer import SideWriter, token_type
@@ -92,12 +91,7 @@ class Build:
             test=written.sides.get("test"),
             left_out=written.last.left_out if written.last else self.selection.left_out,
             budget=self._budget(written.last),
-            tokenizer=TokenizerSummary(
-                fingerprint=tokenizers.fingerprint(tokenizer),
-                vocab_size=len(tokenizer),
-                eos_id=tokenizer.eos_token_id,
-                pad_id=tokenizer.pad_token_id,
-            ),
+            tokenizer=tokenizers.summarise(tokenizer),
             files=_list_files(building),
             origin=origin,
         )
@@ -151,7 +145,7 @@ class Build:
     def _tokenise(self, building: Path, tokenizer: Any) -> Written:  # noqa: ANN401
         self.reporter.begin("tokenising")
         backend = tokenizers.backend_for_corpus(tokenizer)
-        eos_id, width = tokenizer.eos_token_id, token_type(len(tokenizer))
+        eos_id, width = tokenizers.end_of_document(tokenizer), token_type(len(tokenizer))
         with ExitStack() as stack:
             sides = {
                 side: stack.enter_context(SideWriter(building / side, eos_id=eos_id, token_type=width))

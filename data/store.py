@@ -122,10 +122,16 @@ class Budget:
 
 @dataclass(frozen=True, kw_only=True)
 class TokenizerSummary:
+    """`eos_id` closes every document: the end-of-text token, or what separates two texts where there is none. `cls_id`
+    and `sep_id` frame a row that is read from both sides, where the tokenizer has them."""
+
     fingerprint: str
     vocab_size: int
     eos_id: int
     pad_id: int | None
+    cls_id: int | None
+    sep_id: int | None
+    mask_id: int | None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from runjob.data.store import TokenizerSummary
 from runjob.schemas.errors import DataError, JobError, MissingError
 from runjob.schemas.job import PretrainedTokenizer
 
@@ -49,12 +50,31 @@ def checked(tokenizer: Any, name: str) -> Any:  # noqa: ANN401
             f"data.tokenizer.path: {name} has no tokenizer.json and runs in Python only, which is too slow for a "
             f"corpus; choose one with a tokenizer.json"
         )
-    if tokenizer.eos_token_id is None:
+    if tokenizer.eos_token_id is None and tokenizer.sep_token_id is None:
         raise JobError(
-            f"data.tokenizer.path: {name} has no end-of-text token (eos_token), which must close every document; "
-            f"choose another or set eos_token in its tokenizer_config.json"
+            f"data.tokenizer.path: {name} has no end-of-text token (eos_token, or sep_token), which must close every "
+            f"document; choose another or set eos_token in its tokenizer_config.json"
         )
     return tokenizer
+
+
+def end_of_document(tokenizer: Any) -> int:  # noqa: ANN401
+    """The id that closes every document; tokenizers of the BERT kind have none for that, but one between two texts."""
+    closing = tokenizer.eos_token_id if tokenizer.eos_token_id is not None else tokenizer.sep_token_id
+    return int(closing)
+
+
+def summarise(tokenizer: Any) -> TokenizerSummary:  # noqa: ANN401
+    """What store.json says of it."""
+    return TokenizerSummary(
+        fingerprint=fingerprint(tokenizer),
+        vocab_size=len(tokenizer),
+        eos_id=end_of_document(tokenizer),
+        pad_id=tokenizer.pad_token_id,
+        cls_id=tokenizer.cls_token_id,
+        sep_id=tokenizer.sep_token_id,
+        mask_id=tokenizer.mask_token_id,
+    )
 
 
 def train_bpe(texts: Iterable[str], *, vocab_size: int) -> Any:  # noqa: ANN401

@@ -4,7 +4,19 @@ with the plan's own issue). Nothing here loads torch or asks the network; what c
 import json
 from pathlib import Path
 
-from runjob.schemas.job import Job, Model, PretrainedInit, PretrainedTokenizer, ScratchInit, TrainedTokenizer
+from runjob.schemas.job import (
+    Job,
+    Model,
+    PretrainedInit,
+    PretrainedTokenizer,
+    ScratchBert,
+    ScratchDebertaV2,
+    ScratchGpt2,
+    ScratchInit,
+    ScratchModernBert,
+    ScratchMPNet,
+    TrainedTokenizer,
+)
 from runjob.schemas.job import Tokenizer as TokenizerSection
 
 # Vocabulary sizes of public tokenizers that jobs name, so that a plan needs no network
@@ -14,17 +26,54 @@ KNOWN_VOCABULARIES = {"openai-community/gpt2": 50257, "gpt2": 50257}
 def count_parameters(job: Job) -> int | None:
     """Trainable parameters, tied tensors once; None where vocabulary or configuration can't be read here."""
     vocabulary = vocabulary_size(job.data.tokenizer)
-    match job.model.init:
-        case ScratchInit() as init:
-            return None if vocabulary is None else gpt2_parameters(init, vocabulary)
-        case PretrainedInit() as init:
-            return pretrained_parameters(init)
+    if isinstance(job.model.init, PretrainedInit):
+        return pretrained_parameters(job.model.init)
+    return None if vocabulary is None else scratch_parameters(job.model.init, vocabulary)
 
 
-def gpt2_parameters(init: ScratchInit, vocabulary: int) -> int:
+def scratch_parameters(init: ScratchInit, vocabulary: int) -> int:
+    """As transformers builds each family, head included, tied tensors once."""
+    match init:
+        case ScratchGpt2():
+            return gpt2_parameters(init, vocabulary)
+        case ScratchModernBert():
+            return modernbert_parameters(init, vocabulary)
+        case ScratchBert():
+            # two kinds of segment besides the positions
+            embeddings = (init.max_position_embeddings + 2) * init.hidden_size
+        case ScratchMPNet():
+            # two rows of the position table stand before the first position
+            embeddings = (init.max_position_embeddings + 2) * init.hidden_size
+            embeddings += init.relative_attention_num_buckets * init.num_attention_heads
+        case ScratchDebertaV2():
+            # no positions; a table of distances to either side, and its norm
+            embeddings = 2 * init.position_buckets * init.hidden_size + 2 * init.hidden_size
+    return embeddings + encoder_parameters(init, vocabulary)
+
+
+def encoder_parameters(init: ScratchBert | ScratchMPNet | ScratchDebertaV2, vocabulary: int) -> int:
+    """Tokens and their norm, blocks of four square matrices and two others with biases and two norms, and a head of one
+    more square, a norm and a bias for each token."""
+    hidden = init.hidden_size
+    inner = init.intermediate_size if init.intermediate_size is not None else 4 * hidden
+    block = 4 * (hidden * hidden + hidden) + 2 * hidden * inner + inner + hidden + 4 * hidden
+    head = hidden * hidden + hidden + 2 * hidden + vocabulary
+    return vocabulary * hidden + 2 * hidden + init.num_hidden_layers * block + head
+
+
+def modernbert_parameters(init: ScratchModernBert, vocabulary: int) -> int:
+    """No biases but the head's; the feed-forward layers are gated, and the first block has one norm only."""
+    hidden = init.hidden_size
+    inner = init.intermediate_size if init.intermediate_size is not None else hidden * 3 // 2
+    block = 4 * hidden * hidden + 3 * hidden * inner + 2 * hidden
+    head = hidden * hidden + hidden + vocabulary
+    return vocabulary * hidden + hidden + init.num_hidden_layers * block + head
+
+
+def gpt2_parameters(init: ScratchGpt2, vocabulary: int) -> int:
     """Radford et al. 2019 as transformers builds it: tied head, biases everywhere, two norms a block, one at the end.
 
-    >>> small = ScratchInit(kind="scratch", architecture="gpt2", hidden_size=768, num_hidden_layers=12,
+    >>> small = ScratchGpt2(kind="scratch", architecture="gpt2", hidden_size=768, num_hidden_layers=12,
     ...     num_attention_heads=12, intermediate_size=None, max_position_embeddings=1024, dropout=0.1)
     >>> gpt2_parameters(small, 50257)
     124439808
@@ -77,9 +126,8 @@ def pretrained_parameters(init: PretrainedInit) -> int | None:
 
 def describe_model(model: Model) -> str:
     """One line for the plan."""
-    match model.init:
-        case ScratchInit() as init:
-            heads = f"{init.num_attention_heads} heads"
-            return f"{init.architecture} from scratch, {init.num_hidden_layers} x {init.hidden_size}, {heads}"
-        case PretrainedInit() as init:
-            return f"weights of {init.path}"
+    init = model.init
+    if isinstance(init, PretrainedInit):
+        return f"weights of {init.path}"
+    heads = f"{init.num_attention_heads} heads"
+    return f"{init.architecture} from scratch, {init.num_hidden_layers} x {init.hidden_size}, {heads}"

@@ -2,10 +2,11 @@
 
 import dataclasses
 import types
-from typing import Any, Literal, Union, get_args, get_origin
+from typing import Any, Union, get_args, get_origin
 
 from runjob.schemas.job import Job
 from runjob.schemas.quantities import Quantity, parse_quantity, parse_warmup
+from runjob.schemas.schema import TAGS
 
 
 def build_job(values: dict[str, Any]) -> Job:
@@ -30,14 +31,17 @@ def build_value(kind: Any, value: Any) -> Any:  # noqa: ANN401 - a type, and any
 
 
 def _branch(branches: tuple[Any, ...], value: Any) -> Any:  # noqa: ANN401 - the annotation that the value belongs to
-    """Of a union: the dataclass of that `kind`, the only one there is, or nothing to build."""
+    """Of a union: the dataclass of those tags (`kind`, `architecture`), the only one there is, or nothing to build."""
     if value is None:
         return type(None)
+    listed = [branch for branch in branches if get_origin(branch) is tuple]
+    if listed:
+        return listed[0]
     built = [branch for branch in branches if dataclasses.is_dataclass(branch)]
     if len(built) == 1:
         return built[0]
     for branch in built:
-        kind = next(field.type for field in dataclasses.fields(branch) if field.name == "kind")
-        if get_origin(kind) is Literal and value["kind"] in get_args(kind):
+        words = {field.name: get_args(field.type) for field in dataclasses.fields(branch) if field.name in TAGS}
+        if all(value.get(tag) in allowed for tag, allowed in words.items()):
             return branch
     return type(value)

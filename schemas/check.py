@@ -15,7 +15,7 @@ from typing import Any
 from runjob.schemas import wording
 from runjob.schemas.problems import DEFAULT, Mark, Problem
 from runjob.schemas.reserved import ELSEWHERE, RESERVED_KEYS, RESERVED_VALUES, SAID
-from runjob.schemas.schema import Schema, bundled_schema, follow, types_of, variants
+from runjob.schemas.schema import TAGS, Schema, bundled_schema, follow, tags_of, types_of, variants
 from runjob.schemas.yaml import Entry, ListNode, MapNode, Node, Scalar
 
 # difflib takes 0.1 ms a word; after so many mistakes of one file a reader has other worries than the next suggestion
@@ -71,20 +71,26 @@ class Checker:
         return self.scalar(node, schema, path)
 
     def variant(self, node: MapNode, schema: Schema, path: str, key_mark: Mark) -> Any:  # noqa: ANN401
-        """`kind` alone chooses the branch; the others have no say."""
+        """`kind` alone chooses the branch, and where several have that kind `architecture` or `algorithm`."""
         kinds = variants(schema)
-        here = f"{path}.kind"
-        if "kind" not in node.entries:
-            which = wording.one_of(kinds)
-            return self.problem(key_mark, here, f"missing; write `kind: {next(iter(kinds))}` (known: {which})")
-        written = node.entries["kind"].node
-        if not isinstance(written, Scalar) or written.text not in kinds:
-            self.marks[here] = written.mark
-            return self.wrong_word(written, here, list(kinds), "unknown kind")
-        chosen = kinds[written.text]
-        if written.mark.is_set:
-            node = _without_keys_of_other_kinds(node, chosen, kinds)
-        return self.mapping(node, {"examples": schema.get("examples", []), **chosen}, path, key_mark)
+        left, was_set = list(kinds.values()), False
+        for tag in TAGS:
+            known = list(dict.fromkeys(tags_of(branch)[tag] for branch in left if tag in tags_of(branch)))
+            if not known:
+                continue
+            here = f"{path}.{tag}"
+            if tag not in node.entries:
+                which = wording.one_of(known)
+                return self.problem(key_mark, here, f"missing; write `{tag}: {known[0]}` (known: {which})")
+            written = node.entries[tag].node
+            if not isinstance(written, Scalar) or written.text not in known:
+                self.marks[here] = written.mark
+                return self.wrong_word(written, here, known, f"unknown {tag}")
+            left = [branch for branch in left if tags_of(branch)[tag] == written.text]
+            was_set = was_set or written.mark.is_set
+        if was_set:
+            node = _without_keys_of_other_kinds(node, left[0], kinds)
+        return self.mapping(node, {"examples": schema.get("examples", []), **left[0]}, path, key_mark)
 
     def wrong_word(self, node: Node, path: str, known: list[str], said: str) -> Any:  # noqa: ANN401
         if not isinstance(node, Scalar) or not node.text:
@@ -145,7 +151,8 @@ class Checker:
             section, _, name = ELSEWHERE[key].rpartition(".")
             return name if section == path else None
         meant = self.meant(key, fields)
-        where = f" for the kind `{fields['kind']['const']}`" if "kind" in fields else ""
+        *_, (tag, word) = [("", ""), *tags_of({"properties": fields}).items()]
+        where = f" for the {tag} `{word}`" if tag else ""
         self.problem(mark, here, f"unknown key{where}; {wording.instead(meant, fields)}")
         return meant
 

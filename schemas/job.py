@@ -30,7 +30,25 @@ class FirstSplit:
     test: int | None
 
 
-Split = HashSplit | FirstSplit
+@dataclass(frozen=True, kw_only=True)
+class FilesSplit:
+    """Files for each side; those of `data.path` are the training side."""
+
+    kind: Literal["files"]
+    validation: tuple[str, ...]
+    test: tuple[str, ...] | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SubsetsSplit:
+    """What a data set of the Hub itself calls validation and test; `data.subset` is the training side."""
+
+    kind: Literal["subsets"]
+    validation: str
+    test: str | None
+
+
+Split = HashSplit | FirstSplit | FilesSplit | SubsetsSplit
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,14 +62,35 @@ class PretrainedTokenizer:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainedTokenizer:
-    """A tokenizer trained by the job on its own training documents."""
+    """A byte-level BPE trained by the job on its own training documents."""
 
     kind: Literal["train"]
     algorithm: Literal["bpe"]
     vocab_size: int
 
 
-Tokenizer = PretrainedTokenizer | TrainedTokenizer
+@dataclass(frozen=True, kw_only=True)
+class TrainedWordPiece:
+    """The same with the WordPiece of BERT."""
+
+    kind: Literal["train"]
+    algorithm: Literal["wordpiece"]
+    vocab_size: int
+    lowercase: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainedUnigram:
+    """The same with a unigram model of pieces."""
+
+    kind: Literal["train"]
+    algorithm: Literal["unigram"]
+    vocab_size: int
+    lowercase: bool
+
+
+Trained = TrainedTokenizer | TrainedWordPiece | TrainedUnigram
+Tokenizer = PretrainedTokenizer | Trained
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -144,7 +183,69 @@ class HubData:
     split: Split
 
 
-Data = TextData | JsonlData | ParquetData | HubData
+# One source of documents, for itself or as each one of a mixture is read
+SingleData = TextData | JsonlData | ParquetData | HubData
+
+
+@dataclass(frozen=True, kw_only=True)
+class MixedText:
+    """Plain text as one source of a mixture; the next three are the other kinds as such."""
+
+    kind: Literal["text"]
+    weight: float
+    path: tuple[str, ...]
+    documents: Literal["line", "paragraph", "file"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class MixedJsonl:
+    kind: Literal["jsonl"]
+    weight: float
+    path: tuple[str, ...]
+    field: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class MixedParquet:
+    kind: Literal["parquet"]
+    weight: float
+    path: tuple[str, ...]
+    field: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class MixedHub:
+    kind: Literal["hub"]
+    weight: float
+    path: str
+    config: str | None
+    revision: str | None
+    subset: str
+    field: str
+
+
+MixedSource = MixedText | MixedJsonl | MixedParquet | MixedHub
+
+
+@dataclass(frozen=True, kw_only=True)
+class MixData:
+    """Several sources, drawn by weight; all but `sources` holds for each of them."""
+
+    kind: Literal["mix"]
+    sources: tuple[MixedSource, ...]
+    min_length: int
+    filter: Filter
+    deduplicate: bool
+    token_budget: int | str | None
+    layout: Literal["pack", "lines"]
+    attention: Literal["row", "document"]
+    long_documents: Literal["split", "truncate"]
+    sequence_length: int
+    tokenizer: Tokenizer
+    split: Split
+
+
+Data = TextData | JsonlData | ParquetData | HubData | MixData
 
 # --- model and objective ----------------------------------------------------------------------------------------
 

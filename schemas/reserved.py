@@ -5,23 +5,18 @@ SAID = "reserved, not supported by this version"
 # dotted path of the mapping ("" is the top) -> keys
 RESERVED_KEYS: dict[str, frozenset[str]] = {
     "": frozenset(["extends", "matrix"]),
-    "data": frozenset(["normalize", "sources"]),
-    "training": frozenset(["micro_tokens"]),
+    "data": frozenset(["normalize"]),
     "hardware": frozenset(["slurm", "ssh", "aws"]),
     "tracking": frozenset(["wandb", "mlflow", "profile"]),
 }
 
 # dotted path of a `kind` or another choice -> values
 RESERVED_VALUES: dict[str, frozenset[str]] = {
-    "data.layout": frozenset(["lines"]),
-    "data.split.kind": frozenset(["files"]),
     "data.tokenizer.kind": frozenset(["characters", "extended"]),
-    "data.tokenizer.algorithm": frozenset(["wordpiece", "unigram"]),
     "model.init.kind": frozenset(["guide", "run"]),
-    "model.init.architecture": frozenset(["bert", "canine", "deberta_v2", "modernbert", "mpnet"]),
+    "model.init.architecture": frozenset(["canine"]),
     "objective.kind": frozenset(
         [
-            "mlm",
             "char_ar",
             "plm",
             "token_classification",

@@ -11,15 +11,18 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from runjob.schemas.batch_rule import batch_problem
+from runjob.schemas.data_rules import DATA_RULES
 from runjob.schemas.derived import dotted_keys, refuse_derived
 from runjob.schemas.problems import DEFAULT, Mark, Problem
-from runjob.schemas.quantities import parse_count
 from runjob.schemas.stream_rules import STREAM_RULES
 from runjob.schemas.values import Unknown, Values
 
-# A byte-level tokenizer begins with the 256 bytes; end of text, padding and unknown come on top.
-BYTES_AND_SPECIALS = 256 + 3
+# Families whose attention can be told where documents begin (runner/worker/models/document_attention.py)
+APART = frozenset(["gpt2", "bert", "modernbert", "mpnet"])
 
+# Which objective an architecture can learn
+DECODERS = ("gpt2",)
+ENCODERS = ("bert", "modernbert", "deberta_v2", "mpnet")
 
 # (path, message)
 Findings = Iterator[tuple[str, str]]
@@ -32,6 +35,38 @@ def batch_divides(job: Values) -> Findings:
     said = batch_problem(job["training.global_batch"], job["training.micro_batch"], ranks)
     if said:
         yield "training.global_batch", said
+
+
+def micro_batches_have_one_limit(job: Values) -> Findings:
+    rows, tokens = job["training.micro_batch"], job["training.micro_tokens"]
+    if rows is None and tokens is None:
+        said = "missing; write `micro_batch: 8` (sequences computed at a time), or micro_tokens instead"
+        yield "training.micro_batch", said
+    if rows is not None and tokens is not None:
+        said = f"micro_batch says already how micro batches are cut ({rows} sequences each); delete one of the two"
+        yield "training.micro_tokens", said
+
+
+def a_row_fits_a_micro_batch(job: Values) -> Findings:
+    length, tokens = job["data.sequence_length"], job["training.micro_tokens"]
+    if tokens is not None and length > tokens:
+        said = f"{tokens} tokens don't hold one row (data.sequence_length {length}); write {length} or more"
+        yield "training.micro_tokens", said
+
+
+def only_packed_rows_hold_several_documents(job: Values) -> Findings:
+    layout = job["data.layout"]
+    if job["data.attention"] == "document" and layout != "pack":
+        yield "data.attention", f"in layout {layout} a row is one document already; delete it"
+    if job["data.long_documents"] == "truncate" and layout != "lines":
+        said = f"layout {layout} joins documents and cuts none short; delete it, or write `layout: lines`"
+        yield "data.long_documents", said
+
+
+def documents_apart_where_the_family_can(job: Values) -> Findings:
+    if job["data.attention"] == "document" and (family := job["model.init.architecture"]) not in APART:
+        said = f"document is possible for {', '.join(sorted(APART))}, not for {family}; write row, or layout lines"
+        yield "data.attention", said
 
 
 def _ranks(job: Values) -> int | None:
@@ -95,17 +130,63 @@ def heads_divide_the_width(job: Values) -> Findings:
         yield "model.init.hidden_size", f"{width} is not divisible by num_attention_heads {heads}; {works}"
 
 
-def tokens_fit_the_vocabulary(job: Values) -> Findings:
-    size = job["data.tokenizer.vocab_size"]
-    if size < BYTES_AND_SPECIALS:
-        said = f"{size} holds not even the 256 bytes and the special tokens; write {BYTES_AND_SPECIALS} or more"
-        yield "data.tokenizer.vocab_size", said
+def heads_are_even(job: Values) -> Findings:
+    architecture, width, heads = (
+        job["model.init.architecture"],
+        job["model.init.hidden_size"],
+        job["model.init.num_attention_heads"],
+    )
+    if architecture == "modernbert" and width % heads == 0 and width // heads % 2:
+        said = f"{width} leaves {width // heads} to each of {heads} heads; rotary positions turn pairs, so write"
+        yield "model.init.hidden_size", f"{said} {width + heads}"
 
 
-def token_budget_is_something(job: Values) -> Findings:
-    budget = job["data.token_budget"]
-    if budget is not None and parse_count(budget) < 1:
-        yield "data.token_budget", f"{budget} is less than one token; write for example 10M, or null for all there is"
+def objective_fits_the_architecture(job: Values) -> Findings:
+    architecture, kind = job["model.init.architecture"], job["objective.kind"]
+    if kind == "mlm" and architecture in DECODERS:
+        said = f"mlm predicts from both sides and {architecture} sees only what stands before; write `kind: clm`"
+        yield "objective.kind", f"{said}, or an architecture of {', '.join(ENCODERS)}"
+    if kind == "clm" and architecture in ENCODERS:
+        said = f"clm predicts what comes next and {architecture} sees it; write `kind: mlm`"
+        yield "objective.kind", f"{said}, or `architecture: {DECODERS[0]}`"
+
+
+def metrics_fit_the_objective(job: Values) -> Findings:
+    kind = job["objective.kind"]
+    wrong, right = ("bits_per_byte", "masked_bits_per_byte") if kind == "mlm" else ("masked_bits_per_byte", "loss")
+    early = job["evaluation.early_stopping"]
+    for path, metric in (
+        ("evaluation.best", job["evaluation.best"]),
+        ("evaluation.early_stopping.metric", None if early is None else early["metric"]),
+    ):
+        if metric == wrong:
+            yield path, f"{wrong} is not measured by the objective {kind}; write `{right}`"
+    if kind == "mlm" and job["evaluation.baseline"] is not None:
+        yield "evaluation.baseline", "a bigram model predicts the next token, and mlm does not; write null"
+
+
+def shares_add_up(job: Values) -> Findings:
+    shares = [job[f"objective.replace.{name}"] for name in ("mask", "random", "keep")]
+    if abs(sum(shares) - 1) > 1e-9:
+        yield "objective.replace", f"mask, random and keep add up to {sum(shares):g}, not to 1"
+
+
+def spans_leave_room(job: Values) -> Findings:
+    probability = job["objective.probability"]
+    if job["objective.span"] is not None and probability > 0.5:
+        said = f"{probability:g} leaves no room between spans; write 0.5 or less, or `span: null`"
+        yield "objective.probability", said
+
+
+def masks_have_a_token(job: Values) -> Findings:
+    if job["objective.kind"] == "mlm" and job["data.tokenizer.algorithm"] == "bpe":
+        said = "bpe trained by the job has no mask token, which mlm needs; write wordpiece or unigram"
+        yield "data.tokenizer.algorithm", said
+
+
+def rows_hold_more_than_marks(job: Values) -> Findings:
+    if job["objective.kind"] == "mlm" and job["data.sequence_length"] < 3:
+        yield "data.sequence_length", "a row of mlm begins and ends with a special token; write 3 or more"
 
 
 def filter_is_a_regular_expression(path: str) -> Rule:
@@ -196,6 +277,10 @@ def deepspeed_keys_are_not_derived(job: Values) -> Findings:
 
 RULES: tuple[Rule, ...] = (
     batch_divides,
+    micro_batches_have_one_limit,
+    a_row_fits_a_micro_batch,
+    only_packed_rows_hold_several_documents,
+    documents_apart_where_the_family_can,
     warmup_is_shorter_than_the_run,
     decay_follows_warmup,
     stop_comes_before_the_end,
@@ -209,8 +294,14 @@ RULES: tuple[Rule, ...] = (
     amount_is_whole("evaluation.early_stopping.patience"),
     sequence_fits_the_model,
     heads_divide_the_width,
-    tokens_fit_the_vocabulary,
-    token_budget_is_something,
+    heads_are_even,
+    objective_fits_the_architecture,
+    metrics_fit_the_objective,
+    shares_add_up,
+    spans_leave_room,
+    masks_have_a_token,
+    rows_hold_more_than_marks,
+    *DATA_RULES,
     filter_is_a_regular_expression("data.filter.keep"),
     filter_is_a_regular_expression("data.filter.drop"),
     precision_fits_the_hardware,

@@ -12,6 +12,8 @@ from typing import Any
 SECTIONS = ("data", "model", "objective", "training", "evaluation", "hardware", "tracking", "output")
 BUNDLE = "runjob-job.v1.schema.json"
 SCHEMA_ID = "urn:runjob:job:1"
+# Fields whose one allowed word tells variants apart, in the order in which they are looked at
+TAGS = ("kind", "architecture", "algorithm")
 _HERE = Path(__file__).parent
 
 # A schema, or a part of one: JSON
@@ -45,9 +47,14 @@ def follow(schema: Schema) -> Schema:
 
 
 def variants(schema: Schema) -> dict[str, Schema]:
-    """The branches of a `oneOf` by their `kind`."""
-    branches = map(follow, schema["oneOf"])
-    return {branch["properties"]["kind"]["const"]: branch for branch in branches}
+    """The branches of a `oneOf` by name: their `kind`, and where several share one, their `architecture` after it."""
+    return {" ".join(tags_of(branch).values()): branch for branch in map(follow, schema["oneOf"])}
+
+
+def tags_of(branch: Schema) -> dict[str, str]:
+    """What tells this (followed) branch of a `oneOf` from the others, in the order in which it is looked at."""
+    fields = branch["properties"]
+    return {tag: follow(fields[tag])["const"] for tag in TAGS if tag in fields and "const" in follow(fields[tag])}
 
 
 def types_of(schema: Schema) -> tuple[str, ...]:

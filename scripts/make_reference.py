@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from runjob.schemas.schema import bundled_schema
+from runjob.schemas.schema import TAGS, bundled_schema
 
 TARGET = Path(__file__).parent.parent / "docs" / "job-file.md"
 OPENING = """# The job file, field by field
@@ -36,9 +36,10 @@ def chapter(path: str, section: dict[str, Any], root: dict[str, Any], *, level: 
     """A section, its variants, and the sections inside it."""
     parts = [f"{'#' * level} `{path}`\n\n{section['description']}\n"]
     for variant in variants(section, root):
-        kind = variant["properties"]["kind"]["const"] if "kind" in variant["properties"] else None
-        if kind is not None:
-            parts.append(f"**`kind: {kind}`**: {variant['description']}\n")
+        if has_kind(variant):
+            words = {name: tag(variant, name, root) for name in TAGS if name in variant["properties"]}
+            label = ", ".join(f"{name}: {word}" for name, word in words.items() if word)
+            parts.append(f"**`{label}`**: {variant['description']}\n")
         parts.append(table(variant, root))
         for name, field in variant["properties"].items():
             inner = resolved(field, root)
@@ -55,7 +56,7 @@ def table(section: dict[str, Any], root: dict[str, Any]) -> str:
     rows = ["| field | what stands there | default | meaning |", "|---|---|---|---|"]
     for name, raw in section["properties"].items():
         field = resolved(raw, root)
-        if name == "kind" and "const" in field:
+        if name in TAGS and "const" in field:
             continue
         required = name in section["required"] if "required" in section else False
         default = "required" if required else code(field["default"]) if "default" in field else "none"
@@ -73,7 +74,7 @@ def values(field: dict[str, Any], root: dict[str, Any]) -> str:
     if "enum" in field:
         return ", ".join(code(one) for one in field["enum"])
     if is_mapping(field):
-        kinds = [variant["properties"]["kind"]["const"] for variant in variants(field, root) if has_kind(variant)]
+        kinds = dict.fromkeys(tag(variant, "kind", root) for variant in variants(field, root) if has_kind(variant))
         return f"a section of kind {', '.join(map(code, kinds))}" if kinds else "a section"
     if "anyOf" in field or "oneOf" in field:
         choices = field["anyOf"] if "anyOf" in field else field["oneOf"]
@@ -103,6 +104,12 @@ def variants(section: dict[str, Any], root: dict[str, Any]) -> list[dict[str, An
             every = [resolved(one, root) for one in section[word]]
             return [one for one in every if "properties" in one]
     return [section]
+
+
+def tag(variant: dict[str, Any], name: str, root: dict[str, Any]) -> str:
+    """The one word that may stand in this field of a variant."""
+    field = resolved(variant["properties"][name], root)
+    return str(field["const"]) if "const" in field else ""
 
 
 def has_kind(variant: dict[str, Any]) -> bool:

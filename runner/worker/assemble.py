@@ -9,8 +9,10 @@ import torch
 from torch import distributed
 from transformers import PreTrainedConfig
 
+from runjob.data.cut import Limit
 from runjob.data.order import Order
-from runjob.data.store import PackedRows, Store
+from runjob.data.rows import open_rows
+from runjob.data.store import Store
 from runjob.data.stream import TrainStream
 from runjob.runner.worker.cadence import Cadence
 from runjob.runner.worker.checkpoint import Checkpoint
@@ -51,7 +53,7 @@ class Assembly:
 def assemble(run: RunDir, attempt: Attempt, job: Job, plan: Plan, stop_watch: StopWatch) -> Assembly:
     exchange = Exchange()
     store = Store.open(Path(read_json(run.data)["store"]))
-    rows = PackedRows(store.train, job.data.sequence_length)
+    rows = open_rows(store.train, job.data)
     clock = Clock.of(
         job.training.length,
         rows=len(rows),
@@ -61,8 +63,8 @@ def assemble(run: RunDir, attempt: Attempt, job: Job, plan: Plan, stop_watch: St
     start = choose_start(run, attempt, rank=exchange.rank)
     network, init = build_network(
         job.model,
-        vocab_size=store.summary.tokenizer.vocab_size,
-        eos_id=store.summary.tokenizer.eos_id,
+        job.objective.kind,
+        tokenizer=store.summary.tokenizer,
         seed=seed_of(job.seed, "init"),
     )
     check_positions(network, sequence_length=job.data.sequence_length)
@@ -90,13 +92,13 @@ def assemble(run: RunDir, attempt: Attempt, job: Job, plan: Plan, stop_watch: St
             rows,
             Order(len(rows), job.seed),
             global_batch=plan.batch.global_batch,
-            micro_batch=plan.batch.micro_batch,
+            limit=Limit(rows=job.training.micro_batch, tokens=job.training.micro_tokens),
             rank=exchange.rank,
             ranks=exchange.ranks,
         ),
         evaluator=Evaluator(
-            rows=PackedRows(store.validation, job.data.sequence_length),
-            micro_batch=evaluation_micro_batch(job, plan),
+            rows=open_rows(store.validation, job.data),
+            limit=evaluation_limit(job),
             exchange=exchange,
         ),
         exchange=exchange,
@@ -114,10 +116,12 @@ def assemble(run: RunDir, attempt: Attempt, job: Job, plan: Plan, stop_watch: St
     return Assembly(parts=parts, start=start, init=init, store=store, config=network.config)
 
 
-def evaluation_micro_batch(job: Job, plan: Plan) -> int:
+def evaluation_limit(job: Job) -> Limit:
     """The job's own, else that of its training section: what the file says, so that no number of ranks changes which
     rows are evaluated together."""
-    return job.evaluation.micro_batch if job.evaluation.micro_batch is not None else job.training.micro_batch
+    if job.evaluation.micro_batch is not None:
+        return Limit(rows=job.evaluation.micro_batch, tokens=None)
+    return Limit(rows=job.training.micro_batch, tokens=job.training.micro_tokens)
 
 
 def open_journal(run: RunDir, attempt: Attempt, job: Job, start: Start) -> Journal:

@@ -18,11 +18,12 @@ from pathlib import Path
 import torch
 from safetensors import SafetensorError
 from safetensors.torch import save_file
-from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, PreTrainedConfig, PreTrainedModel
+from transformers import AutoTokenizer, GenerationConfig, PreTrainedConfig, PreTrainedModel
 from transformers.utils.logging import disable_progress_bar
 
 from runjob.runner.worker.faults import fault_point
-from runjob.runner.worker.models.init import ATTENTION
+from runjob.runner.worker.models.configs import positions_of
+from runjob.runner.worker.models.loading import AUTO, attention_of, load, task_of
 from runjob.schemas.errors import CheckpointError, JobError, RunjobError, StateError
 from runjob.schemas.job import Generation
 from runjob.schemas.run import RunDir, sync_folder
@@ -50,7 +51,8 @@ def export_model(
         network.config.save_pretrained(directory)
         tensors = {name: value.detach().contiguous() for name, value in network.named_parameters()}
         save_file(tensors, directory / WEIGHTS, metadata={"format": "pt"})
-        generation_config(generation, tokenizer, network.config).save_pretrained(directory)
+        if task_of(network.config) == "clm":
+            generation_config(generation, tokenizer, network.config).save_pretrained(directory)
         (directory / "README.md").write_text(card, encoding="utf-8")
 
     def verify(directory: Path) -> None:
@@ -82,16 +84,7 @@ def export_run(run: RunDir, to: Path) -> None:
 def load_network(directory: Path) -> PreTrainedModel:
     """The network of a model directory, in fp32 on the CPU, ready to answer."""
     try:
-        network, found = AutoModelForCausalLM.from_pretrained(
-            directory,
-            dtype=torch.float32,
-            attn_implementation=ATTENTION,
-            use_safetensors=True,
-            trust_remote_code=False,
-            local_files_only=True,
-            ignore_mismatched_sizes=True,
-            output_loading_info=True,
-        )
+        network, found = load(directory, None, local=True)
     except (OSError, ValueError, SafetensorError) as error:
         raise CheckpointError(f"{directory}: can't be read as a model of transformers: {error}") from error
     wrong = sorted({*found["missing_keys"], *(name for name, *_ in found["mismatched_keys"])})
@@ -123,7 +116,7 @@ def generation_config(generation: Generation, tokenizer: Path, config: PreTraine
 
 def _network(weights: Mapping[str, torch.Tensor], config: PreTrainedConfig) -> PreTrainedModel:
     """The network whose parameters are exactly `weights`."""
-    network = AutoModelForCausalLM.from_config(config, dtype=torch.float32, attn_implementation=ATTENTION)
+    network = AUTO[task_of(config)].from_config(config, dtype=torch.float32, attn_implementation=attention_of(config))
     places = dict(network.named_parameters())
     wrong = sorted(places.keys() ^ weights.keys())
     wrong += sorted(n for n in places.keys() & weights.keys() if places[n].shape != weights[n].shape)
@@ -144,7 +137,7 @@ def _compare(network: PreTrainedModel, directory: Path) -> None:
     """CheckpointError unless the model in `directory` answers a fixed row exactly as `network` does."""
     loaded = load_network(directory)
     vocabulary = network.config.vocab_size
-    length = min(PROBE, network.config.max_position_embeddings)
+    length = min(PROBE, positions_of(network.config) or PROBE)
     # A fixed walk through the whole vocabulary; 7919 is prime, so neighbours differ for any vocabulary.
     row = (torch.arange(length) * 7919 % vocabulary)[None]
     with torch.inference_mode():

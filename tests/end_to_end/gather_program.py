@@ -10,6 +10,7 @@ import torch
 from torch import distributed
 
 from runjob.data.batches import MicroBatch
+from runjob.data.store import TokenizerSummary
 from runjob.runner.worker.assemble import load_weights, restore_optimizer
 from runjob.runner.worker.checkpoint import Writer, folder_name, open_checkpoint
 from runjob.runner.worker.engine import Engine, start_process_group
@@ -17,12 +18,12 @@ from runjob.runner.worker.models.causal_lm import CausalLMObjective
 from runjob.runner.worker.models.init import build_network
 from runjob.runner.worker.optimizer_state import adam_step, gather
 from runjob.runner.worker.state import TrainingState
-from runjob.schemas.job import Model, ScratchInit
+from runjob.schemas.job import Model, ScratchGpt2
 from runjob.schemas.run import RunDir
 
 STEPS, LENGTH = 3, 16
 # Odd sizes: no tensor of them is a multiple of the ranks
-INIT = ScratchInit(
+INIT = ScratchGpt2(
     kind="scratch",
     architecture="gpt2",
     hidden_size=30,
@@ -40,7 +41,10 @@ def main(verb: str, folder: Path, zero: int) -> None:
     rank, ranks = distributed.get_rank(), distributed.get_world_size()
     run = RunDir(folder)
     run.checkpoints.mkdir(exist_ok=True)
-    network, _ = build_network(Model(init=INIT, allow_new=()), vocab_size=101, eos_id=0, seed=1)
+    words = TokenizerSummary(
+        fingerprint="", vocab_size=101, eos_id=0, pad_id=None, cls_id=None, sep_id=None, mask_id=None
+    )
+    network, _ = build_network(Model(init=INIT, allow_new=()), "clm", tokenizer=words, seed=1)
     if verb == "load":
         checkpoint = open_checkpoint(run.checkpoints / folder_name(STEPS))
         load_weights(network, checkpoint)

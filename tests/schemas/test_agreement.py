@@ -9,7 +9,7 @@ import pytest
 from runjob.schemas.build import build_value
 from runjob.schemas.job import Job
 from runjob.schemas.quantities import Quantity
-from runjob.schemas.schema import bundled_schema, follow, types_of, variants
+from runjob.schemas.schema import TAGS, bundled_schema, follow, types_of, variants
 
 PLAIN = {int: "integer", float: "number", str: "string", bool: "boolean", type(None): "null"}
 
@@ -21,7 +21,7 @@ def walk(schema: dict[str, Any], annotation: Any, path: str):
     classes = [branch for branch in branches if dataclasses.is_dataclass(branch) and branch is not Quantity]
     yield path, schema, annotation
     for cls in classes:
-        chosen = variants(schema)[kind_of(cls)] if "oneOf" in schema else schema
+        chosen = variants(schema)[name_of(cls)] if "oneOf" in schema else schema
         hints = {field.name: field.type for field in dataclasses.fields(cls)}
         assert set(chosen["properties"]) == set(hints), f"{path} ({cls.__name__})"
         assert chosen["additionalProperties"] is False, path
@@ -33,8 +33,9 @@ def is_union(annotation: Any) -> bool:
     return isinstance(annotation, types.UnionType) or get_origin(annotation) is Union
 
 
-def kind_of(cls: type) -> str:
-    return next(get_args(field.type)[0] for field in dataclasses.fields(cls) if field.name == "kind")
+def name_of(cls: type) -> str:
+    words = {field.name: get_args(field.type) for field in dataclasses.fields(cls)}
+    return " ".join(words[tag][0] for tag in TAGS if tag in words)
 
 
 FIELDS = list(walk(bundled_schema(), Job, ""))
@@ -49,7 +50,7 @@ def test_every_variant_of_the_schema_is_a_dataclass_and_the_other_way_round():
     for path, schema, annotation in FIELDS:
         if "oneOf" in schema:
             classes = get_args(annotation) if is_union(annotation) else (annotation,)
-            assert set(variants(schema)) == {kind_of(cls) for cls in classes}, path
+            assert set(variants(schema)) == {name_of(cls) for cls in classes}, path
 
 
 @pytest.mark.parametrize(("path", "schema", "annotation"), FIELDS, ids=[f"{i}-{f[0]}" for i, f in enumerate(FIELDS)])

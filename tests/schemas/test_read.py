@@ -220,8 +220,8 @@ def test_set_changes_one_use_of_an_anchor_alone():
             "--set training.length=0 steps: must be more than 0 steps",
         ),
         (
-            "objective.kind=mlm",
-            "--set objective.kind=mlm: `mlm` is reserved, not supported by this version; known here: clm",
+            "objective.kind=plm",
+            "--set objective.kind=plm: `plm` is reserved, not supported by this version; known here: clm, mlm",
         ),
     ],
 )

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from runjob.schemas.check import Checker, plain_node
 from runjob.schemas.problems import DEFAULT, Mark
 from runjob.schemas.read import read_job
-from runjob.schemas.schema import BUNDLE, SCHEMA_ID, SECTIONS, bundle_text, bundled_schema
+from runjob.schemas.schema import BUNDLE, SCHEMA_ID, SECTIONS, bundle_text, bundled_schema, tags_of
 
 SCHEMAS = Path(bundled_schema.__wrapped__.__code__.co_filename).parent
 VALID = sorted((Path(__file__).parent.parent / "cases" / "valid").glob("*.yaml"))
@@ -78,13 +78,15 @@ def test_every_field_has_a_description_and_valid_examples():
                 one.validate(whole["default"])
 
 
-def test_variants_tell_themselves_apart_by_kind_alone():
+def test_variants_tell_themselves_apart_by_kind_and_where_it_is_shared_by_architecture():
     for path, schema in parts(bundled_schema()):
         if "oneOf" in schema:
             assert all(set(branch) == {"$ref"} for branch in schema["oneOf"]), path
             branches = [bundled_schema()["$defs"][b["$ref"].removeprefix("#/$defs/")] for b in schema["oneOf"]]
-            kinds = [branch["properties"]["kind"]["const"] for branch in branches]
-            assert len(set(kinds)) == len(kinds), path
+            names = [tuple(tags_of(branch).values()) for branch in branches]
+            assert len(set(names)) == len(names), path
+            kinds = [name[0] for name in names]
+            assert all(len(name) == 1 + (kinds.count(name[0]) > 1) for name in names), path
             assert all("kind" in branch["required"] for branch in branches), path
 
 

@@ -9,8 +9,9 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
+from runjob.data.store import TokenizerSummary
 from runjob.runner.worker.models.init import build_network
-from runjob.schemas.job import Generation, Model, ScratchInit
+from runjob.schemas.job import Generation, Model, ScratchGpt2
 
 DUTCH = """Kies een cel en typ een formule. De waarde van de formule staat in de cel.
 Met deze opdracht voegt u een tabel in. De tabel staat op de plaats van de cursor.
@@ -48,7 +49,7 @@ def build_small() -> BuildNetwork:
 
 
 def _build_small(*, seed: int = 3, positions: int = 64) -> PreTrainedModel:
-    init = ScratchInit(
+    init = ScratchGpt2(
         kind="scratch",
         architecture="gpt2",
         hidden_size=32,
@@ -58,7 +59,10 @@ def _build_small(*, seed: int = 3, positions: int = 64) -> PreTrainedModel:
         max_position_embeddings=positions,
         dropout=0.1,
     )
-    built, _ = build_network(Model(init=init, allow_new=()), vocab_size=300, eos_id=0, seed=seed)
+    words = TokenizerSummary(
+        fingerprint="", vocab_size=300, eos_id=0, pad_id=None, cls_id=None, sep_id=None, mask_id=None
+    )
+    built, _ = build_network(Model(init=init, allow_new=()), "clm", tokenizer=words, seed=seed)
     with torch.no_grad():
         for parameter in built.parameters():
             if parameter.dim() > 1:

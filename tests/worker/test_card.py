@@ -37,7 +37,9 @@ SUMMARY = Summary(
     test=None,
     left_out=LeftOut(empty=0, short=0, filtered=0, duplicates=0),
     budget=None,
-    tokenizer=TokenizerSummary(fingerprint="t" * 64, vocab_size=4096, eos_id=0, pad_id=None),
+    tokenizer=TokenizerSummary(
+        fingerprint="t" * 64, vocab_size=4096, eos_id=0, pad_id=None, cls_id=None, sep_id=None, mask_id=None
+    ),
     files={"train/tokens.bin": FileSummary(size=1, sha256="0" * 64)},
     origin={},
 )

@@ -8,12 +8,19 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import GPT2Config, GPT2LMHeadModel
 
+from runjob.data.store import TokenizerSummary
 from runjob.runner.worker.models.causal_lm import CausalLMObjective
 from runjob.runner.worker.models.init import build_network, check_positions, enable_gradient_checkpointing
 from runjob.schemas.errors import CheckpointError, JobError, MissingError
-from runjob.schemas.job import Model, PretrainedInit, ScratchInit
+from runjob.schemas.job import Model, PretrainedInit, ScratchGpt2
 
 VOCAB = 61
+
+
+def tokens(vocab_size: int) -> TokenizerSummary:
+    return TokenizerSummary(
+        fingerprint="", vocab_size=vocab_size, eos_id=0, pad_id=None, cls_id=None, sep_id=None, mask_id=None
+    )
 
 
 def _scratch(**changes) -> Model:
@@ -25,7 +32,7 @@ def _scratch(**changes) -> Model:
         "max_position_embeddings": 32,
         "dropout": 0.0,
     }
-    return Model(init=ScratchInit(kind="scratch", architecture="gpt2", **{**sizes, **changes}), allow_new=())
+    return Model(init=ScratchGpt2(kind="scratch", architecture="gpt2", **{**sizes, **changes}), allow_new=())
 
 
 def _pretrained(path: Path | str, allow_new=()) -> Model:
@@ -33,7 +40,7 @@ def _pretrained(path: Path | str, allow_new=()) -> Model:
 
 
 def _build(model: Model, vocab_size: int = VOCAB, seed: int = 7):
-    return build_network(model, vocab_size=vocab_size, eos_id=0, seed=seed)
+    return build_network(model, "clm", tokenizer=tokens(vocab_size), seed=seed)
 
 
 @pytest.fixture

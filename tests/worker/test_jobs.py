@@ -6,8 +6,8 @@ import pytest
 import torch
 from transformers import GPT2LMHeadModel
 
-from runjob.runner.worker.models.init import gpt2_config
-from runjob.schemas.job import Job, PretrainedTokenizer, ScratchInit
+from runjob.runner.worker.models.configs import gpt2_config
+from runjob.schemas.job import Job, PretrainedTokenizer, ScratchGpt2
 from runjob.schemas.read import read_job
 
 JOBS = Path(__file__).parent.parent.parent / "jobs"
@@ -67,7 +67,7 @@ def _value(job: Job, path: str) -> object:
     return str(value) if type(value).__name__ == "Quantity" else value
 
 
-def _parameters(init: ScratchInit, vocab_size: int) -> int:
+def _parameters(init: ScratchGpt2, vocab_size: int) -> int:
     with torch.device("meta"):
         network = GPT2LMHeadModel(gpt2_config(init, vocab_size=vocab_size, eos_id=0))
     return sum(parameter.numel() for parameter in network.parameters())

@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM, GPT2Config, GPT2LMHeadModel, PreTrainedModel
+from transformers import PreTrainedModel
 
+from runjob.data.store import TokenizerSummary
+from runjob.runner.worker.models.configs import new_config, positions_of
+from runjob.runner.worker.models.loading import AUTO, NAMES, Task, attention_of, load
 from runjob.schemas.errors import CheckpointError, JobError, MissingError
 from runjob.schemas.job import Model, PretrainedInit, ScratchInit
-
-# PyTorch's own fused attention: in every build, on CPU and GPU, exact. Named, not left to what transformers picks.
-ATTENTION = "sdpa"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,41 +57,20 @@ class InitReport:
         }
 
 
-def build_network(model: Model, *, vocab_size: int, eos_id: int, seed: int) -> tuple[PreTrainedModel, InitReport]:
+def build_network(
+    model: Model, task: Task, *, tokenizer: TokenizerSummary, seed: int
+) -> tuple[PreTrainedModel, InitReport]:
     """The job's network in fp32 on the CPU, and the report; torch's own generator is left as it was."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        match model.init:
-            case ScratchInit() as init:
-                return _scratch(init, vocab_size, eos_id)
-            case PretrainedInit() as init:
-                return _pretrained(init, model.allow_new, vocab_size)
-
-
-def gpt2_config(init: ScratchInit, *, vocab_size: int, eos_id: int) -> GPT2Config:
-    """GPT-2 of the job's sizes. All that is not named here is GPT-2 as released: tied head, layer norm epsilon 1e-5,
-    N(0, 0.02) with residual projections scaled by 1 / sqrt(2 layers)."""
-    return GPT2Config(
-        vocab_size=vocab_size,
-        n_positions=init.max_position_embeddings,
-        n_embd=init.hidden_size,
-        n_layer=init.num_hidden_layers,
-        n_head=init.num_attention_heads,
-        n_inner=init.intermediate_size,
-        # The same function as the released "gelu_new", as one kernel: a training step of the tiny job took 0.31 s
-        # instead of 0.44 s (1 thread, 2026-11-21).
-        activation_function="gelu_pytorch_tanh",
-        embd_pdrop=init.dropout,
-        attn_pdrop=init.dropout,
-        resid_pdrop=init.dropout,
-        bos_token_id=eos_id,
-        eos_token_id=eos_id,
-    )
+        if isinstance(model.init, PretrainedInit):
+            return _pretrained(model.init, task, model.allow_new, tokenizer.vocab_size)
+        return _scratch(model.init, task, tokenizer)
 
 
 def check_positions(network: PreTrainedModel, *, sequence_length: int) -> None:
     """JobError if the job's rows are longer than the network can read."""
-    positions = getattr(network.config, "max_position_embeddings", None)
+    positions = positions_of(network.config)
     if positions is not None and sequence_length > positions:
         raise JobError(
             f"data.sequence_length: {sequence_length} tokens do not fit the network's {positions} positions; "
@@ -110,17 +89,16 @@ def enable_gradient_checkpointing(network: PreTrainedModel) -> None:
         network.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
 
 
-def _scratch(init: ScratchInit, vocab_size: int, eos_id: int) -> tuple[PreTrainedModel, InitReport]:
-    config = gpt2_config(init, vocab_size=vocab_size, eos_id=eos_id)
-    config._attn_implementation = ATTENTION
-    network = GPT2LMHeadModel(config).float()
+def _scratch(init: ScratchInit, task: Task, tokenizer: TokenizerSummary) -> tuple[PreTrainedModel, InitReport]:
+    config = new_config(init, tokenizer)
+    network = AUTO[task].from_config(config, dtype=torch.float32, attn_implementation=attention_of(config))
     return network, _report(network, missing={name for name, _ in network.named_parameters()}, unexpected=())
 
 
 def _pretrained(
-    init: PretrainedInit, allow_new: tuple[str, ...], vocab_size: int
+    init: PretrainedInit, task: Task, allow_new: tuple[str, ...], vocab_size: int
 ) -> tuple[PreTrainedModel, InitReport]:
-    network, found = _load(init)
+    network, found = _load(init, task)
     if found["mismatched_keys"]:
         shapes = "; ".join(
             f"{name}: {tuple(have)} instead of {tuple(want)}" for name, have, want in found["mismatched_keys"]
@@ -137,7 +115,7 @@ def _pretrained(
     return network, _report(network, missing=missing, unexpected=sorted(found["unexpected_keys"]))
 
 
-def _load(init: PretrainedInit) -> tuple[PreTrainedModel, dict[str, Any]]:
+def _load(init: PretrainedInit, task: Task) -> tuple[PreTrainedModel, dict[str, Any]]:
     """The network and transformers' account of the load, in fp32, from safetensors, without its repository's code."""
     directory = Path(init.path)
     if directory.is_dir() and not (directory / "config.json").exists():
@@ -145,16 +123,7 @@ def _load(init: PretrainedInit) -> tuple[PreTrainedModel, dict[str, Any]]:
             f"model.init.path: {init.path}: no config.json there; a model directory of transformers has one"
         )
     try:
-        network, found = AutoModelForCausalLM.from_pretrained(
-            init.path,
-            revision=init.revision or "main",
-            dtype=torch.float32,
-            attn_implementation=ATTENTION,
-            use_safetensors=True,
-            trust_remote_code=False,
-            ignore_mismatched_sizes=True,  # ours to refuse, with names and shapes
-            output_loading_info=True,
-        )
+        return load(init.path, task, revision=init.revision or "main")
     except OSError as error:
         place = "that directory" if directory.is_dir() else "neither a directory here nor in the hub cache"
         raise MissingError(
@@ -163,8 +132,7 @@ def _load(init: PretrainedInit) -> tuple[PreTrainedModel, dict[str, Any]]:
             f"hf download {init.path}\n  {str(error).splitlines()[0]}"
         ) from error
     except ValueError as error:
-        raise JobError(f"model.init.path: {init.path}: not a causal language model of transformers: {error}") from error
-    return network, found
+        raise JobError(f"model.init.path: {init.path}: not a {NAMES[task]} of transformers: {error}") from error
 
 
 def _refuse_new(network: PreTrainedModel, missing: set[str], allow_new: tuple[str, ...], path: str) -> None:

@@ -1,0 +1,161 @@
+"""Configurations of new networks: what a job says, in the words of transformers; all that a job does not say is the
+family as it was released."""
+
+from transformers import (
+    BertConfig,
+    DebertaV2Config,
+    GPT2Config,
+    ModernBertConfig,
+    MPNetConfig,
+    PreTrainedConfig,
+)
+
+from runjob.data.store import TokenizerSummary
+from runjob.schemas.errors import JobError
+from runjob.schemas.job import ScratchBert, ScratchDebertaV2, ScratchGpt2, ScratchInit, ScratchModernBert, ScratchMPNet
+
+# transformers' MPNet has this id for padding, whatever the configuration says; positions are counted from the next one
+MPNET_PADDING = 1
+
+
+def new_config(init: ScratchInit, tokenizer: TokenizerSummary) -> PreTrainedConfig:
+    match init:
+        case ScratchGpt2():
+            return gpt2_config(init, vocab_size=tokenizer.vocab_size, eos_id=tokenizer.eos_id)
+        case ScratchBert():
+            return bert_config(init, tokenizer)
+        case ScratchModernBert():
+            return modernbert_config(init, tokenizer)
+        case ScratchDebertaV2():
+            return deberta_config(init, tokenizer)
+        case ScratchMPNet():
+            return mpnet_config(init, tokenizer)
+
+
+def gpt2_config(init: ScratchGpt2, *, vocab_size: int, eos_id: int) -> GPT2Config:
+    """GPT-2 of the job's sizes. All that is not named here is GPT-2 as released: tied head, layer norm epsilon 1e-5,
+    N(0, 0.02) with residual projections scaled by 1 / sqrt(2 layers)."""
+    return GPT2Config(
+        vocab_size=vocab_size,
+        n_positions=init.max_position_embeddings,
+        n_embd=init.hidden_size,
+        n_layer=init.num_hidden_layers,
+        n_head=init.num_attention_heads,
+        n_inner=init.intermediate_size,
+        # The same function as the released "gelu_new", as one kernel: a training step of the tiny job took 0.31 s
+        # instead of 0.44 s (1 thread, 2026-11-21).
+        activation_function="gelu_pytorch_tanh",
+        embd_pdrop=init.dropout,
+        attn_pdrop=init.dropout,
+        resid_pdrop=init.dropout,
+        bos_token_id=eos_id,
+        eos_token_id=eos_id,
+    )
+
+
+def bert_config(init: ScratchBert, tokenizer: TokenizerSummary) -> BertConfig:
+    return BertConfig(
+        vocab_size=tokenizer.vocab_size,
+        pad_token_id=tokenizer.pad_id,
+        hidden_size=init.hidden_size,
+        num_hidden_layers=init.num_hidden_layers,
+        num_attention_heads=init.num_attention_heads,
+        intermediate_size=inner_size(init),
+        max_position_embeddings=init.max_position_embeddings,
+        hidden_dropout_prob=init.dropout,
+        attention_probs_dropout_prob=init.dropout,
+    )
+
+
+def modernbert_config(init: ScratchModernBert, tokenizer: TokenizerSummary) -> ModernBertConfig:
+    """`layer_types` is what the newest configurations say of global attention."""
+    every = init.global_attn_every_n_layers
+    return ModernBertConfig(
+        vocab_size=tokenizer.vocab_size,
+        pad_token_id=tokenizer.pad_id,
+        bos_token_id=tokenizer.cls_id,
+        cls_token_id=tokenizer.cls_id,
+        eos_token_id=tokenizer.sep_id,
+        sep_token_id=tokenizer.sep_id,
+        hidden_size=init.hidden_size,
+        num_hidden_layers=init.num_hidden_layers,
+        num_attention_heads=init.num_attention_heads,
+        # 1.5: the released base model (768, 1152)
+        intermediate_size=init.intermediate_size if init.intermediate_size is not None else init.hidden_size * 3 // 2,
+        max_position_embeddings=init.max_position_embeddings,
+        layer_types=[
+            "sliding_attention" if layer % every else "full_attention" for layer in range(init.num_hidden_layers)
+        ],
+        local_attention=init.local_attention,
+        embedding_dropout=init.dropout,
+        attention_dropout=init.dropout,
+        mlp_dropout=init.dropout,
+    )
+
+
+def deberta_config(init: ScratchDebertaV2, tokenizer: TokenizerSummary) -> DebertaV2Config:
+    """As microsoft/deberta-v3-base is configured: no absolute positions, both kinds of relative attention, with keys
+    that are shared with the content's."""
+    return DebertaV2Config(
+        vocab_size=tokenizer.vocab_size,
+        pad_token_id=tokenizer.pad_id,
+        hidden_size=init.hidden_size,
+        num_hidden_layers=init.num_hidden_layers,
+        num_attention_heads=init.num_attention_heads,
+        intermediate_size=inner_size(init),
+        max_position_embeddings=init.max_position_embeddings,
+        hidden_dropout_prob=init.dropout,
+        attention_probs_dropout_prob=init.dropout,
+        relative_attention=True,
+        position_buckets=init.position_buckets,
+        max_relative_positions=-1,
+        norm_rel_ebd="layer_norm",
+        share_att_key=True,
+        pos_att_type=["p2c", "c2p"],
+        position_biased_input=False,
+        layer_norm_eps=1e-7,
+    )
+
+
+def mpnet_config(init: ScratchMPNet, tokenizer: TokenizerSummary) -> MPNetConfig:
+    """Two rows of the position table stand before the first position, as in microsoft/mpnet-base (514 for 512)."""
+    if tokenizer.pad_id != MPNET_PADDING:
+        raise JobError(
+            f"model.init.architecture: mpnet takes id {MPNET_PADDING} for padding, and the tokenizer has "
+            f"{'none' if tokenizer.pad_id is None else f'id {tokenizer.pad_id}'}; use a tokenizer made for MPNet or "
+            "RoBERTa (<s>, <pad>, </s> first), or architecture bert"
+        )
+    return MPNetConfig(
+        vocab_size=tokenizer.vocab_size,
+        pad_token_id=tokenizer.pad_id,
+        bos_token_id=tokenizer.cls_id,
+        eos_token_id=tokenizer.sep_id,
+        hidden_size=init.hidden_size,
+        num_hidden_layers=init.num_hidden_layers,
+        num_attention_heads=init.num_attention_heads,
+        intermediate_size=inner_size(init),
+        max_position_embeddings=init.max_position_embeddings + MPNET_PADDING + 1,
+        hidden_dropout_prob=init.dropout,
+        attention_probs_dropout_prob=init.dropout,
+        relative_attention_num_buckets=init.relative_attention_num_buckets,
+        layer_norm_eps=1e-5,
+    )
+
+
+def inner_size(init: ScratchBert | ScratchDebertaV2 | ScratchMPNet) -> int:
+    """Four times the width, as in all these families."""
+    return init.intermediate_size if init.intermediate_size is not None else 4 * init.hidden_size
+
+
+def positions_of(config: PreTrainedConfig) -> int | None:
+    """Longest row that a network of this configuration reads; None where it has no limit."""
+    positions: int | None = getattr(config, "max_position_embeddings", None)
+    if positions is None:
+        return None
+    # these two count from the row after the padding's
+    match config.model_type:
+        case "mpnet":
+            return positions - MPNET_PADDING - 1
+        case "roberta":
+            return positions - config.pad_token_id - 1
+    return positions

@@ -1,0 +1,63 @@
+"""Which class of transformers a model directory or a configuration stands for, and how it is read: in fp32, from
+safetensors only, without code of its repository, with an account of every tensor."""
+
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForMaskedLM,
+    PreTrainedConfig,
+    PreTrainedModel,
+)
+
+Task = Literal["clm", "mlm"]
+AUTO: dict[Task, Any] = {"clm": AutoModelForCausalLM, "mlm": AutoModelForMaskedLM}
+NAMES: dict[Task, str] = {"clm": "causal language model", "mlm": "masked language model"}
+
+# The public checkpoints of DeBERTa-v3 keep their head under other names than transformers' class, which computes the
+# same (dense, activation, norm, the embeddings, a bias); unmapped, it would start at random.
+DEBERTA_HEAD = {
+    r"^lm_predictions\.lm_head\.dense\.": "cls.predictions.transform.dense.",
+    r"^lm_predictions\.lm_head\.LayerNorm\.": "cls.predictions.transform.LayerNorm.",
+    r"^lm_predictions\.lm_head\.bias$": "cls.predictions.bias",
+}
+# PyTorch's own fused attention: in every build, on CPU and GPU, exact. Named, not left to what transformers picks.
+FUSED = "sdpa"
+# Their attention adds relative positions inside the softmax, which transformers writes out for them.
+WRITTEN_OUT = ("deberta-v2", "mpnet")
+
+
+def attention_of(config: PreTrainedConfig) -> str:
+    return "eager" if config.model_type in WRITTEN_OUT else FUSED
+
+
+def task_of(config: PreTrainedConfig) -> Task:
+    """What a trained model's configuration says it was trained for."""
+    architectures = config.architectures or []
+    return "mlm" if any(name.endswith("ForMaskedLM") for name in architectures) else "clm"
+
+
+def load(
+    path: str | Path, task: Task | None, *, revision: str = "main", local: bool = False
+) -> tuple[PreTrainedModel, dict[str, Any]]:
+    """The network and transformers' account of the load; `task` None takes what the directory was trained for."""
+    config = AutoConfig.from_pretrained(path, revision=revision, trust_remote_code=False, local_files_only=local)
+    if config.model_type == "deberta-v2":
+        config.legacy = True
+    network, found = AUTO[task_of(config) if task is None else task].from_pretrained(
+        path,
+        config=config,
+        revision=revision,
+        dtype=torch.float32,
+        attn_implementation=attention_of(config),
+        use_safetensors=True,
+        trust_remote_code=False,
+        local_files_only=local,
+        key_mapping=DEBERTA_HEAD if config.model_type == "deberta-v2" else None,
+        ignore_mismatched_sizes=True,  # the caller's to refuse, with names and shapes
+        output_loading_info=True,
+    )
+    return network, found
