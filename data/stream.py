@@ -1,34 +1,47 @@
-"""What one rank is fed: the store, the order and the batches joined, and built ahead by one thread.
+"""What one rank is fed: rows, their order and the cut joined, and built ahead by one thread.
 
-    store ----> PackedRows ---------------------------+
+    store ----> Rows ---------------------------------+
                                                       v
     (seed) ---> Order ---> row numbers of step k ---> micro batches of step k ---> StepBatch ---> the loop
-                           positions (k-1) G .. k G   this rank's share of G, cut
-                           (G: the global batch)      into at most `micro_batch` rows
+                           positions (k-1) G .. k G   this rank's part of the
+                           (G: the global batch)      cut (data/cut.py)
 
 A step is a pure function of its number, so the stream has no state to save: resuming at step k is asking for step k.
-Ranks take contiguous shares of the same positions; with 1, 2 or 4 of them the global batch is the same.
+Ranks take shares of the same positions; with 1, 2 or 4 of them the global batch is the same.
 """
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from runjob.data.batches import MicroBatch, make_idle_batch, make_micro_batch
+from runjob.data.cut import Cut, Limit, cut_by_length, cut_even, cut_rows
 from runjob.data.order import Order
-from runjob.data.store import PackedRows
+from runjob.data.rows import Ints, Rows
+
+# Rows of an evaluation that are sorted by length together (layout lines): enough for little padding, few enough that
+# an evaluation of any size begins at once.
+EVALUATION_BUCKET = 4096
 
 
 @dataclass(frozen=True, kw_only=True)
 class StepBatch:
-    """This rank's share of one optimiser step; `wait_s` is how long the caller stood waiting for it."""
+    """This rank's share of one optimiser step. `places`: of the samples of all ranks, one rank after another, where
+    each stands in the global batch; `wait_s` is how long the caller stood waiting."""
 
     micro_batches: tuple[MicroBatch, ...]
     predicted: int
     tokens: int
     digests: tuple[bytes, ...]
+    places: tuple[int, ...]
     wait_s: float
+
+    def in_sample_order(self, digests: Iterable[bytes]) -> tuple[bytes, ...]:
+        """All ranks' digests, which come one rank after another, in the order of the global batch."""
+        return tuple(digest for _, digest in sorted(zip(self.places, digests, strict=True)))
 
 
 class TrainStream:
@@ -36,25 +49,25 @@ class TrainStream:
 
     def __init__(
         self,
-        rows: PackedRows,
+        rows: Rows,
         order: Order,
         *,
         global_batch: int,
-        micro_batch: int,
+        limit: Limit,
         rank: int,
         ranks: int,
         ahead: int = 2,
     ) -> None:
-        if global_batch % ranks or not 0 <= rank < ranks or micro_batch < 1:
-            raise ValueError(f"a global batch of {global_batch} for rank {rank} of {ranks}, cut by {micro_batch}")
+        if global_batch % ranks or not 0 <= rank < ranks:
+            raise ValueError(f"a global batch of {global_batch} for rank {rank} of {ranks}")
         if order.rows != len(rows):
             raise ValueError(f"an order of {order.rows} rows for a corpus of {len(rows)}")
         self._rows = rows
         self._order = order
         self._global_batch = global_batch
-        self._micro_batch = micro_batch
-        self._share = global_batch // ranks
+        self._limit = limit
         self._rank = rank
+        self._ranks = ranks
         self._ahead = ahead
         self._building: dict[int, Future[StepBatch]] = {}
         self._thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="train-stream")
@@ -77,47 +90,74 @@ class TrainStream:
         """End the thread; what it was building is thrown away."""
         self._thread.shutdown(wait=True, cancel_futures=True)
 
-    def _build(self, number: int) -> StepBatch:
-        start = (number - 1) * self._global_batch + self._rank * self._share
-        numbers: list[int] = self._order.rows_at(start, self._share).tolist()
-        micro_batches = tuple(
-            make_micro_batch(self._rows, numbers[cut : cut + self._micro_batch], first_sample=start + cut)
-            for cut in range(0, self._share, self._micro_batch)
-        )
+    def _build(self, step: int) -> StepBatch:
+        start = (step - 1) * self._global_batch
+        numbers = self._order.rows_at(start, self._global_batch)
+        cut = cut_step(self._rows, numbers, ranks=self._ranks, limit=self._limit)
+        micro_batches = tuple(self._micro_batch(start, numbers, places) for places in cut.micro_batches(self._rank))
         return StepBatch(
             micro_batches=micro_batches,
             predicted=sum(micro.predicted for micro in micro_batches),
             tokens=sum(micro.tokens for micro in micro_batches),
             digests=tuple(digest for micro in micro_batches for digest in micro.digests),
+            places=cut.exchanged,
             wait_s=0.0,
         )
 
+    def _micro_batch(self, start: int, numbers: Ints, places: Ints) -> MicroBatch:
+        chosen: list[int] = numbers[places].tolist()
+        rows = [
+            self._rows.row(number, position=start + place)
+            for number, place in zip(chosen, places.tolist(), strict=True)
+        ]
+        width = max(len(row.input_ids) for row in rows) if self._rows.bucketed else self._rows.sequence_length
+        return make_micro_batch(rows, chosen, width=width, first_sample=start + int(places[0]))
+
+
+def cut_step(rows: Rows, numbers: Ints, *, ranks: int, limit: Limit) -> Cut:
+    """The cut of the global batch of these rows."""
+    if rows.bucketed:
+        return cut_by_length(rows.lengths(numbers), ranks=ranks, limit=limit)
+    return cut_even(len(numbers), ranks=ranks, limit=limit, width=rows.sequence_length)
+
 
 class EvaluationStream:
-    """Every row once and in order, micro batches dealt to the ranks in turn.
+    """Every row once, micro batches dealt to the ranks in turn.
 
     Which rows share a micro batch does not depend on the number of ranks, and every rank gets the same number of
     micro batches (ZeRO 3 gathers parameters in each forward, so a rank that stops early would hang the others):
     the missing ones are idle, with no label and `predicted` 0.
     """
 
-    def __init__(self, rows: PackedRows, *, micro_batch: int, rank: int, ranks: int) -> None:
-        if not 0 <= rank < ranks or micro_batch < 1:
-            raise ValueError(f"rank {rank} of {ranks}, cut by {micro_batch}")
+    def __init__(self, rows: Rows, *, limit: Limit, rank: int, ranks: int) -> None:
+        if not 0 <= rank < ranks:
+            raise ValueError(f"rank {rank} of {ranks}")
         self._rows = rows
-        self._micro_batch = micro_batch
+        self._limit = limit
         self._rank = rank
         self._ranks = ranks
 
-    def __len__(self) -> int:
-        """Micro batches of every rank."""
-        return -(-len(self._rows) // (self._micro_batch * self._ranks))
-
     def __iter__(self) -> Iterator[MicroBatch]:
-        for turn in range(len(self)):
-            start = (turn * self._ranks + self._rank) * self._micro_batch
-            numbers = range(start, min(start + self._micro_batch, len(self._rows)))
-            if numbers:
-                yield make_micro_batch(self._rows, numbers, first_sample=start)
+        dealt, mine = 0, 0
+        for numbers in self._cut():
+            if dealt % self._ranks == self._rank:
+                mine += 1
+                yield self._micro_batch(numbers)
+            dealt += 1
+        if mine < -(-dealt // self._ranks):
+            yield make_idle_batch(self._rows, first_sample=len(self._rows))
+
+    def _cut(self) -> Iterator[Ints]:
+        """The row numbers of each micro batch; in layout lines those of a bucket's rows by length."""
+        size = EVALUATION_BUCKET if self._rows.bucketed else self._limit.rows_of(self._rows.sequence_length)
+        for start in range(0, len(self._rows), size):
+            numbers = np.arange(start, min(start + size, len(self._rows)))
+            if self._rows.bucketed:
+                yield from (numbers[places] for places in cut_rows(self._rows.lengths(numbers), limit=self._limit))
             else:
-                yield make_idle_batch(self._rows, first_sample=start)
+                yield numbers
+
+    def _micro_batch(self, numbers: Ints) -> MicroBatch:
+        rows = [self._rows.row(number, position=None) for number in numbers.tolist()]
+        width = max(len(row.input_ids) for row in rows) if self._rows.bucketed else self._rows.sequence_length
+        return make_micro_batch(rows, numbers.tolist(), width=width, first_sample=int(numbers[0]))

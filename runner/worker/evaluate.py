@@ -3,7 +3,8 @@ comparable, and the same micro batches for any number of ranks."""
 
 from dataclasses import dataclass
 
-from runjob.data.store import PackedRows
+from runjob.data.cut import Limit
+from runjob.data.rows import Rows
 from runjob.data.stream import EvaluationStream
 from runjob.runner.worker.engine import Engine
 from runjob.runner.worker.exchange import Exchange
@@ -15,15 +16,13 @@ from runjob.schemas.job import EarlyStopping
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluator:
-    rows: PackedRows
-    micro_batch: int
+    rows: Rows
+    limit: Limit
     exchange: Exchange
 
     def run(self, engine: Engine) -> dict[str, float]:
         """`loss` (nats a predicted token), `perplexity`, `bits_per_byte` of the whole validation side. Collective."""
-        stream = EvaluationStream(
-            self.rows, micro_batch=self.micro_batch, rank=self.exchange.rank, ranks=self.exchange.ranks
-        )
+        stream = EvaluationStream(self.rows, limit=self.limit, rank=self.exchange.rank, ranks=self.exchange.ranks)
         nats = sum(self.exchange.after(engine.evaluate(stream)))
         loss = mean_loss(nats, self.rows.predicted)
         return {

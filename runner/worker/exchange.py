@@ -17,8 +17,8 @@ GO_ON, PREEMPT, CANCEL = 0, 1, 2
 
 @dataclass(frozen=True, kw_only=True)
 class Agreement:
-    """What all ranks know before a step: predicted and input tokens of the global batch, digests in global sample
-    order, the strongest request to stop, and what rank 0's clock says is due after the step."""
+    """What all ranks know before a step: predicted and input tokens of the global batch, its samples' digests (those of
+    one rank after another), the strongest request to stop, and what rank 0's clock says is due after the step."""
 
     predicted: int
     tokens: int

@@ -1,7 +1,7 @@
 """The parts of one training run, put together by assemble.py and used by the loop: what it feeds on, what it drives,
 what it remembers, when things are due."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from runjob.data.stream import StepBatch, TrainStream
 from runjob.runner.worker.cadence import Cadence
@@ -42,7 +42,7 @@ class Parts:
 
     def agree(self, batch: StepBatch) -> Agreement:
         """What all ranks must know before the step. Collective."""
-        return self.exchange.before(
+        agreed = self.exchange.before(
             predicted=batch.predicted,
             tokens=batch.tokens,
             digests=batch.digests,
@@ -50,6 +50,7 @@ class Parts:
             evaluate=self.evaluation_cadence.time_is_up(),
             save=self.save_cadence.time_is_up(),
         )
+        return replace(agreed, digests=batch.in_sample_order(agreed.digests))
 
     def rates(self, agreed: Agreement, seconds: float) -> dict[str, float]:
         """Tokens and samples a second of this step alone, waiting for data included."""

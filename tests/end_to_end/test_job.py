@@ -10,8 +10,10 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from runjob.data.batches import batch_digest
+from runjob.data.cut import Limit
 from runjob.data.order import Order
-from runjob.data.store import PackedRows, Store
+from runjob.data.rows import PackedRows
+from runjob.data.store import Store
 from runjob.data.stream import TrainStream
 from runjob.schemas.run import RunDir, read_json, write_json
 from tests.end_to_end.conftest import Bench, Straight, assert_same_run, digest, losses, records
@@ -61,7 +63,8 @@ def validation_loss(network: torch.nn.Module, run: RunDir) -> float:
     nats = 0.0
     with torch.inference_mode():
         for number in range(len(rows)):
-            inputs, labels = (torch.from_numpy(part)[None] for part in rows.row(number))
+            row = rows.row(number)
+            inputs, labels = (torch.from_numpy(part)[None] for part in (row.input_ids, row.labels))
             logits = network(inputs).logits[0].double()
             nats += float(torch.nn.functional.cross_entropy(logits, labels[0], reduction="sum"))
     return nats / rows.predicted
@@ -78,7 +81,7 @@ def store_of(run: RunDir) -> Store:
 def test_the_batch_hashes_are_those_of_the_order(bench: Bench) -> None:
     run = bench.submit("training.length=6 steps", "hardware.ranks=2")
     rows = PackedRows(store_of(run).train, 32)
-    stream = TrainStream(rows, Order(len(rows), 42), global_batch=8, micro_batch=8, rank=0, ranks=1)
+    stream = TrainStream(rows, Order(len(rows), 42), global_batch=8, limit=Limit(rows=8, tokens=None), rank=0, ranks=1)
     expected = [batch_digest(stream.step(step).digests) for step in range(1, 7)]
     stream.close()
     assert [record["batch"] for record in records(run, "train")] == expected

@@ -2,8 +2,10 @@
 
 from pathlib import Path
 
+from runjob.data.cut import Limit
 from runjob.data.prepare import prepare
-from runjob.data.store import PackedRows, Store
+from runjob.data.rows import PackedRows
+from runjob.data.store import Store
 from runjob.data.stream import EvaluationStream
 from runjob.schemas.job import TextData
 from runjob.schemas.read import read_job
@@ -21,7 +23,7 @@ def test_each_document_gives_one_label_that_is_eos(tmp_path: Path) -> None:
     eos = made.summary.tokenizer.eos_id
     for side in (store.train, store.validation):
         rows = PackedRows(side, 16)
-        batches = list(EvaluationStream(rows, micro_batch=4, rank=0, ranks=1))
+        batches = list(EvaluationStream(rows, limit=Limit(rows=4, tokens=None), rank=0, ranks=1))
         learnt = sum(int((micro.tensors["labels"] == eos).sum()) for micro in batches)
         assert learnt == side.summary.documents
         assert sum(micro.predicted for micro in batches) == rows.predicted

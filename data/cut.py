@@ -1,0 +1,77 @@
+"""How one global batch is cut: which samples each rank takes, and which of them share a micro batch.
+
+A pure function of the samples' lengths, so every rank computes the same cut and knows that of all others: they run the
+same number of micro batches without asking. Which samples make a global batch is not decided here, nor is anything of
+them changed by how they are cut.
+
+    lengths      7 2 9 4 5 3 8 1          two ranks, 20 tokens a micro batch, layout lines
+    sorted       9 8 | 7 5 | 4 3 | 2 1    in rounds, one sample a rank
+    rank 0       9 7 | 4 2                a micro batch is as wide as its longest row: 2 x 9, 2 x 4 tokens
+    rank 1       8 5 | 3 1
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+Ints = npt.NDArray[np.int64]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Limit:
+    """How large a micro batch may be: in rows, or in tokens with its padding; one of the two is None."""
+
+    rows: int | None
+    tokens: int | None
+
+    def __post_init__(self) -> None:
+        if (self.rows is None) == (self.tokens is None) or (self.rows or self.tokens or 0) < 1:
+            raise ValueError(f"a micro batch is limited by rows or by tokens, not by both or neither: {self}")
+
+    def rows_of(self, width: int) -> int:
+        """How many rows of this width fit; at least one, which a rule of the job makes sure of."""
+        return self.rows if self.rows is not None else max((self.tokens or 0) // width, 1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cut:
+    """`places[i, r]`: which sample of the global batch (from 0) is rank r's i-th; `bounds`: where its micro batches
+    begin, and the end of the last."""
+
+    places: Ints
+    bounds: tuple[int, ...]
+
+    def micro_batches(self, rank: int) -> list[Ints]:
+        """The places of this rank's samples, a micro batch at a time."""
+        return np.split(self.places[:, rank], self.bounds[1:-1])
+
+    @property
+    def exchanged(self) -> tuple[int, ...]:
+        """The place of every sample when the ranks' shares stand one after another."""
+        return tuple(self.places.T.ravel().tolist())
+
+
+def cut_even(global_batch: int, *, ranks: int, limit: Limit, width: int) -> Cut:
+    """Rows that are all as wide: contiguous shares in the order of the samples."""
+    share = global_batch // ranks
+    places = np.arange(global_batch, dtype=np.int64).reshape(ranks, share).T
+    return Cut(places=places, bounds=(*range(0, share, limit.rows_of(width)), share))
+
+
+def cut_by_length(lengths: Ints, *, ranks: int, limit: Limit) -> Cut:
+    """Rows of many lengths: the longest first (what runs out of memory does so at once), dealt to the ranks in turn, so
+    that their shares are alike in samples and in tokens, and then cut at the same places on all of them."""
+    order = np.argsort(-lengths, kind="stable")
+    places = order.reshape(-1, ranks)
+    longest = lengths[places[:, 0]].tolist()
+    bounds = [0]
+    while bounds[-1] < len(longest):
+        start = bounds[-1]
+        bounds.append(min(start + limit.rows_of(longest[start]), len(longest)))
+    return Cut(places=places, bounds=tuple(bounds))
+
+
+def cut_rows(lengths: Ints, *, limit: Limit) -> list[Ints]:
+    """Rows of many lengths for one reader, as `cut_by_length`: the places of each micro batch."""
+    return cut_by_length(lengths, ranks=1, limit=limit).micro_batches(0)

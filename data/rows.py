@@ -1,0 +1,242 @@
+"""Rows: what stands in one line of a batch, cut from one side of a store.
+
+    layout pack    the stream end to end in windows of L tokens; documents follow one another in a row
+    layout lines   one document a row, a longer one in several pieces (or only its first: truncated)
+
+    stream         EOS  a  b  c  EOS  d  e  EOS
+    pack, L = 4    [EOS a b c] -> a b c EOS     [EOS d e] -> d e EOS
+    lines          [EOS a b c] -> a b c EOS     [EOS d e] -> d e EOS
+
+In both a row reads the token before the ones that it predicts, so a document's first token is predicted from the EOS
+before it and its EOS from its last token: whatever the layout, the same pairs are learnt, each exactly once an epoch.
+With documents apart (`data.attention: document`) a packed row also says where in its document each token stands; the
+EOS before a document is then its position 0, as it is in layout lines.
+
+A row is a pure function of its number: nothing is remembered, the billionth costs what the first costs.
+"""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Protocol
+
+import numpy as np
+import numpy.typing as npt
+
+from runjob.data.store import Side
+from runjob.schemas.job import Data
+
+Ints = npt.NDArray[np.int64]
+
+# Documents between two entries of an index: 2 MB of index for 255 million documents, 10 us to look inside one.
+STRIDE = 1024
+# Documents counted at a time while an index is built.
+BLOCK = STRIDE * 1024
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Row:
+    """`position_ids` count from 0 in each document where documents are kept apart; None where the row is one text."""
+
+    input_ids: Ints
+    labels: Ints
+    position_ids: Ints | None
+
+
+class Rows(Protocol):
+    """What streams feed on. `bucketed`: rows differ in length, and those of a global batch are sorted by it.
+    `sections`: how many rows each source of a mixture has; rows are numbered one section after another."""
+
+    sequence_length: int
+    sections: tuple[int, ...]
+    bucketed: bool
+    predicted: int
+    bytes: int
+
+    def __len__(self) -> int: ...
+
+    def lengths(self, numbers: Ints) -> Ints:
+        """Input tokens of these rows, without reading them."""
+        ...
+
+    def row(self, number: int, *, position: int | None) -> Row:
+        """One row. `position` is its place in the order of training and keys what is random in it; None where every
+        reading must give the same, in evaluation."""
+        ...
+
+
+def open_rows(side: Side, data: Data) -> Rows:
+    """The rows of a side in the layout of the job."""
+    if data.layout == "lines":
+        return DocumentRows(side, data.sequence_length, truncate=data.long_documents == "truncate")
+    return PackedRows(side, data.sequence_length, apart=data.attention == "document")
+
+
+class PackedRows:
+    """Rows of `sequence_length` tokens cut from one side's stream, section by section, end to end.
+
+    Row i of a section reads its stream at [i L, i L + L) and predicts the token after each of them, so neighbouring
+    rows share one token and every token but the very first is a label exactly once. The last row of a section may be
+    short; nothing is dropped.
+    """
+
+    bucketed = False
+
+    def __init__(self, side: Side, sequence_length: int, *, apart: bool = False) -> None:
+        if sequence_length < 1:
+            raise ValueError(f"a row needs at least one token, not {sequence_length}")
+        self.side = side
+        self.sequence_length = sequence_length
+        self.apart = apart
+        self.predicted = side.summary.predicted
+        self.bytes = side.summary.bytes
+        self.sections = tuple(section.rows(sequence_length) for section in side.summary.sections)
+        # of each section and of the end: the first row, and where its stream begins
+        self._first_row = np.cumsum([0, *self.sections])
+        self._border = np.cumsum([0, *(section.predicted for section in side.summary.sections)])
+
+    def __len__(self) -> int:
+        return int(self._first_row[-1])
+
+    def lengths(self, numbers: Ints) -> Ints:
+        starts, ends = self._spans(numbers)
+        return ends - starts
+
+    def row(self, number: int, *, position: int | None = None) -> Row:
+        """(What a causal network learns of a row is the same in every epoch: `position` plays no part.)"""
+        if not 0 <= number < len(self):
+            raise IndexError(f"row {number} of {len(self)}")
+        (start,), (end,) = self._spans(np.array([number]))
+        window = np.asarray(self.side.tokens[start : end + 1]).astype(np.int64)
+        return Row(
+            input_ids=window[:-1],
+            labels=window[1:],
+            position_ids=self._positions(start, end) if self.apart else None,
+        )
+
+    def _spans(self, numbers: Ints) -> tuple[Ints, Ints]:
+        """Where in the stream the rows' inputs begin and end."""
+        section = np.searchsorted(self._first_row, numbers, side="right") - 1
+        starts = self._border[section] + (numbers - self._first_row[section]) * self.sequence_length
+        return starts, np.minimum(starts + self.sequence_length, self._border[section + 1])
+
+    def _positions(self, start: int, end: int) -> Ints:
+        """Positions in their documents; a document that the row's edge cuts begins anew in the next row."""
+        offsets = self.side.offsets
+        # the EOS before a document opens it, and stands one place before its offset
+        first, last = np.searchsorted(offsets, (start + 2, end + 1))
+        openings = np.concatenate(([start], offsets[first:last] - 1))
+        return np.arange(start, end) - np.repeat(openings, np.diff(np.append(openings, end)))
+
+
+class DocumentRows:
+    """One document a row. The tokens of a document and its EOS are labels, at most `sequence_length` of them a row: a
+    longer document goes on in the next row (or, truncated, ends there without its EOS)."""
+
+    bucketed = True
+
+    def __init__(self, side: Side, sequence_length: int, *, truncate: bool) -> None:
+        self.side = side
+        self.sequence_length = sequence_length
+        self.pieces = Pieces(side, sequence_length, eos=True, truncate=truncate)
+        self.predicted = self.pieces.tokens
+        self.bytes = side.summary.bytes
+        self.sections = self.pieces.sections
+
+    def __len__(self) -> int:
+        return len(self.pieces)
+
+    def lengths(self, numbers: Ints) -> Ints:
+        starts, ends = self.pieces.spans(numbers)
+        return ends - starts
+
+    def row(self, number: int, *, position: int | None = None) -> Row:
+        if not 0 <= number < len(self):
+            raise IndexError(f"row {number} of {len(self)}")
+        (start,), (end,) = self.pieces.spans(np.array([number]))
+        window = np.asarray(self.side.tokens[start - 1 : end]).astype(np.int64)
+        return Row(input_ids=window[:-1], labels=window[1:], position_ids=None)
+
+
+class Pieces:
+    """The documents of a side in pieces of at most `size` tokens, numbered in their order: piece -> where in the stream
+    it stands. `eos` counts the token that closes a document to it; `truncate` keeps the first piece of each alone.
+
+    Only every STRIDE-th document has its first piece in memory. `tokens` of the side are in pieces, `left_out` are not.
+    """
+
+    def __init__(self, side: Side, size: int, *, eos: bool, truncate: bool) -> None:
+        if size < 1:
+            raise ValueError(f"a piece needs at least one token, not {size}")
+        self.side = side
+        self.size = size
+        self.eos = eos
+        self.truncate = truncate
+
+    def __len__(self) -> int:
+        return int(self._index[-1])
+
+    @property
+    def sections(self) -> tuple[int, ...]:
+        """How many pieces each section has."""
+        last = np.cumsum([0, *(section.documents for section in self.side.summary.sections)])
+        return tuple(np.diff([self._before(int(document)) for document in last]).tolist())
+
+    @property
+    def tokens(self) -> int:
+        return self._counted[1]
+
+    @property
+    def left_out(self) -> int:
+        every = self.side.summary.predicted - (0 if self.eos else self.side.summary.documents)
+        return every - self.tokens
+
+    def spans(self, numbers: Ints) -> tuple[Ints, Ints]:
+        """Where these pieces begin and end in the stream."""
+        documents, nth = self._locate(numbers)
+        offsets = self.side.offsets
+        starts = np.asarray(offsets[documents]) + nth * self.size
+        ends = np.asarray(offsets[documents + 1]) - (0 if self.eos else 1)
+        return starts, np.minimum(starts + self.size, ends)
+
+    def _locate(self, numbers: Ints) -> tuple[Ints, Ints]:
+        """The document of each piece, and which of its pieces it is."""
+        if len(self) == self.side.summary.documents:
+            return numbers, np.zeros_like(numbers)
+        documents, nth = np.empty_like(numbers), np.empty_like(numbers)
+        strides = np.searchsorted(self._index, numbers, side="right") - 1
+        for stride in np.unique(strides):
+            here = strides == stride
+            first = stride * STRIDE
+            ends = self._index[stride] + np.cumsum(self._pieces_of(first, first + STRIDE))
+            within = np.searchsorted(ends, numbers[here], side="right")
+            documents[here] = first + within
+            nth[here] = numbers[here] - np.where(within > 0, ends[within - 1], self._index[stride])
+        return documents, nth
+
+    def _before(self, document: int) -> int:
+        """Pieces of all documents before this one."""
+        stride = document // STRIDE
+        return int(self._index[stride] + self._pieces_of(stride * STRIDE, document).sum())
+
+    def _pieces_of(self, first: int, last: int) -> Ints:
+        """How many pieces each of these documents has."""
+        pieces: Ints = np.maximum(-(-self._lengths_of(first, last) // self.size), 1)
+        return np.minimum(pieces, 1) if self.truncate else pieces
+
+    def _lengths_of(self, first: int, last: int) -> Ints:
+        lengths: Ints = np.diff(self.side.offsets[first : last + 1]) - (0 if self.eos else 1)
+        return lengths
+
+    @property
+    def _index(self) -> Ints:
+        return self._counted[0]
+
+    @cached_property
+    def _counted(self) -> tuple[Ints, int]:
+        """The number of pieces before every STRIDE-th document, and at the end of all; the tokens in pieces."""
+        counts, tokens = [np.zeros(1, dtype=np.int64)], 0
+        for first in range(0, self.side.summary.documents, BLOCK):
+            pieces, lengths = self._pieces_of(first, first + BLOCK), self._lengths_of(first, first + BLOCK)
+            counts.append(np.add.reduceat(pieces, np.arange(0, len(pieces), STRIDE)))
+            tokens += int((np.minimum(lengths, self.size) if self.truncate else lengths).sum())
+        return np.cumsum(np.concatenate(counts)), tokens
