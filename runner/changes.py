@@ -31,6 +31,7 @@ RULES: dict[str, tuple[Verdict, str]] = {
         "the place in the data is counted in batches; others would repeat or skip samples",
     ),
     "training.micro_batch": ("exact", "the same global batch in other pieces"),
+    "training.micro_tokens": ("exact", "the same global batch in other pieces"),
     "training.learning_rate": ("accept", "the curve bends here"),
     "training.schedule": ("accept", "the learning rate may jump here"),
     "training.optimizer": ("accept", "the moments of the checkpoint were gathered under the old values"),

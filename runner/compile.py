@@ -69,13 +69,15 @@ def gpus_wanted(hardware: Hardware, machine: Machine) -> int:
 def cut_batch(job: Job, *, ranks: int) -> Batch:
     """The global batch over `ranks`, then over micro batches. The rules of schemas hold these for ranks that the job
     names; here they hold for `gpus: all` too."""
-    total, micro = job.training.global_batch, job.training.micro_batch
+    total, micro, tokens = job.training.global_batch, job.training.micro_batch, job.training.micro_tokens
     problem = batch_problem(total, micro, ranks)
     if problem is not None:
         raise JobError(f"training.global_batch: {problem}")
     share = total // ranks
-    micro = min(micro, share)
-    return Batch(global_batch=total, ranks=ranks, micro_batch=micro, accumulation=share // micro)
+    # By tokens: DeepSpeed is told the most micro batches there can be. With fewer than there are (1) its offload to
+    # the CPU would take each one's gradient for the whole.
+    micro = 1 if micro is None else min(micro, share)
+    return Batch(global_batch=total, ranks=ranks, micro_batch=micro, accumulation=share // micro, micro_tokens=tokens)
 
 
 def count_steps(

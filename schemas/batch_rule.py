@@ -1,10 +1,10 @@
 """How a global batch is cut: equal shares for the ranks, each share in whole micro batches."""
 
 
-def batch_problem(global_batch: int, micro_batch: int, ranks: int) -> str | None:
+def batch_problem(global_batch: int, micro_batch: int | None, ranks: int) -> str | None:
     """Why this global batch can't be cut so, with the nearest two that can, or None.
 
-    A share smaller than `micro_batch` is one micro batch.
+    A share smaller than `micro_batch` is one micro batch; without `micro_batch` any share can be cut (by tokens).
 
     >>> batch_problem(100, 8, 4)
     '100 is not a multiple of 32 (micro_batch 8 x 4 ranks); the nearest that work are 96 and 128'
@@ -12,9 +12,9 @@ def batch_problem(global_batch: int, micro_batch: int, ranks: int) -> str | None
     True
     """
     share, left = divmod(global_batch, ranks)
-    if not left and (share <= micro_batch or share % micro_batch == 0):
+    if not left and (micro_batch is None or share <= micro_batch or share % micro_batch == 0):
         return None
-    unit = ranks if global_batch < micro_batch * ranks else micro_batch * ranks
+    unit = ranks if micro_batch is None or global_batch < micro_batch * ranks else micro_batch * ranks
     whose = f"({ranks} ranks)" if unit == ranks else f"(micro_batch {micro_batch} x {_ranks(ranks)})"
     below = global_batch // unit * unit
     works = f"the nearest that work are {below} and {below + unit}" if below else f"the smallest that works is {unit}"

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 # dotted key of deepspeed.json (it and everything below it) -> the job key that owns it
 DERIVED_KEYS: dict[str, str] = {
     "train_batch_size": "training.global_batch",
-    "train_micro_batch_size_per_gpu": "training.micro_batch",
+    "train_micro_batch_size_per_gpu": "training.micro_batch and training.micro_tokens",
     "gradient_accumulation_steps": "training.global_batch and training.micro_batch",
     "optimizer": "training.optimizer",
     "scheduler": "training.schedule",

@@ -43,7 +43,7 @@ class Values:
             return amount.amount
         if amount.unit == length.unit:
             return amount.amount / length.amount
-        if {amount.unit, length.unit} == {"steps", "tokens"}:
+        if {amount.unit, length.unit} == {"steps", "tokens"} and self["data.layout"] == "pack":
             tokens_per_step = self["training.global_batch"] * self["data.sequence_length"]
             in_steps = {"steps": Fraction(1), "tokens": Fraction(1, tokens_per_step)}
             return amount.amount * in_steps[amount.unit] / (length.amount * in_steps[length.unit])

@@ -22,7 +22,7 @@ def make_plan(train: str, *, prepare: str | None = None, stop_deadline_s: int = 
         resources=Resources(
             device="cpu", nodes=1, ranks_per_node=1, gpus_per_node=0, threads=1, memory=None, time=None
         ),
-        batch=Batch(global_batch=1, ranks=1, micro_batch=1, accumulation=1),
+        batch=Batch(global_batch=1, ranks=1, micro_batch=1, accumulation=1, micro_tokens=None),
         stages=(*before, stage("train", train)),
         deepspeed={},
         steps=3,
