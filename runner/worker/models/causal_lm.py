@@ -9,6 +9,9 @@ from typing import NamedTuple
 import torch
 from torch import nn
 from torch.nn import functional as F
+from transformers import PreTrainedModel
+
+from runjob.runner.worker.models.document_attention import documents_apart
 
 IGNORED = -100
 
@@ -24,14 +27,22 @@ class CausalLMObjective(nn.Module):
     """`labels` already are the next tokens, -100 where nothing is predicted; parameter names are `network.` plus
     those of transformers."""
 
-    def __init__(self, network: nn.Module) -> None:
+    def __init__(self, network: PreTrainedModel) -> None:
         super().__init__()
         self.network = network
 
     def forward(
-        self, input_ids: torch.Tensor, labels: torch.Tensor, attention_mask: torch.Tensor | None = None
+        self,
+        input_ids: torch.Tensor,
+        labels: torch.Tensor,
+        attention_mask: torch.Tensor | None = None,
+        position_ids: torch.Tensor | None = None,
     ) -> Answer:
-        logits_BLV = self.network(input_ids=input_ids, attention_mask=attention_mask, use_cache=False).logits
+        """With `position_ids` (from 0 in each document) the documents of a row are kept apart."""
+        seen = {"attention_mask": attention_mask}
+        if position_ids is not None:
+            seen = documents_apart(self.network, position_ids)
+        logits_BLV = self.network(input_ids=input_ids, use_cache=False, **seen).logits
         # fp32 before the softmax: in bf16 a loss of 3 is known to 0.016, and the sum of a row not at all.
         losses = F.cross_entropy(
             logits_BLV.float().flatten(0, 1), labels.flatten(), ignore_index=IGNORED, reduction="none"
