@@ -49,7 +49,6 @@ class Rows(Protocol):
     sequence_length: int
     sections: tuple[int, ...]
     bucketed: bool
-    predicted: int
     bytes: int
 
     def __len__(self) -> int: ...
@@ -64,11 +63,18 @@ class Rows(Protocol):
         ...
 
 
-def open_rows(side: Side, data: Data) -> Rows:
-    """The rows of a side in the layout of the job."""
+def open_rows(side: Side, data: Data, *, eos: bool = True) -> Rows:
+    """The rows of a side in the layout of the job; without `eos` a row of layout lines ends with the last token of its
+    document."""
     if data.layout == "lines":
-        return DocumentRows(side, data.sequence_length, truncate=data.long_documents == "truncate")
+        return DocumentRows(side, data.sequence_length, truncate=data.long_documents == "truncate", eos=eos)
     return PackedRows(side, data.sequence_length, apart=data.attention == "document")
+
+
+def count_tokens(rows: Rows) -> int:
+    """Input tokens of an epoch."""
+    blocks = (np.arange(first, min(first + BLOCK, len(rows))) for first in range(0, len(rows), BLOCK))
+    return sum(int(rows.lengths(block).sum()) for block in blocks)
 
 
 class PackedRows:
@@ -134,10 +140,10 @@ class DocumentRows:
 
     bucketed = True
 
-    def __init__(self, side: Side, sequence_length: int, *, truncate: bool) -> None:
+    def __init__(self, side: Side, sequence_length: int, *, truncate: bool, eos: bool = True) -> None:
         self.side = side
         self.sequence_length = sequence_length
-        self.pieces = Pieces(side, sequence_length, eos=True, truncate=truncate)
+        self.pieces = Pieces(side, sequence_length, eos=eos, truncate=truncate)
         self.predicted = self.pieces.tokens
         self.bytes = side.summary.bytes
         self.sections = self.pieces.sections

@@ -1,0 +1,82 @@
+"""Rows for a network that reads from both sides: text between the tokenizer's marks, some of it hidden.
+
+    pack     [CLS] L - 2 tokens of the stream [SEP]     documents follow one another, an end-of-document token between
+    lines    [CLS] document [SEP]                       a longer one in several rows (or only its first)
+
+Each row is framed, as a text is when the finished model reads it; packed rows run on over the borders of documents
+(RoBERTa's FULL-SENTENCES: Liu et al. 2019, section 4.2). A tokenizer that has no such marks gives rows without.
+"""
+
+import dataclasses
+from typing import Any
+
+import numpy as np
+
+from runjob.data.corruptions import Ints, Masking, corrupt
+from runjob.data.rows import Row, Rows, open_rows
+from runjob.data.store import Side, TokenizerSummary
+from runjob.data.words import table_size, word_boundaries
+from runjob.schemas.errors import JobError
+from runjob.schemas.job import Data, MaskedLM
+
+
+class MaskedRows:
+    """The rows of `texts`, whose labels are the text itself, framed and corrupted. `position` keys what is hidden while
+    training, anew in every epoch; without one the row's number does, and every evaluation hides the same."""
+
+    def __init__(self, texts: Rows, tokenizer: TokenizerSummary, masking: Masking, *, seed: int) -> None:
+        self._texts = texts
+        self._before = _mark(tokenizer.cls_id)
+        self._after = _mark(tokenizer.sep_id)
+        self._masking = masking
+        self._seed = seed
+        self.sequence_length = texts.sequence_length + len(self._before) + len(self._after)
+        self.sections = texts.sections
+        self.bucketed = texts.bucketed
+        self.bytes = texts.bytes
+
+    def __len__(self) -> int:
+        return len(self._texts)
+
+    def lengths(self, numbers: Ints) -> Ints:
+        lengths: Ints = self._texts.lengths(numbers) + len(self._before) + len(self._after)
+        return lengths
+
+    def row(self, number: int, *, position: int | None) -> Row:
+        text = self._texts.row(number, position=position).labels
+        ids = np.concatenate([self._before, text, self._after])
+        place = ("evaluation", number) if position is None else ("train", position)
+        input_ids, labels = corrupt(ids, self._masking, key=(self._seed, *place))
+        return Row(input_ids=input_ids, labels=labels, position_ids=None)
+
+
+def open_masked_rows(side: Side, data: Data, tokenizer: TokenizerSummary, masking: Masking, *, seed: int) -> MaskedRows:
+    marks = len(_mark(tokenizer.cls_id)) + len(_mark(tokenizer.sep_id))
+    texts = open_rows(side, dataclasses.replace(data, sequence_length=data.sequence_length - marks), eos=False)
+    return MaskedRows(texts, tokenizer, masking, seed=seed)
+
+
+def build_masking(objective: MaskedLM, tokenizer: Any) -> Masking:  # noqa: ANN401 - transformers has no types
+    """The objective with the tables of a tokenizer of transformers; JobError if that one can't serve it."""
+    if tokenizer.mask_token_id is None:
+        raise JobError(
+            "data.tokenizer: it has no mask token, which objective mlm needs; choose one made for masked models "
+            "(BERT's, RoBERTa's, DeBERTa's), or let the job train one: {kind: train, algorithm: wordpiece}"
+        )
+    special = np.zeros(table_size(tokenizer), dtype=np.bool_)
+    special[tokenizer.all_special_ids] = True
+    known = np.zeros_like(special)
+    known[list(tokenizer.get_vocab().values())] = True
+    return Masking(
+        probability=objective.probability,
+        replace=objective.replace,
+        span=objective.span,
+        mask_id=tokenizer.mask_token_id,
+        special=special,
+        ordinary=np.flatnonzero(known & ~special),
+        boundaries=word_boundaries(tokenizer) if objective.unit == "word" else None,
+    )
+
+
+def _mark(token: int | None) -> Ints:
+    return np.array([] if token is None else [token], dtype=np.int64)

@@ -1,0 +1,63 @@
+"""What the loop trains for `objective: mlm`. The body sees the whole row; the head, which is a matrix of the vocabulary's
+size, only the places that are predicted: at 15 % of them it does a seventh of the work, and the loss is the same."""
+
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+from transformers import PreTrainedModel
+
+from runjob.runner.worker.models.causal_lm import IGNORED, Answer
+from runjob.runner.worker.models.document_attention import documents_apart
+from runjob.schemas.errors import JobError
+
+# Family -> the modules of its head, in order
+HEADS: dict[str, tuple[str, ...]] = {
+    "bert": ("cls",),
+    "deberta-v2": ("cls",),
+    "modernbert": ("head", "decoder"),
+    "mpnet": ("lm_head",),
+    "roberta": ("lm_head",),
+}
+
+
+def check_family(network: PreTrainedModel) -> None:
+    """JobError for a network whose head we do not know."""
+    if network.config.model_type not in HEADS:
+        raise JobError(
+            f"model.init.path: objective mlm knows the families {', '.join(HEADS)}, not {network.config.model_type}"
+        )
+
+
+class MaskedLMObjective(nn.Module):
+    """`labels` are the hidden tokens at their places, -100 elsewhere; parameter names are `network.` plus those of
+    transformers."""
+
+    def __init__(self, network: PreTrainedModel) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(
+        self,
+        input_ids: torch.Tensor,
+        labels: torch.Tensor,
+        attention_mask: torch.Tensor | None = None,
+        position_ids: torch.Tensor | None = None,
+    ) -> Answer:
+        """With `position_ids` (from 0 in each document) the documents of a row are kept apart."""
+        seen: dict[str, Any] = {"attention_mask": attention_mask}
+        if position_ids is not None:
+            seen = documents_apart(self.network, position_ids)
+        hidden_BLH = self.network.base_model(input_ids=input_ids, **seen).last_hidden_state
+        # a view of all places that keeps their order: N predicted ones of B x L
+        predicted_BL = labels != IGNORED
+        logits_NV = self.predict(hidden_BLH[predicted_BL])
+        losses = F.cross_entropy(logits_NV.float(), labels[predicted_BL], reduction="none")
+        return Answer(losses.sum(dtype=torch.float64), predicted_BL.sum())
+
+    def predict(self, hidden_NH: torch.Tensor) -> torch.Tensor:
+        answer = hidden_NH
+        for name in HEADS[self.network.config.model_type]:
+            answer = getattr(self.network, name)(answer)
+        return answer
