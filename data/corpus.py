@@ -1,22 +1,41 @@
 """The corpus of a job: one source, or several in a fixed order, read as one stream of documents.
 
-    most jobs           one part; `split` says of each document which side it is on
-    split: files        a part for each side: validation, then test, then train
-    kind: mix           a part for each source, in the order of the job; each is a section of the store
+    most jobs                one part; `split` says of each document which side it is on
+    split: files, subsets    a part for each side: validation, then test, then train
+    kind: mix                a part for each source, in the order of the job; each is a section of the store
 
 The parts for validation and test come before training, so that of two copies (`deduplicate`) the one that stays is
 theirs: a copy of a validation document is never trained on.
 """
 
+import dataclasses
 import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 from runjob.data.digests import DigestCache
 from runjob.data.documents import Document, Source
-from runjob.data.sources import open_source
+from runjob.data.parquet import ParquetSource
+from runjob.data.sources import FileSource, open_source
 from runjob.data.store import SideName
-from runjob.schemas.job import Data
+from runjob.schemas.errors import JobError
+from runjob.schemas.job import (
+    Data,
+    FilesSplit,
+    HubData,
+    JsonlData,
+    MixData,
+    MixedSource,
+    ParquetData,
+    SingleData,
+    SubsetsSplit,
+    TextData,
+)
+from runjob.schemas.schema import bundled_schema, follow
+
+KINDS: dict[str, type[SingleData]] = {"text": TextData, "jsonl": JsonlData, "parquet": ParquetData, "hub": HubData}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,8 +63,10 @@ class Corpus:
 
     def digest(self, cache: DigestCache) -> str:
         """sha256 over every source and the part that it plays; of one source alone its own."""
+        if len(self.parts) == 1:
+            return self.parts[0].source.digest(cache)
         digests = [f"{part.side} {part.section} {part.source.digest(cache)}" for part in self.parts]
-        return self.parts[0].source.digest(cache) if len(digests) == 1 else _sha256("\n".join(digests))
+        return hashlib.sha256("\n".join(digests).encode()).hexdigest()
 
     def documents(self) -> Iterator[tuple[Part, Document]]:
         done = empty = 0
@@ -60,8 +81,50 @@ class Corpus:
 
 def open_corpus(data: Data) -> Corpus:
     """Everything that a job's data section names."""
-    return Corpus.of(open_source(data))
+    if isinstance(data, MixData):
+        sources = enumerate(alone(data))
+        return Corpus(tuple(Part(source=open_source(one), side=None, section=number) for number, one in sources))
+    match data.split:
+        case FilesSplit(validation=validation, test=test):
+            corpus = _of_sides(data, {"validation": {"path": validation}, "test": test and {"path": test}})
+            _refuse_shared_files(corpus)
+            return corpus
+        case SubsetsSplit(validation=validation, test=test):
+            return _of_sides(data, {"validation": {"subset": validation}, "test": test and {"subset": test}})
+        case _:
+            return Corpus.of(open_source(data))
 
 
-def _sha256(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
+def alone(data: Data) -> tuple[SingleData, ...]:
+    """Each source of a job as if it were its only one; of a job with one source just that."""
+    return tuple(_alone(data, source) for source in data.sources) if isinstance(data, MixData) else (data,)
+
+
+def _alone(mix: MixData, source: MixedSource) -> SingleData:
+    """The source's own fields and the mixture's; what neither has (to stream, say) is as the schema has it."""
+    own = {**vars(mix), **vars(source)}
+    single = KINDS[source.kind]
+    schema = bundled_schema()["$defs"][f"data.{source.kind}"]["properties"]
+    names = [field.name for field in dataclasses.fields(single)]
+    return single(**{name: own[name] if name in own else follow(schema[name])["default"] for name in names})
+
+
+def _of_sides(data: SingleData, others: dict[SideName, dict[str, Any] | None]) -> Corpus:
+    """The training side is the job's own source, the others differ from it in these fields; they are read first."""
+    parts = [
+        Part(source=open_source(dataclasses.replace(data, **fields)), side=side, section=0)
+        for side, fields in others.items()
+        if fields is not None
+    ]
+    return Corpus((*parts, Part(source=open_source(data), side="train", section=0)))
+
+
+def _refuse_shared_files(corpus: Corpus) -> None:
+    seen: dict[Path, str] = {}
+    for part in corpus.parts:
+        assert isinstance(part.source, FileSource | ParquetSource), "a rule refuses files for other kinds"
+        where = "data.path" if part.side == "train" else f"data.split.{part.side}"
+        for file in part.source.files:
+            other = seen.setdefault(file.path.resolve(), where)
+            if other != where:
+                raise JobError(f"{where}: {file.name} is in {other} too; a file belongs to one side, leave it out of one")

@@ -6,13 +6,14 @@ documents are closed by it, and a model learns from it to stop. transformers and
 
 import hashlib
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from runjob.data.pieces import train_wordpiece
 from runjob.data.store import TokenizerSummary
 from runjob.schemas.errors import DataError, JobError, MissingError
-from runjob.schemas.job import PretrainedTokenizer
+from runjob.schemas.job import PretrainedTokenizer, Trained, TrainedTokenizer, TrainedWordPiece
 
 END_OF_TEXT = "<|endoftext|>"
 PADDING = "<|pad|>"
@@ -75,6 +76,17 @@ def summarise(tokenizer: Any) -> TokenizerSummary:  # noqa: ANN401
         sep_id=tokenizer.sep_token_id,
         mask_id=tokenizer.mask_token_id,
     )
+
+
+def train(texts: Callable[[], Iterable[str]], settings: Trained) -> Any:  # noqa: ANN401
+    """The tokenizer that a job wants to be trained; `texts` gives its training documents from the first on."""
+    match settings:
+        case TrainedTokenizer():
+            return train_bpe(texts(), vocab_size=settings.vocab_size)
+        case TrainedWordPiece():
+            return train_wordpiece(
+                lambda: _pieces(texts()), vocab_size=settings.vocab_size, lowercase=settings.lowercase
+            )
 
 
 def train_bpe(texts: Iterable[str], *, vocab_size: int) -> Any:  # noqa: ANN401

@@ -16,6 +16,7 @@ from runjob.schemas.job import (
     ScratchModernBert,
     ScratchMPNet,
     TrainedTokenizer,
+    TrainedWordPiece,
 )
 from runjob.schemas.job import Tokenizer as TokenizerSection
 
@@ -88,7 +89,7 @@ def gpt2_parameters(init: ScratchGpt2, vocabulary: int) -> int:
 
 def vocabulary_size(tokenizer: TokenizerSection) -> int | None:
     match tokenizer:
-        case TrainedTokenizer():
+        case TrainedTokenizer() | TrainedWordPiece():
             return tokenizer.vocab_size
         case PretrainedTokenizer():
             if tokenizer.path in KNOWN_VOCABULARIES:

@@ -7,7 +7,7 @@ import urllib.request
 from pathlib import Path
 
 from runjob.runner.machine import Machine
-from runjob.schemas.job import HubData, Job, PretrainedInit, PretrainedTokenizer
+from runjob.schemas.job import HubData, Job, MixData, MixedHub, PretrainedInit, PretrainedTokenizer
 
 HUB_PATIENCE_S = 5.0
 TWINS = {
@@ -76,9 +76,10 @@ def hub_answers() -> bool:
 def not_here(job: Job) -> list[str]:
     """Names on the Hub of which there is no copy, and where one would lie."""
     lines = []
-    match job.data:
-        case HubData() as data if not Path(data.path).is_dir() and not cached("datasets", data.path):
-            lines.append(f"data.path: {data.path} is neither a local directory nor in the Hub cache {hub_cache()}")
+    for data in job.data.sources if isinstance(job.data, MixData) else (job.data,):
+        match data:
+            case HubData() | MixedHub() if not Path(data.path).is_dir() and not cached("datasets", data.path):
+                lines.append(f"data.path: {data.path} is neither a local directory nor in the Hub cache {hub_cache()}")
     match job.data.tokenizer:
         case PretrainedTokenizer() as tokenizer if not Path(tokenizer.path).is_dir() and not cached(
             "models", tokenizer.path

@@ -79,17 +79,7 @@ class TrainedWordPiece:
     lowercase: bool
 
 
-@dataclass(frozen=True, kw_only=True)
-class TrainedUnigram:
-    """The same with a unigram model of pieces."""
-
-    kind: Literal["train"]
-    algorithm: Literal["unigram"]
-    vocab_size: int
-    lowercase: bool
-
-
-Trained = TrainedTokenizer | TrainedWordPiece | TrainedUnigram
+Trained = TrainedTokenizer | TrainedWordPiece
 Tokenizer = PretrainedTokenizer | Trained
 
 
@@ -108,6 +98,7 @@ class TextData:
     kind: Literal["text"]
     path: tuple[str, ...]
     documents: Literal["line", "paragraph", "file"]
+    bad_rows: float
     min_length: int
     filter: Filter
     deduplicate: bool
@@ -127,6 +118,7 @@ class JsonlData:
     kind: Literal["jsonl"]
     path: tuple[str, ...]
     field: str
+    bad_rows: float
     min_length: int
     filter: Filter
     deduplicate: bool
@@ -146,6 +138,7 @@ class ParquetData:
     kind: Literal["parquet"]
     path: tuple[str, ...]
     field: str
+    bad_rows: float
     min_length: int
     filter: Filter
     deduplicate: bool
@@ -171,6 +164,7 @@ class HubData:
     block_documents: int
     disk_budget: str
     field: str
+    bad_rows: float
     min_length: int
     filter: Filter
     deduplicate: bool
@@ -233,6 +227,7 @@ class MixData:
 
     kind: Literal["mix"]
     sources: tuple[MixedSource, ...]
+    bad_rows: float
     min_length: int
     filter: Filter
     deduplicate: bool

@@ -8,24 +8,30 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from runjob.data.corpus import alone
 from runjob.data.store import Summary
 from runjob.runner.worker.card import CardFacts, DataFacts, EvaluationFacts, ModelFacts, TrainingFacts
 from runjob.schemas.job import (
     AdamW,
     ConstantSchedule,
     Data,
+    FilesSplit,
     FirstSplit,
     HashSplit,
     HubData,
     Job,
+    MixData,
     Model,
     PretrainedInit,
     PretrainedTokenizer,
     Schedule,
+    Split,
+    SubsetsSplit,
 )
 from runjob.schemas.run import RunDir
 
 SIZES = ("hidden_size", "num_hidden_layers", "num_attention_heads", "max_position_embeddings")
+ALGORITHMS = {"bpe": "BPE", "wordpiece": "WordPiece"}
 
 
 def gather_facts(
@@ -90,6 +96,10 @@ def describe_schedule(schedule: Schedule) -> str:
 
 def _source(data: Data) -> tuple[str, str | None]:
     """How the card names the corpus, and the name of the shipped sample if it is one."""
+    if isinstance(data, MixData):
+        sources = zip(alone(data), data.sources, strict=True)
+        names = [f"{_source(single)[0]} (weight {source.weight:g})" for single, source in sources]
+        return f"a mixture of {'; '.join(names)}", None
     if isinstance(data, HubData):
         config = f", configuration {data.config}" if data.config is not None else ""
         revision = f", revision {data.revision}" if data.revision is not None else ""
@@ -109,19 +119,25 @@ def _sample_license(name: str) -> str | None:
     return found[1].strip() if found is not None else None
 
 
-def _split(split: HashSplit | FirstSplit, seed: int) -> str:
-    if isinstance(split, HashSplit):
-        test = "" if split.test is None else f" and {split.test:g} for the test"
-        return f"{split.validation:g} of the documents for validation{test}, by a hash of seed {seed} and document"
-    test = "" if split.test is None else f", the next {split.test:,} for the test"
-    return f"the first {split.validation:,} documents for validation{test}"
+def _split(split: Split, seed: int) -> str:
+    match split:
+        case HashSplit(validation=validation, test=test):
+            tested = "" if test is None else f" and {test:g} for the test"
+            return f"{validation:g} of the documents for validation{tested}, by a hash of seed {seed} and document"
+        case FirstSplit(validation=validation, test=test):
+            tested = "" if test is None else f", the next {test:,} for the test"
+            return f"the first {validation:,} documents for validation{tested}"
+        case FilesSplit(test=test):
+            return "files of their own for validation" + ("" if test is None else " and for the test")
+        case SubsetsSplit(validation=validation, test=test):
+            return f"subset {validation} for validation" + ("" if test is None else f", {test} for the test")
 
 
 def _tokenizer(data: Data) -> str:
     if isinstance(data.tokenizer, PretrainedTokenizer):
         path = Path(data.tokenizer.path)
         return path.name if path.is_absolute() else data.tokenizer.path
-    return f"{data.tokenizer.algorithm.upper()} trained on the training documents"
+    return f"{ALGORITHMS[data.tokenizer.algorithm]} trained on the training documents"
 
 
 def _init(model: Model) -> str:
