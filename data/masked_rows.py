@@ -7,17 +7,16 @@ Each row is framed, as a text is when the finished model reads it; packed rows r
 (RoBERTa's FULL-SENTENCES: Liu et al. 2019, section 4.2). A tokenizer that has no such marks gives rows without.
 """
 
-import dataclasses
 from typing import Any
 
 import numpy as np
 
 from runjob.data.corruptions import Ints, Masking, corrupt
-from runjob.data.rows import Row, Rows, open_rows
-from runjob.data.store import Side, TokenizerSummary
+from runjob.data.rows import Row, Rows
+from runjob.data.store import TokenizerSummary
 from runjob.data.words import table_size, word_boundaries
 from runjob.schemas.errors import JobError
-from runjob.schemas.job import Data, MaskedLM
+from runjob.schemas.job import MaskedLM
 
 
 class MaskedRows:
@@ -50,10 +49,9 @@ class MaskedRows:
         return Row(input_ids=input_ids, labels=labels, position_ids=None)
 
 
-def open_masked_rows(side: Side, data: Data, tokenizer: TokenizerSummary, masking: Masking, *, seed: int) -> MaskedRows:
-    marks = len(_mark(tokenizer.cls_id)) + len(_mark(tokenizer.sep_id))
-    texts = open_rows(side, dataclasses.replace(data, sequence_length=data.sequence_length - marks), eos=False)
-    return MaskedRows(texts, tokenizer, masking, seed=seed)
+def marks_of(tokenizer: TokenizerSummary) -> int:
+    """Tokens of a row that are no text."""
+    return len(_mark(tokenizer.cls_id)) + len(_mark(tokenizer.sep_id))
 
 
 def build_masking(objective: MaskedLM, tokenizer: Any) -> Masking:  # noqa: ANN401 - transformers has no types

@@ -20,6 +20,8 @@ from runjob.schemas.job import (
 )
 from runjob.schemas.job import Tokenizer as TokenizerSection
 
+# Buckets of relative distance, whatever MPNet's configuration says: transformers computes with these
+MPNET_BUCKETS = 32
 # Vocabulary sizes of public tokenizers that jobs name, so that a plan needs no network
 KNOWN_VOCABULARIES = {"openai-community/gpt2": 50257, "gpt2": 50257}
 
@@ -45,7 +47,7 @@ def scratch_parameters(init: ScratchInit, vocabulary: int) -> int:
         case ScratchMPNet():
             # two rows of the position table stand before the first position
             embeddings = (init.max_position_embeddings + 2) * init.hidden_size
-            embeddings += init.relative_attention_num_buckets * init.num_attention_heads
+            embeddings += MPNET_BUCKETS * init.num_attention_heads
         case ScratchDebertaV2():
             # no positions; a table of distances to either side, and its norm
             embeddings = 2 * init.position_buckets * init.hidden_size + 2 * init.hidden_size

@@ -308,7 +308,6 @@ class ScratchMPNet:
     intermediate_size: int | None
     max_position_embeddings: int
     dropout: float
-    relative_attention_num_buckets: int
 
 
 ScratchInit = ScratchGpt2 | ScratchBert | ScratchModernBert | ScratchDebertaV2 | ScratchMPNet

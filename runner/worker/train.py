@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from typing import Literal
 
 from runjob.data.stream import StepBatch
-from runjob.runner.worker.exchange import CANCEL, Agreement
+from runjob.runner.worker.exchange import CANCEL, GIVEN_UP, Agreement
 from runjob.runner.worker.parts import Parts
 from runjob.runner.worker.recording import evaluate, log_step, report_progress
 from runjob.runner.worker.saving import save
 from runjob.runner.worker.seeds import seed_of
-from runjob.schemas.errors import NumericsError
+from runjob.schemas.errors import DataError, NumericsError
 
 Outcome = Literal["finished", "preempted", "cancelled"]
 
@@ -32,7 +32,7 @@ def train(parts: Parts) -> Ending:
         evaluate(parts)
     while state.step < parts.clock.total_steps and not state.stopped_early:
         step = state.step + 1
-        batch = parts.stream.step(step)
+        batch = parts.next_batch(step)
         agreed = parts.agree(batch)
         if agreed.stop:
             return stop(parts, agreed)
@@ -58,13 +58,15 @@ def train(parts: Parts) -> Ending:
 def forward_backward(parts: Parts, batch: StepBatch, agreed: Agreement, step: int) -> float:
     """All micro batches of this rank; the mean loss over every predicted token of the step, on all ranks alike."""
     last = len(batch.micro_batches) - 1
+    # A masked step of a few short rows may predict nothing: a sum over nothing, and a loss of 0.
+    predicted = max(agreed.predicted, 1)
     loss_sum = 0.0
     for index, micro in enumerate(batch.micro_batches):
         seed = seed_of(parts.job.seed, "dropout", step, micro.first_sample)
         loss_sum += float(
-            parts.engine.train_micro_batch(micro, predicted_in_step=agreed.predicted, last=index == last, seed=seed)
+            parts.engine.train_micro_batch(micro, predicted_in_step=predicted, last=index == last, seed=seed)
         )
-    return sum(parts.exchange.after(loss_sum)) / agreed.predicted
+    return sum(parts.exchange.after(loss_sum)) / predicted
 
 
 def refuse_non_finite(parts: Parts, loss: float, norm: float, step: int) -> None:
@@ -84,8 +86,20 @@ def stop(parts: Parts, agreed: Agreement) -> Ending:
     outcome: Outcome = "cancelled" if agreed.stop == CANCEL else "preempted"
     save(parts)
     report_progress(parts, now=True)
+    if agreed.stop == GIVEN_UP:
+        return stop_without_data(parts)
     parts.journal.log("preempt", step=parts.state.step, reason=outcome)
     return Ending(outcome=outcome, reason=f"asked to stop at step {parts.state.step}")
+
+
+def stop_without_data(parts: Parts) -> Ending:
+    """A stream that broke off may go on another day, so the job is preempted; one that changed never does."""
+    assert parts.feed is not None
+    why = parts.feed.why()
+    if not why.broken_off:
+        raise DataError(str(why))
+    parts.journal.log("preempt", step=parts.state.step, reason="stream", error=str(why))
+    return Ending(outcome="preempted", reason=str(why))
 
 
 def stop_after(parts: Parts) -> Ending:

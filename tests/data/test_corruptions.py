@@ -1,4 +1,4 @@
-"""What is hidden: shares measured over a million tokens against what the job asks for, and that a key decides it all."""
+"""What is hidden: shares over a million tokens against those that the job asks for; and that a key decides it all."""
 
 import dataclasses
 import math
@@ -173,7 +173,8 @@ def test_seed_purpose_and_position_each_change_what_is_hidden():
 
 def test_the_numbers_of_a_key_never_change():
     """Otherwise a run that is resumed with another version would see other masks."""
-    assert Draws((42, "train", 7)).uniform(3).tolist() == [
+    drawn = Draws((42, "train", 7)).uniform(3).tolist()
+    assert drawn == [
         0.05987614118896367,
         0.21439863305727036,
         0.44844273048365724,

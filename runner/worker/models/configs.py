@@ -137,7 +137,6 @@ def mpnet_config(init: ScratchMPNet, tokenizer: TokenizerSummary) -> MPNetConfig
         max_position_embeddings=init.max_position_embeddings + MPNET_PADDING + 1,
         hidden_dropout_prob=init.dropout,
         attention_probs_dropout_prob=init.dropout,
-        relative_attention_num_buckets=init.relative_attention_num_buckets,
         layer_norm_eps=1e-5,
     )
 

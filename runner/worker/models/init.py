@@ -80,7 +80,12 @@ def check_positions(network: PreTrainedModel, *, sequence_length: int) -> None:
 
 def enable_gradient_checkpointing(network: PreTrainedModel) -> None:
     """Recompute each block in the backward pass. Non-reentrant: the only form that saves and restores the autocast
-    state and works where no input asks for a gradient."""
+    state and works where no input asks for a gradient. JobError where transformers has none for the family."""
+    if not network.supports_gradient_checkpointing:
+        raise JobError(
+            f"training.gradient_checkpointing: transformers can't do it for {network.config.model_type}; write false, "
+            "and lower training.micro_batch if memory is short"
+        )
     # transformers renamed the method in 5.2x and warns about the old name, which older ones alone have.
     new_name = getattr(network, "activation_checkpointing_enable", None)
     if new_name is not None:

@@ -1,5 +1,5 @@
-"""What the loop trains for `objective: mlm`. The body sees the whole row; the head, which is a matrix of the vocabulary's
-size, only the places that are predicted: at 15 % of them it does a seventh of the work, and the loss is the same."""
+"""What the loop trains for `objective: mlm`. The body sees the whole row; the head, a matrix of the vocabulary's size,
+only the places that are predicted: at 15 % of them it does a seventh of the work, and the loss is the same."""
 
 from typing import Any
 
@@ -50,7 +50,7 @@ class MaskedLMObjective(nn.Module):
         if position_ids is not None:
             seen = documents_apart(self.network, position_ids)
         hidden_BLH = self.network.base_model(input_ids=input_ids, **seen).last_hidden_state
-        # a view of all places that keeps their order: N predicted ones of B x L
+        # N: the predicted places of all rows
         predicted_BL = labels != IGNORED
         logits_NV = self.predict(hidden_BLH[predicted_BL])
         losses = F.cross_entropy(logits_NV.float(), labels[predicted_BL], reduction="none")

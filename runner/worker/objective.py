@@ -1,0 +1,79 @@
+"""The one place that knows what each objective needs: how it reads a corpus, what the loop trains, what is measured
+besides the loss. Behind it every objective is rows in, and a summed loss with a count out."""
+
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from torch import nn
+from transformers import PreTrainedModel
+
+from runjob.data import tokenizers
+from runjob.data.masked_rows import MaskedRows, build_masking, marks_of
+from runjob.data.rows import Rows, open_rows
+from runjob.data.store import Side, Store
+from runjob.data.words import marks_words, text_bytes
+from runjob.runner.worker.models.causal_lm import CausalLMObjective
+from runjob.runner.worker.models.masked_lm import MaskedLMObjective, check_family
+from runjob.schemas.errors import JobError
+from runjob.schemas.job import CausalLM, Data, Job, MaskedLM
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reader:
+    """How an objective reads. `data` is the job's, with `sequence_length` what a row holds of text; `finish` makes of
+    rows of text those that the network gets; `token_bytes` (by id) counts the text that is predicted, None where that
+    is all of it, or where the tokenizer doesn't tell."""
+
+    data: Data
+    eos: bool
+    finish: Callable[[Rows], Rows]
+    token_bytes: npt.NDArray[np.int64] | None
+
+    def open(self, side: Side) -> Rows:
+        return self.finish(open_rows(side, self.data, eos=self.eos))
+
+
+def open_reader(job: Job, store: Store) -> Reader:
+    """JobError where the tokenizer can't serve the objective."""
+    match job.objective:
+        case CausalLM():
+            return Reader(data=job.data, eos=True, finish=lambda rows: rows, token_bytes=None)
+        case MaskedLM() as objective:
+            return _masked_reader(job, objective, store)
+
+
+def _masked_reader(job: Job, objective: MaskedLM, store: Store) -> Reader:
+    summary, tokenizer = store.summary.tokenizer, tokenizers.load_saved(store.tokenizer)
+    masking = build_masking(objective, tokenizer)
+    marked = marks_words(tokenizer)
+    early = job.evaluation.early_stopping
+    if not marked and "masked_bits_per_byte" in (job.evaluation.best, None if early is None else early.metric):
+        raise JobError("evaluation: this tokenizer doesn't tell the bytes of its tokens; write `loss` as the metric")
+    return Reader(
+        data=dataclasses.replace(job.data, sequence_length=job.data.sequence_length - marks_of(summary)),
+        eos=False,
+        finish=lambda rows: MaskedRows(rows, summary, masking, seed=job.seed),
+        token_bytes=text_bytes(tokenizer) if marked else None,
+    )
+
+
+def open_module(job: Job, network: PreTrainedModel) -> nn.Module:
+    """What the engine trains."""
+    match job.objective:
+        case CausalLM():
+            return CausalLMObjective(network)
+        case MaskedLM():
+            check_family(network)
+            return MaskedLMObjective(network)
+
+
+def identity_of(job: Job) -> object:
+    """What must be equal for two runs to learn the same from the same rows."""
+    match job.objective:
+        case CausalLM():
+            return job.objective.kind
+        case MaskedLM() as objective:
+            return dataclasses.asdict(objective)
