@@ -11,6 +11,7 @@ cells, so that is rare. Any place costs the same few dozen integer operations, t
 
 import hashlib
 import math
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -22,6 +23,14 @@ Uint64 = npt.NDArray[np.uint64]
 # epochs show (tests/data/test_order.py).
 ROUNDS = 16
 MAX_ROWS = 2**40
+
+
+class RowOrder(Protocol):
+    """What training asks of any order: this one, or that of a stream (data/block_rows.py)."""
+
+    rows: int
+
+    def rows_at(self, start: int, count: int) -> npt.NDArray[np.int64]: ...
 
 
 class Order:
@@ -73,7 +82,7 @@ class Order:
 def _turn(moved: Uint64, by: Uint64, key: np.uint64, size: int) -> Uint64:
     """One coordinate, turned round its circle of `size` cells by an amount that hangs on the other alone."""
     # The upper half of the hash scaled to the size: sizes are at most 2**20, and `%` on uint64 is four times as slow.
-    turned = moved + ((_mix(by, key) >> np.uint64(32)) * np.uint64(size) >> np.uint64(32))
+    turned = moved + ((mixed(by, key) >> np.uint64(32)) * np.uint64(size) >> np.uint64(32))
     turned[turned >= size] -= np.uint64(size)
     return turned
 
@@ -83,7 +92,7 @@ def _round_keys(seed: int, epoch: int) -> Uint64:
     return np.frombuffer(digest, dtype="<u8").astype(np.uint64)
 
 
-def _mix(values: Uint64, key: np.uint64) -> Uint64:
+def mixed(values: Uint64, key: np.uint64) -> Uint64:
     """The finaliser of SplitMix64 (Steele, Lea, Flood 2014) on keyed values; arrays of uint64 wrap silently."""
     z = (values + np.uint64(1)) * np.uint64(0x9E3779B97F4A7C15) ^ key
     z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)

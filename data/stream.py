@@ -19,7 +19,7 @@ import numpy as np
 
 from runjob.data.batches import MicroBatch, make_idle_batch, make_micro_batch
 from runjob.data.cut import Cut, Limit, cut_by_length, cut_even, cut_rows
-from runjob.data.order import Order
+from runjob.data.order import RowOrder
 from runjob.data.rows import Ints, Rows
 
 # Rows of an evaluation that are sorted by length together (layout lines): enough for little padding, few enough that
@@ -50,7 +50,7 @@ class TrainStream:
     def __init__(
         self,
         rows: Rows,
-        order: Order,
+        order: RowOrder,
         *,
         global_batch: int,
         limit: Limit,

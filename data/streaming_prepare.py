@@ -1,0 +1,181 @@
+"""What a stream needs before training: the documents that `split` keeps for validation and test, tokenised into a store
+whose training side is empty, and the place behind them, where training begins.
+
+    <cache>/stores/<fingerprint>/   as any other store (data/store.py), with `stream.json` in it
+
+The fingerprint stands for the whole stream: the data set at its commit, every setting that decides which documents are
+kept and how they are cut into blocks, the tokenizer. What the blocks hold is not known before they are read.
+"""
+
+import dataclasses
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from runjob.data import tokenizers
+from runjob.data.block_maker import Turn
+from runjob.data.blocks import Place, in_batches
+from runjob.data.locks import only_one
+from runjob.data.patience import patiently
+from runjob.data.prepare import PreparedStore
+from runjob.data.progress import Progress, Reporter
+from runjob.data.store import FORMAT, FileSummary, SideName, SideSummary, Store, Summary, sha256_of
+from runjob.data.streaming import FIRST, State, Streamed, open_streamed
+from runjob.data.writer import SideWriter, token_type
+from runjob.schemas.errors import DataError
+from runjob.schemas.job import FirstSplit, HubData, PretrainedTokenizer
+from runjob.schemas.quantities import parse_count
+from runjob.schemas.run import read_json, sync_folder, write_json
+
+
+@dataclass(frozen=True, kw_only=True)
+class PreparedStream:
+    """`commit`: what the job's revision means from now on; None for a directory."""
+
+    store: PreparedStore
+    commit: str | None
+
+
+def prepare_stream(
+    data: HubData, *, commit: str | None, cache: Path, report: Callable[[Progress], None]
+) -> PreparedStream:
+    """Find the store of this stream, or build it."""
+    assert isinstance(data.tokenizer, PretrainedTokenizer), "a rule of the job"
+    tokenizer = tokenizers.load_pretrained(data.tokenizer)
+    streamed = patiently(
+        lambda: open_streamed(data, commit=commit),
+        what=f"opening {data.path}",
+        say=lambda text: print(text, flush=True),
+    )
+    origin = _describe(data, streamed, tokenizer)
+    fingerprint = hashlib.sha256(json.dumps(origin, sort_keys=True).encode()).hexdigest()
+    path = cache / "stores" / fingerprint
+    found = path.exists()
+    turn = Turn(streamed, data, Place(cycle=0, tokens=0, state=FIRST))
+    reporter = Reporter(report, turn.corpus)
+    if not found:
+        with only_one(path.with_suffix(".lock"), waiting=reporter.waiting):
+            found = path.exists()  # made by the process that we waited for
+            if not found:
+                patiently(
+                    lambda: _build(path, data, streamed, tokenizer, reporter, fingerprint=fingerprint, origin=origin),
+                    what=streamed.name,
+                    say=lambda text: print(text, flush=True),
+                )
+    summary = Store.open(path).summary
+    reporter.begin("done")
+    store = PreparedStore(path=path, fingerprint=fingerprint, built=not found, summary=summary)
+    return PreparedStream(store=store, commit=streamed.commit)
+
+
+def read_start(store: Path) -> State:
+    """Where the documents for training begin."""
+    start: State = read_json(store / "stream.json")["start"]
+    return start
+
+
+def _build(
+    path: Path,
+    data: HubData,
+    streamed: Streamed,
+    tokenizer: Any,  # noqa: ANN401 - transformers has no types
+    reporter: Reporter,
+    *,
+    fingerprint: str,
+    origin: dict[str, Any],
+) -> None:
+    """Make the store at `path`; whatever interrupts this, `path` holds all of it or does not exist."""
+    building = path.with_name(f".building-{path.name}")
+    if building.exists():  # of a process that was killed, or of a try that broke off
+        shutil.rmtree(building)
+    building.mkdir(parents=True)
+    turn = Turn(streamed, data, Place(cycle=0, tokens=0, state=FIRST))
+    reporter.begin("tokenising")
+    sides = {side: _write_side(building / side, turn, count, tokenizer, reporter) for side, count in _sides(data)}
+    reporter.end()
+    _refuse_short(data, sides)
+    tokenizers.save(tokenizer, building / "tokenizer")
+    write_json(building / "stream.json", {"start": turn.place.state})
+    summary = Summary(
+        format=FORMAT,
+        fingerprint=fingerprint,
+        token_type=token_type(len(tokenizer)),
+        train=sides["train"],
+        validation=sides["validation"],
+        test=sides.get("test"),
+        left_out=turn.left_out,
+        budget=None,
+        tokenizer=tokenizers.summarise(tokenizer),
+        files=_list_files(building),
+        origin=origin,
+    )
+    write_json(building / "store.json", dataclasses.asdict(summary))
+    sync_folder(building)
+    building.rename(path)
+    sync_folder(path.parent)
+
+
+def _sides(data: HubData) -> list[tuple[SideName, int]]:
+    """How many documents each side takes, in the order of the stream; what comes behind them is trained on."""
+    assert isinstance(data.split, FirstSplit), "a rule of the job"
+    sides: list[tuple[SideName, int]] = [("validation", data.split.validation)]
+    if data.split.test is not None:
+        sides.append(("test", data.split.test))
+    return [*sides, ("train", 0)]
+
+
+def _write_side(path: Path, turn: Turn, count: int, tokenizer: Any, reporter: Reporter) -> SideSummary:  # noqa: ANN401
+    backend = tokenizers.backend_for_corpus(tokenizer)
+    with SideWriter(
+        path, eos_id=tokenizers.end_of_document(tokenizer), token_type=token_type(len(tokenizer))
+    ) as writer:
+        for texts in in_batches(turn.take(count)):
+            encodings = backend.encode_batch_fast(texts, add_special_tokens=False)
+            for text, encoding in zip(texts, encodings, strict=True):
+                writer.append(text, encoding.ids)
+            reporter.advance(documents=len(texts), tokens=sum(map(len, encodings)))
+        return writer.close()
+
+
+def _refuse_short(data: HubData, sides: Mapping[SideName, SideSummary]) -> None:
+    for side, count in _sides(data):
+        if sides[side].documents < count:
+            raise DataError(
+                f"data.split.{side}: {count:,} documents are asked for and the stream has {sides[side].documents:,} "
+                f"there before it ends; lower it"
+            )
+
+
+def _list_files(directory: Path) -> dict[str, FileSummary]:
+    """Size and sha256 of every file, after it has reached the disk."""
+    files = {}
+    for file in sorted(path for path in directory.rglob("*") if path.is_file()):
+        descriptor = os.open(file, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+        name = file.relative_to(directory).as_posix()
+        files[name] = FileSummary(size=file.stat().st_size, sha256=sha256_of(file))
+    return files
+
+
+def _describe(data: HubData, streamed: Streamed, tokenizer: Any) -> dict[str, Any]:  # noqa: ANN401
+    """Everything that decides a token of the stream or its place in the order, as JSON."""
+    return {
+        "format": FORMAT,
+        "kind": "stream",
+        "source": streamed.identity,
+        "field": data.field,
+        "min_length": data.min_length,
+        "filter": dataclasses.asdict(data.filter),
+        "token_budget": None if data.token_budget is None else parse_count(data.token_budget),
+        "block_documents": data.block_documents,
+        "tokenizer": {"kind": "pretrained", "fingerprint": tokenizers.fingerprint(tokenizer)},
+        "split": dataclasses.asdict(data.split),
+    }
