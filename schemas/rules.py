@@ -180,7 +180,7 @@ def spans_leave_room(job: Values) -> Findings:
 
 def masks_have_a_token(job: Values) -> Findings:
     if job["objective.kind"] == "mlm" and job["data.tokenizer.algorithm"] == "bpe":
-        said = "bpe trained by the job has no mask token, which mlm needs; write wordpiece or unigram"
+        said = "bpe trained by the job has no mask token, which mlm needs; write wordpiece"
         yield "data.tokenizer.algorithm", said
 
 

@@ -21,7 +21,7 @@ class DataFacts:
     train_bytes: int
     validation_bytes: int
     split: str
-    sequence_length: int
+    rows: str
     tokenizer: str
     vocab_size: int
 
@@ -60,13 +60,16 @@ class EvaluationFacts:
     step: int
     loss: float
     perplexity: float
-    bits_per_byte: float
+    bits_per_byte: float | None
+    masked_bits_per_byte: float | None
     best_of: str | None
     baseline: tuple[str, float] | None
 
 
 @dataclass(frozen=True, kw_only=True)
 class CardFacts:
+    """`masking`: what was hidden, where the model was trained to fill gaps."""
+
     name: str
     id: str
     license: str | None
@@ -76,6 +79,7 @@ class CardFacts:
     model: ModelFacts
     training: TrainingFacts
     evaluation: EvaluationFacts | None
+    masking: str | None
     prompts: tuple[str, ...]
     generation: Generation
 
@@ -99,7 +103,8 @@ def _front_matter(facts: CardFacts) -> str:
     lines = ["---"]
     lines += [f"license: {facts.license}"] if facts.license is not None else []
     lines += [f"language: {_quoted(facts.language)}"] if facts.language is not None else []
-    lines += ["library_name: transformers", "pipeline_tag: text-generation", "---", ""]
+    task = "text-generation" if facts.masking is None else "fill-mask"
+    lines += ["library_name: transformers", f"pipeline_tag: {task}", "---", ""]
     return "\n".join(lines)
 
 
@@ -108,6 +113,15 @@ def _section(title: str, lines: list[str]) -> str:
 
 
 def _use(facts: CardFacts) -> list[str]:
+    if facts.masking is not None:
+        return [
+            "```python",
+            "from transformers import pipeline",
+            "",
+            'fill = pipeline("fill-mask", model="path/to/this/directory")',
+            'print(fill(f"... {fill.tokenizer.mask_token} ..."))',
+            "```",
+        ]
     prompt = facts.prompts[0] if facts.prompts else "..."
     return [
         "```python",
@@ -135,16 +149,21 @@ def _evaluation(facts: CardFacts) -> list[str]:
     if found is None:
         return ["This model was not evaluated."]
     which = f"the best by {found.best_of}" if found.best_of is not None else "the last"
+    predicted = f"all {facts.data.validation_tokens - 1:,} predicted tokens of the validation side"
+    if facts.masking is not None:
+        predicted = "the hidden tokens of the whole validation side, the same in every evaluation"
     lines = [
-        f"On all {facts.data.validation_tokens - 1:,} predicted tokens of the validation side, after step "
-        f"{found.step:,} ({which}):",
+        f"On {predicted}, after step {found.step:,} ({which}):",
         "",
         "| | |",
         "|---|---|",
         f"| loss (nats per token) | {found.loss:.4f} |",
         f"| perplexity | {found.perplexity:.2f} |",
-        f"| bits per byte | {found.bits_per_byte:.4f} |",
     ]
+    if found.bits_per_byte is not None:
+        lines.append(f"| bits per byte | {found.bits_per_byte:.4f} |")
+    if found.masked_bits_per_byte is not None:
+        lines.append(f"| bits per byte of what was hidden | {found.masked_bits_per_byte:.4f} |")
     if found.baseline is not None:
         name, perplexity = found.baseline
         lines.append(f"| perplexity of an {name} model on the same tokens | {perplexity:.2f} |")
@@ -171,7 +190,7 @@ def _data(data: DataFacts) -> list[str]:
         f"- validation: {data.validation_documents:,} documents, {data.validation_tokens:,} tokens, "
         f"{data.validation_bytes:,} bytes",
         f"- split: {data.split}",
-        f"- rows of {data.sequence_length:,} tokens, packed; an end-of-text token closes every document and is learnt",
+        f"- {data.rows}",
     ]
 
 
@@ -184,6 +203,7 @@ def _training(facts: CardFacts) -> list[str]:
         f"- {steps} of {run.global_batch:,} rows, {run.tokens:,} tokens",
         f"- learning rate {run.learning_rate:g}, {run.schedule}",
         f"- {run.optimizer}",
+        *([f"- {facts.masking}"] if facts.masking is not None else []),
         f"- precision {run.precision}, on {run.hardware}",
         f"- {versions}",
     ]

@@ -13,6 +13,7 @@ from runjob.data.store import Summary
 from runjob.runner.worker.card import CardFacts, DataFacts, EvaluationFacts, ModelFacts, TrainingFacts
 from runjob.schemas.job import (
     AdamW,
+    CausalLM,
     ConstantSchedule,
     Data,
     FilesSplit,
@@ -20,8 +21,10 @@ from runjob.schemas.job import (
     HashSplit,
     HubData,
     Job,
+    MaskedLM,
     MixData,
     Model,
+    Objective,
     PretrainedInit,
     PretrainedTokenizer,
     Schedule,
@@ -53,7 +56,7 @@ def gather_facts(
         license=job.output.license,
         language=job.output.language,
         description=job.output.description,
-        data=data_facts(job.data, summary, job.seed),
+        data=data_facts(job, summary),
         model=ModelFacts(
             init=_init(job.model),
             architecture=config.architectures[0] if config.architectures else config.model_type,
@@ -62,12 +65,14 @@ def gather_facts(
         ),
         training=_training(job, _last(events, "start"), step=step, planned=planned, tokens=tokens),
         evaluation=_evaluation(job, events, step),
+        masking=_masking(job.objective),
         prompts=job.evaluation.prompts,
         generation=job.evaluation.generation,
     )
 
 
-def data_facts(data: Data, summary: Summary, seed: int) -> DataFacts:
+def data_facts(job: Job, summary: Summary) -> DataFacts:
+    data, seed = job.data, job.seed
     source, sample = _source(data)
     return DataFacts(
         source=source,
@@ -79,7 +84,7 @@ def data_facts(data: Data, summary: Summary, seed: int) -> DataFacts:
         train_bytes=summary.train.bytes,
         validation_bytes=summary.validation.bytes,
         split=_split(data.split, seed),
-        sequence_length=data.sequence_length,
+        rows=_rows(data, job.objective),
         tokenizer=_tokenizer(data),
         vocab_size=summary.tokenizer.vocab_size,
     )
@@ -140,6 +145,26 @@ def _tokenizer(data: Data) -> str:
     return f"{ALGORITHMS[data.tokenizer.algorithm]} trained on the training documents"
 
 
+def _rows(data: Data, objective: Objective) -> str:
+    rows = f"rows of {data.sequence_length:,} tokens, packed"
+    if data.layout == "lines":
+        rows = f"rows of at most {data.sequence_length:,} tokens, one document each"
+    if isinstance(objective, MaskedLM):
+        return f"{rows}, between the tokenizer's special tokens"
+    return f"{rows}; an end-of-text token closes every document and is learnt"
+
+
+def _masking(objective: Objective) -> str | None:
+    if isinstance(objective, CausalLM):
+        return None
+    shares = objective.replace
+    runs = "" if objective.span is None else f", in runs of up to {objective.span.longest}"
+    return (
+        f"{100 * objective.probability:g} % of {objective.unit}s hidden{runs}: {100 * shares.mask:g} % of them masked, "
+        f"{100 * shares.random:g} % replaced by another, {100 * shares.keep:g} % kept"
+    )
+
+
 def _init(model: Model) -> str:
     if isinstance(model.init, PretrainedInit):
         return Path(model.init.path).name if Path(model.init.path).is_absolute() else model.init.path
@@ -185,7 +210,8 @@ def _evaluation(job: Job, events: list[dict[str, Any]], step: int) -> Evaluation
         step=step,
         loss=found["loss"],
         perplexity=found["perplexity"],
-        bits_per_byte=found["bits_per_byte"],
+        bits_per_byte=found.get("bits_per_byte"),
+        masked_bits_per_byte=found.get("masked_bits_per_byte"),
         best_of=job.evaluation.best,
         baseline=None if baseline is None else (baseline["method"], baseline["perplexity"]),
     )

@@ -13,6 +13,9 @@ from runjob.runner.worker.metrics import perplexity
 from runjob.runner.worker.parts import Parts
 from runjob.runner.worker.train import Ending
 
+# Which of them there is depends on the objective
+BYTE_METRICS = ("bits_per_byte", "masked_bits_per_byte")
+
 
 def finish(assembly: Assembly, ending: Ending) -> None:
     parts = assembly.parts
@@ -33,7 +36,7 @@ def finish(assembly: Assembly, ending: Ending) -> None:
         train_perplexity=perplexity(state.last_train_loss),
         eval_loss=evaluation["loss"],
         eval_perplexity=evaluation["perplexity"],
-        eval_bits_per_byte=evaluation["bits_per_byte"],
+        **{f"eval_{name}": evaluation[name] for name in BYTE_METRICS if name in evaluation},
         best_step=state.best.step if state.best is not None else None,
         model_step=step,
         tokens=state.tokens,

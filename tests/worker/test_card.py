@@ -9,7 +9,7 @@ from transformers import GPT2Config
 
 from runjob.data.store import FileSummary, LeftOut, SectionSummary, SideSummary, Summary, TokenizerSummary
 from runjob.runner.worker.card import write_card
-from runjob.runner.worker.card_facts import gather_facts
+from runjob.runner.worker.card_facts import _masking, _rows, gather_facts
 from runjob.schemas.read import read_job
 from runjob.schemas.run import RunDir
 
@@ -35,7 +35,7 @@ SUMMARY = Summary(
     train=SideSummary.of(SectionSummary(documents=2191, predicted=642_653, bytes=2_900_000, words=420_000)),
     validation=SideSummary.of(SectionSummary(documents=103, predicted=33_710, bytes=145_000, words=21_000)),
     test=None,
-    left_out=LeftOut(empty=0, short=0, filtered=0, duplicates=0),
+    left_out=LeftOut(bad=0, empty=0, short=0, filtered=0, duplicates=0),
     budget=None,
     tokenizer=TokenizerSummary(
         fingerprint="t" * 64, vocab_size=4096, eos_id=0, pad_id=None, cls_id=None, sep_id=None, mask_id=None
@@ -128,6 +128,26 @@ def test_the_front_matter_is_yaml_that_keeps_norwegian(tmp_path):
         "library_name": "transformers",
         "pipeline_tag": "text-generation",
     }
+
+
+def test_a_masked_model_says_how_to_fill_a_gap_and_what_was_hidden(tmp_path):
+    facts = _facts(tmp_path)
+    job = read_job(ROOT / "tests" / "cases" / "valid" / "mlm.yaml").job
+    masked = dataclasses.replace(
+        facts,
+        masking=_masking(job.objective),
+        data=dataclasses.replace(facts.data, rows=_rows(job.data, job.objective)),
+        evaluation=dataclasses.replace(facts.evaluation, bits_per_byte=None, masked_bits_per_byte=2.5, baseline=None),
+    )
+    card = write_card(masked)
+    assert yaml.safe_load(card.split("---\n")[1])["pipeline_tag"] == "fill-mask"
+    assert 'fill = pipeline("fill-mask", model="path/to/this/directory")' in card
+    assert "- 30 % of words hidden, in runs of up to 5: 100 % of them masked, 0 % replaced by another, 0 % kept" in card
+    assert "- rows of 128 tokens, packed, between the tokenizer's special tokens\n" in card
+    assert "| bits per byte of what was hidden | 2.5000 |" in card
+    assert "the hidden tokens of the whole validation side, the same in every evaluation" in card
+    assert "generate" not in card
+    assert "end-of-text" not in card
 
 
 def test_what_is_not_known_is_not_said(tmp_path):
