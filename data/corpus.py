@@ -17,6 +17,7 @@ from typing import Any
 
 from runjob.data.digests import DigestCache
 from runjob.data.documents import Document, Source
+from runjob.data.downloads import Downloads
 from runjob.data.parquet import ParquetSource
 from runjob.data.sources import FileSource, open_source
 from runjob.data.store import SideName
@@ -48,13 +49,19 @@ class Part:
 
 
 class Corpus:
-    """The parts one after another; `done`, `total` and `empty` are those of all of them."""
+    """The parts one after another; `done`, `total`, `empty` and `bad` are those of all of them."""
 
     def __init__(self, parts: tuple[Part, ...]) -> None:
         self.parts = parts
         self.total = sum(part.source.total for part in parts)
         self.done = 0
         self.empty = 0
+        self.bad = 0
+
+    @property
+    def first_bad_rows(self) -> list[str]:
+        """Of each source the first ten that could not be read, by file and line, as far as has been read."""
+        return [row for part in self.parts for row in part.source.bad.first]
 
     @staticmethod
     def of(source: Source) -> "Corpus":
@@ -69,30 +76,34 @@ class Corpus:
         return hashlib.sha256("\n".join(digests).encode()).hexdigest()
 
     def documents(self) -> Iterator[tuple[Part, Document]]:
-        done = empty = 0
+        done = empty = bad = 0
         for part in self.parts:
             source = part.source
             for document in source.documents():
-                self.done, self.empty = done + source.done, empty + source.empty
+                self.done, self.empty, self.bad = done + source.done, empty + source.empty, bad + source.bad.count
                 yield part, document
-            done, empty = done + source.done, empty + source.empty
-            self.done, self.empty = done, empty
+            done, empty, bad = done + source.done, empty + source.empty, bad + source.bad.count
+            self.done, self.empty, self.bad = done, empty, bad
 
 
-def open_corpus(data: Data) -> Corpus:
-    """Everything that a job's data section names."""
+def open_corpus(data: Data, *, downloads: Downloads | None = None) -> Corpus:
+    """Everything that a job's data section names; without `downloads` none of it may lie elsewhere."""
     if isinstance(data, MixData):
         sources = enumerate(alone(data))
-        return Corpus(tuple(Part(source=open_source(one), side=None, section=number) for number, one in sources))
+        return Corpus(
+            tuple(
+                Part(source=open_source(one, downloads=downloads), side=None, section=number) for number, one in sources
+            )
+        )
     match data.split:
         case FilesSplit(validation=validation, test=test):
-            corpus = _of_sides(data, {"validation": {"path": validation}, "test": test and {"path": test}})
+            corpus = _of_sides(data, {"validation": {"path": validation}, "test": test and {"path": test}}, downloads)
             _refuse_shared_files(corpus)
             return corpus
         case SubsetsSplit(validation=validation, test=test):
-            return _of_sides(data, {"validation": {"subset": validation}, "test": test and {"subset": test}})
+            return _of_sides(data, {"validation": {"subset": validation}, "test": test and {"subset": test}}, downloads)
         case _:
-            return Corpus.of(open_source(data))
+            return Corpus.of(open_source(data, downloads=downloads))
 
 
 def alone(data: Data) -> tuple[SingleData, ...]:
@@ -109,14 +120,14 @@ def _alone(mix: MixData, source: MixedSource) -> SingleData:
     return single(**{name: own[name] if name in own else follow(schema[name])["default"] for name in names})
 
 
-def _of_sides(data: SingleData, others: dict[SideName, dict[str, Any] | None]) -> Corpus:
+def _of_sides(data: SingleData, others: dict[SideName, dict[str, Any] | None], downloads: Downloads | None) -> Corpus:
     """The training side is the job's own source, the others differ from it in these fields; they are read first."""
     parts = [
-        Part(source=open_source(dataclasses.replace(data, **fields)), side=side, section=0)
+        Part(source=open_source(dataclasses.replace(data, **fields), downloads=downloads), side=side, section=0)
         for side, fields in others.items()
         if fields is not None
     ]
-    return Corpus((*parts, Part(source=open_source(data), side="train", section=0)))
+    return Corpus((*parts, Part(source=open_source(data, downloads=downloads), side="train", section=0)))
 
 
 def _refuse_shared_files(corpus: Corpus) -> None:
@@ -127,4 +138,6 @@ def _refuse_shared_files(corpus: Corpus) -> None:
         for file in part.source.files:
             other = seen.setdefault(file.path.resolve(), where)
             if other != where:
-                raise JobError(f"{where}: {file.name} is in {other} too; a file belongs to one side, leave it out of one")
+                raise JobError(
+                    f"{where}: {file.name} is in {other} too; a file belongs to one side, leave it out of one"
+                )

@@ -18,7 +18,7 @@ from runjob.data.corpus import Part
 from runjob.data.documents import Document
 from runjob.data.store import SIDES, LeftOut, SideName
 from runjob.schemas.errors import DataError
-from runjob.schemas.job import FirstSplit, HashSplit, Split
+from runjob.schemas.job import FilesSplit, FirstSplit, HashSplit, Split, SubsetsSplit
 
 # What messages call them
 NAMES: dict[SideName, str] = {"train": "training", "validation": "validation", "test": "test"}
@@ -63,6 +63,8 @@ def divide(
                 side = hash_side(document.text, validation=validation, test=test, seed=seed)
             case FirstSplit(validation=validation, test=test):
                 side = _first_side(seen[part.section], validation=validation, test=test or 0)
+            case FilesSplit() | SubsetsSplit():
+                raise ValueError("the parts of such a corpus say their sides")
         seen[part.section] += 1
         yield side, part, document
 
@@ -77,11 +79,12 @@ def refuse_empty_sides(split: Split, counts: Mapping[SideName, int], *, left_out
     """DataError if a side that the job has holds nothing, with what to change."""
     total = sum(counts.values())
     if total == 0:
-        why = f" ({left_out.words()} were left out)" if left_out.words() else ""
-        raise DataError(f"data.path: the corpus holds no document{why}")
+        raise DataError(f"data.path: the corpus holds no document{_why(left_out)}")
     empty = next((side for side, count in counts.items() if not count), None)
     if empty is None:
         return
+    if isinstance(split, FilesSplit | SubsetsSplit):
+        raise DataError(f"{_named(split, empty)}: no document is left on the {NAMES[empty]} side{_why(left_out)}")
     others = "the other" if len(counts) == 2 else "the others"
     raise DataError(
         f"data.split: the {NAMES[empty]} side is empty, {total} document(s) are all on {others}; "
@@ -89,7 +92,19 @@ def refuse_empty_sides(split: Split, counts: Mapping[SideName, int], *, left_out
     )
 
 
-def _change(split: Split, empty: SideName, *, total: int, sides: int) -> str:
+def _why(left_out: LeftOut) -> str:
+    return f" ({left_out.words()} were left out)" if left_out.words() else ""
+
+
+def _named(split: FilesSplit | SubsetsSplit, side: SideName) -> str:
+    """What of the job file says where the documents of a side are, and what it says."""
+    if side == "train":
+        return "data.path" if isinstance(split, FilesSplit) else "data.subset"
+    said = getattr(split, side)
+    return f"data.split.{side}: {said if isinstance(said, str) else ', '.join(said)}"
+
+
+def _change(split: HashSplit | FirstSplit, empty: SideName, *, total: int, sides: int) -> str:
     if total < sides:
         few = "one document can't" if total == 1 else f"{total} documents can't"
         many = "both sides" if sides == 2 else f"{sides} sides"

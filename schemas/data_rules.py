@@ -58,6 +58,12 @@ def subsets_are_three(job: Values) -> Iterator[tuple[str, str]]:
         yield "data.split.test", f"{test} is used for training or validation already; name another subset, or null"
 
 
+def a_budget_has_one_source(job: Values) -> Iterator[tuple[str, str]]:
+    if job["data.kind"] == "mix" and (budget := job["data.token_budget"]) is not None:
+        said = f"{budget} would be used up by the first of several sources; what is trained on is limited by"
+        yield "data.token_budget", f"{said} training.length (`10M tokens`), how much of each by its weight; write null"
+
+
 def weights_make_a_cycle(job: Values) -> Iterator[tuple[str, str]]:
     weights = [source["weight"] for source in job["data.sources"] if isinstance(source, dict)]
     if len(weights) < len(job["data.sources"]) or not all(isinstance(weight, float | int) for weight in weights):
@@ -86,5 +92,6 @@ DATA_RULES = (
     split_leaves_something_to_train_on,
     split_fits_the_source,
     subsets_are_three,
+    a_budget_has_one_source,
     weights_make_a_cycle,
 )

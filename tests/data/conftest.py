@@ -30,7 +30,7 @@ def make_side(tmp_path: Path) -> MakeSide:
         with SideWriter(path, eos_id=EOS, token_type="uint8") as writer:
             for document in documents:
                 writer.append("x" * len(document), document)
-        return Side(path, summary=writer.close(), token_type="uint8")
+            return Side(path, summary=writer.close(), token_type="uint8")
 
     return make
 
@@ -43,6 +43,7 @@ def make_text() -> MakeText:
         tokenizer: Tokenizer = BPE,
         split: Split = HALF,
         length: int = 16,
+        bad_rows: float = 0.0,
         min_length: int = 0,
         filter: Filter = EVERY,
         token_budget: int | str | None = None,
@@ -52,6 +53,7 @@ def make_text() -> MakeText:
             kind="text",
             path=tuple(map(str, paths)),
             documents=documents,  # type: ignore[arg-type]
+            bad_rows=bad_rows,
             min_length=min_length,
             filter=filter,
             deduplicate=deduplicate,
@@ -69,11 +71,12 @@ def make_text() -> MakeText:
 
 @pytest.fixture
 def make_jsonl() -> MakeJsonl:
-    def make(*paths: Path | str, field: str = "text", filter: Filter = EVERY) -> JsonlData:
+    def make(*paths: Path | str, field: str = "text", filter: Filter = EVERY, bad_rows: float = 0.0) -> JsonlData:
         return JsonlData(
             kind="jsonl",
             path=tuple(map(str, paths)),
             field=field,
+            bad_rows=bad_rows,
             min_length=0,
             filter=filter,
             deduplicate=False,

@@ -122,7 +122,7 @@ THREE = HashSplit(kind="hash", validation=0.01, test=0.02)
 def test_an_empty_one_of_three_sides_is_refused_by_name(split, counts: tuple[int, int, int], message: str):
     found = dict(zip(("train", "validation", "test"), counts, strict=True))
     with pytest.raises(DataError, match=message):
-        refuse_empty_sides(split, found, left_out=LeftOut(empty=0, short=0, filtered=0, duplicates=0))
+        refuse_empty_sides(split, found, left_out=LeftOut(bad=0, empty=0, short=0, filtered=0, duplicates=0))
 
 
 def test_the_store_keeps_the_test_side_apart_and_the_tokenizer_never_sees_it(
@@ -180,5 +180,5 @@ def test_an_empty_side_is_refused_with_what_to_change(split, train: int, validat
         refuse_empty_sides(
             split,
             {"train": train, "validation": validation},
-            left_out=LeftOut(empty=4, short=0, filtered=0, duplicates=0),
+            left_out=LeftOut(bad=0, empty=4, short=0, filtered=0, duplicates=0),
         )
