@@ -17,6 +17,7 @@ from runjob.schemas.lifeline import ATTEMPT_VARIABLE
 from runjob.schemas.run import RunDir, home, read_json
 
 if TYPE_CHECKING:
+    from runjob.schemas.facts import Facts
     from runjob.schemas.job import Job
     from runjob.schemas.plan import Plan
 
@@ -43,29 +44,33 @@ def run_plan(args: Namespace) -> int:
     from runjob.runner.compile import compile_job
     from runjob.runner.machine import detect_machine
     from runjob.runner.needs import missing_needs
+    from runjob.schemas.facts import recall_facts
     from runjob.schemas.read import read_job
 
     find_launcher(args.launcher)
     resolved = read_job(Path(args.file), args.sets)
     machine = detect_machine()
-    plan = compile_job(resolved.job, machine)
+    facts = recall_facts(resolved.job)
+    plan = compile_job(resolved.job, machine, facts=facts)
     missing = missing_needs(resolved.job, machine, ask_hub=False)
     if args.out:
         write_plan_files(Path(args.out), plan)
     if args.json:
-        print_json({**dataclasses.asdict(plan), "missing": missing})
+        rows = None if facts is None else dataclasses.asdict(facts)
+        print_json({**dataclasses.asdict(plan), "rows": rows, "missing": missing})
     else:
-        print(plan_text(resolved.job, plan, missing))
+        print(plan_text(resolved.job, plan, missing, facts))
     return 0
 
 
-def plan_text(job: "Job", plan: "Plan", missing: tuple[str, ...]) -> str:
+def plan_text(job: "Job", plan: "Plan", missing: tuple[str, ...], facts: "Facts | None") -> str:
     from runjob.runner.estimate import describe_model
 
-    batch, place = plan.batch, plan.resources
+    place = plan.resources
     steps = "unknown" if plan.steps is None else f"{plan.steps:,}"
     total = "unknown" if plan.steps is None else f"{plan.steps * plan.tokens_per_step:,}"
-    facts = [
+    most = "at most " if job.data.layout == "lines" else ""
+    known = [
         ("job", plan.name),
         ("model", describe_model(job.model)),
         ("parameters", "unknown" if plan.parameters is None else f"{plan.parameters:,}"),
@@ -73,17 +78,14 @@ def plan_text(job: "Job", plan: "Plan", missing: tuple[str, ...]) -> str:
             "runs on",
             f"{place.nodes} node(s) x {place.ranks_per_node} rank(s), {place.device}, {place.threads} thread(s)",
         ),
-        (
-            "global batch",
-            f"{batch.global_batch} sequences = {batch.ranks} rank(s) x {batch.accumulation} micro batch(es) "
-            f"x {batch.micro_batch}",
-        ),
+        ("global batch", batch_text(plan)),
+        ("rows", rows_text(plan, facts)),
         ("steps", f"{steps} ({job.training.length})"),
-        ("tokens", f"{plan.tokens_per_step:,} a step, {total} in all"),
+        ("tokens", f"{most}{plan.tokens_per_step:,} a step, {most}{total} in all"),
         ("zero", str(job.hardware.zero)),
         ("precision", job.training.precision),
     ]
-    lines = [f"{name:<14} {value}" for name, value in facts]
+    lines = [f"{name:<14} {value}" for name, value in known]
     lines += [f"unknown        {one}" for one in plan.unknown]
     lines += [f"missing here   {one}" for one in missing]
     lines += ["", "deepspeed.json", json.dumps(dict(plan.deepspeed), indent=2)]
@@ -91,6 +93,28 @@ def plan_text(job: "Job", plan: "Plan", missing: tuple[str, ...]) -> str:
         lines += ["", f"stage {stage.name}", *(f"  {key}={value}" for key, value in stage.env.items())]
         lines.append("  " + " ".join(stage.argv))
     return "\n".join(lines)
+
+
+def batch_text(plan: "Plan") -> str:
+    batch = plan.batch
+    whole = f"{batch.global_batch} sequences = {batch.ranks} rank(s) x"
+    if batch.micro_tokens is not None:
+        share = batch.global_batch // batch.ranks
+        return f"{whole} {share}, in micro batches of at most {batch.micro_tokens:,} tokens"
+    return f"{whole} {batch.accumulation} micro batch(es) x {batch.micro_batch}"
+
+
+def rows_text(plan: "Plan", facts: "Facts | None") -> str:
+    """What the prepared data say of the rows."""
+    if facts is None:
+        return "unknown until the data are prepared (`runjob prepare FILE`)"
+    said = f"{facts.rows:,} an epoch, {facts.tokens / facts.rows:.3g} tokens on average; {facts.padding:.1%} padding"
+    if facts.left_out:
+        said += f"; {facts.left_out:,} tokens cut off"
+    if str(plan.batch.ranks) not in facts.micro_batches:
+        return said
+    least, most = facts.micro_batches[str(plan.batch.ranks)]
+    return f"{said}; {least if least == most else f'{least} to {most}'} micro batch(es) a rank and step"
 
 
 def write_plan_files(out: Path, plan: "Plan") -> None:

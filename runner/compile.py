@@ -8,6 +8,7 @@ from runjob.runner.estimate import count_parameters
 from runjob.runner.machine import Machine
 from runjob.schemas.batch_rule import batch_problem
 from runjob.schemas.errors import JobError
+from runjob.schemas.facts import Facts
 from runjob.schemas.job import Hardware, Job
 from runjob.schemas.plan import Batch, Plan, Resources, Stage
 
@@ -20,12 +21,12 @@ STOP_DEADLINE_S = 600
 ASSUMED_GPUS = 4
 
 
-def compile_job(job: Job, machine: Machine, *, rows_per_epoch: int | None = None) -> Plan:
-    """The plan of a job on a machine; `rows_per_epoch` where the prepared data are at hand."""
+def compile_job(job: Job, machine: Machine, *, facts: Facts | None = None) -> Plan:
+    """The plan of a job on a machine; `facts` where its data have been prepared."""
     resources = share_out(job.hardware, machine)
     batch = cut_batch(job, ranks=resources.ranks_per_node * resources.nodes)
     tokens_per_step = batch.global_batch * job.data.sequence_length
-    steps, unknown = count_steps(job, batch, tokens_per_step, rows_per_epoch)
+    steps, unknown = count_steps(job, batch, tokens_per_step, facts)
     if job.hardware.gpus == "all" and not machine.gpus:
         unknown += (f"GPUs of the machine that will run it: none here, shown for {ASSUMED_GPUS}",)
     return Plan(
@@ -81,13 +82,19 @@ def cut_batch(job: Job, *, ranks: int) -> Batch:
 
 
 def count_steps(
-    job: Job, batch: Batch, tokens_per_step: int, rows_per_epoch: int | None
+    job: Job, batch: Batch, tokens_per_step: int, facts: Facts | None
 ) -> tuple[int | None, tuple[str, ...]]:
     """Optimiser steps of the whole run, and what stays unknown without the prepared data."""
     length = job.training.length
-    if length.unit == "epochs" and rows_per_epoch is None:
-        return None, (f"steps of {length}: known once the data are prepared (`runjob prepare FILE`)",)
-    steps_per_epoch = Fraction(rows_per_epoch or 0, batch.global_batch)
+    differ = job.data.layout == "lines"
+    if facts is None:
+        if length.unit == "epochs" or (length.unit == "tokens" and differ):
+            return None, (f"steps of {length}: known once the data are prepared (`runjob prepare FILE`)",)
+        return length.steps(steps_per_epoch=Fraction(0), tokens_per_step=tokens_per_step), ()
+    # as the worker counts (assemble.tokens_per_step): where rows differ in length, by what a step holds on average
+    if differ:
+        tokens_per_step = max(round(batch.global_batch * facts.tokens / facts.rows), 1)
+    steps_per_epoch = Fraction(facts.rows, batch.global_batch)
     return length.steps(steps_per_epoch=steps_per_epoch, tokens_per_step=tokens_per_step), ()
 
 

@@ -34,8 +34,9 @@ class Stage:
 
 @dataclass(frozen=True, kw_only=True)
 class Batch:
-    """How one optimiser step is cut: `global_batch` = ranks x accumulation x micro_batch (sequences). Where the job cuts
-    by `micro_tokens`, each step has the micro batches that its rows need: at most `accumulation` of `micro_batch` 1."""
+    """How one optimiser step is cut: `global_batch` = ranks x accumulation x micro_batch (sequences). Where the job
+    cuts by `micro_tokens`, a step has the micro batches that its rows need: at most `accumulation`, of `micro_batch` 1.
+    """
 
     global_batch: int
     ranks: int

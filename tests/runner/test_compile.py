@@ -13,6 +13,7 @@ from runjob.runner.compile import compile_job
 from runjob.runner.deepspeed_config import merge
 from runjob.runner.machine import Machine
 from runjob.schemas.errors import JobError
+from runjob.schemas.facts import Facts
 from runjob.schemas.job import Job
 from runjob.schemas.plan import Plan
 from runjob.schemas.read import read_job
@@ -87,12 +88,30 @@ def test_gpus_that_do_not_divide_the_batch_are_answered_with_the_nearest_two() -
         compile_job(job, G5)
 
 
+FACTS = Facts(rows=5001, tokens=300_060, left_out=0, padding=0.1, micro_batches={"1": (2, 3)})
+
+
 def test_epochs_become_steps_once_the_rows_are_known() -> None:
     job = tiny("training.length=3 epochs")
     assert compile_job(job, LAPTOP).steps is None
     assert "runjob prepare" in compile_job(job, LAPTOP).unknown[0]
     # 3 x 5001 rows in steps of 8: 1875.4, and the last step is not dropped
-    assert compile_job(job, LAPTOP, rows_per_epoch=5001).steps == 1876
+    assert compile_job(job, LAPTOP, facts=FACTS).steps == 1876
+
+
+def test_tokens_become_steps_by_what_a_step_of_lines_holds_on_average() -> None:
+    job = tiny("training.length=48k tokens", "data.layout=lines")
+    assert compile_job(job, LAPTOP).steps is None
+    # rows of 60 tokens: 480 a step
+    assert compile_job(job, LAPTOP, facts=FACTS).steps == 100
+
+
+def test_by_tokens_deepspeed_is_told_the_most_micro_batches_there_can_be() -> None:
+    sets = "training.global_batch=24", "training.micro_batch=null", "training.micro_tokens=512", "hardware.ranks=2"
+    plan = compile_job(tiny(*sets), LAPTOP)
+    assert (plan.batch.micro_batch, plan.batch.accumulation, plan.batch.micro_tokens) == (1, 12, 512)
+    assert plan.deepspeed["train_micro_batch_size_per_gpu"] == 1
+    assert plan.deepspeed["gradient_accumulation_steps"] == 12
 
 
 @pytest.mark.parametrize(
