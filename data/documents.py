@@ -8,6 +8,7 @@ from runjob.data.digests import DigestCache
 from runjob.schemas.errors import DataError
 
 SHOWN = 10
+NUL = "holds the character NUL, which no text does (a binary file, or UTF-16?)"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -18,37 +19,64 @@ class Document:
     origin: str
 
 
+class BadRows:
+    """The rows that can't be read: the first ten in words, all of them in number.
+
+    `allowed` is the share of the rows that may be bad (0: none). Where none may, no document is handed out any more
+    once there is one, so that the rest of a large corpus is only scanned for the count.
+    """
+
+    def __init__(self, *, allowed: float) -> None:
+        self.allowed = allowed
+        self.count = 0
+        self.first: list[str] = []
+
+    @property
+    def stops(self) -> bool:
+        """Is it certain already that the job can't go on?"""
+        return self.count > 0 and self.allowed == 0
+
+    def restart(self) -> None:
+        self.count = 0
+        self.first = []
+
+    def add(self, origin: str, why: str) -> None:
+        self.count += 1
+        if len(self.first) < SHOWN:
+            self.first.append(f"{origin}: {why}")
+
+    def refuse(self, *, rows: int) -> None:
+        """DataError if more of so many rows were bad than are allowed."""
+        if self.count > self.allowed * rows:
+            raise DataError(refusal(self.first, count=self.count, rows=rows, allowed=self.allowed))
+
+
+def refusal(first: list[str], *, count: int, rows: int, allowed: float) -> str:
+    """The first ten bad rows, how many there are in all, and what to do about them."""
+    lines = [*first, f"and {count - SHOWN} more"] if count > SHOWN else list(first)
+    said = "1 row" if count == 1 else f"{count} rows"
+    if allowed:
+        share = f"{100 * count / rows:.3g} %, where data.bad_rows allows {100 * allowed:.3g} %"
+        lines.append(f"{said} of {rows} can't be read ({share}); mend or remove them, or allow more")
+    else:
+        lines.append(f"{said} can't be read; mend or remove them and start again")
+    if any("is not UTF-8 (byte" in line for line in first):
+        lines.append("a file in Latin-1 becomes UTF-8 with `iconv -f LATIN1 -t UTF-8 FILE`")
+    return "\n".join(lines)
+
+
 class Source(Protocol):
-    """`done` of `total` bytes have been read since `documents` was last called; `empty` documents were skipped."""
+    """`done` of `total` bytes have been read since `documents` was last called, and `rows` rows; of these `empty` were
+    skipped as empty, and those in `bad` as unreadable."""
 
     total: int
     done: int
+    rows: int
     empty: int
+    bad: BadRows
 
     def digest(self, cache: DigestCache) -> str:
         """sha256 over everything that the documents are read from."""
         ...
 
     def documents(self) -> Iterator[Document]: ...
-
-
-class BadRows:
-    """The rows that can't be read: the first ten in words, all of them in number."""
-
-    def __init__(self) -> None:
-        self.count = 0
-        self._first: list[str] = []
-
-    def add(self, origin: str, why: str) -> None:
-        self.count += 1
-        if len(self._first) < SHOWN:
-            self._first.append(f"{origin}: {why}")
-
-    def refuse(self) -> None:
-        """DataError if there were any."""
-        if self.count:
-            more = f"\nand {self.count - SHOWN} more" if self.count > SHOWN else ""
-            rows = "1 row" if self.count == 1 else f"{self.count} rows"
-            raise DataError(
-                "\n".join(self._first) + f"{more}\n{rows} can't be read; mend or remove them and start again"
-            )

@@ -3,11 +3,11 @@
 import hashlib
 import importlib
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from runjob.data.digests import DigestCache
-from runjob.data.documents import BadRows, Document
+from runjob.data.documents import NUL, BadRows, Document
+from runjob.data.files import CorpusFile
 from runjob.schemas.errors import DataError
 
 ROWS_AT_ONCE = 1000
@@ -16,64 +16,69 @@ ROWS_AT_ONCE = 1000
 class ParquetSource:
     """The documents of `field`, file after file."""
 
-    def __init__(self, files: tuple[Path, ...], *, field: str) -> None:
+    def __init__(self, files: tuple[CorpusFile, ...], *, field: str, bad_rows: float) -> None:
         self.files = files
         self.field = field
-        self.total = sum(file.stat().st_size for file in files)
+        self.total = sum(file.path.stat().st_size for file in files)
         self.done = 0
+        self.rows = 0
         self.empty = 0
+        self.bad = BadRows(allowed=bad_rows)
 
     def digest(self, cache: DigestCache) -> str:
-        return hashlib.sha256("\n".join(cache.file(file) for file in self.files).encode()).hexdigest()
+        return hashlib.sha256("\n".join(cache.file(file.path) for file in self.files).encode()).hexdigest()
 
     def documents(self) -> Iterator[Document]:
-        self.done = self.empty = 0
-        bad = BadRows()
+        self.done = self.rows = self.empty = 0
+        self.bad.restart()
         for file in self.files:
-            before, size = self.done, file.stat().st_size
-            with file.open("rb") as raw:
-                opened = self._open(file, raw)
+            before, size = self.done, file.path.stat().st_size
+            with file.path.open("rb") as raw:
+                opened = self._open(file.name, raw)
                 rows = opened.metadata.num_rows
-                for number, value in enumerate(self._values(file, opened)):
+                for number, value in enumerate(self._values(file.name, opened)):
                     self.done = before + size * (number + 1) // rows
-                    yield from self._document(f"{file}:row {number}", value, bad)
+                    self.rows += 1
+                    yield from self._document(f"{file.name}:row {number}", value)
             self.done = before + size
-        bad.refuse()
+        self.bad.refuse(rows=self.rows)
 
-    def _document(self, origin: str, value: bytes | None, bad: BadRows) -> Iterator[Document]:
+    def _document(self, origin: str, value: bytes | None) -> Iterator[Document]:
         if value is None:
-            bad.add(origin, f"column {self.field!r} is null and not text")
+            self.bad.add(origin, f"column {self.field!r} is null and not text")
             return
         try:
             text = value.decode()
         except UnicodeDecodeError as error:
-            bad.add(origin, f"is not UTF-8 ({error.reason})")
+            self.bad.add(origin, f"is not UTF-8 ({error.reason})")
             return
         if not text.strip():
             self.empty += 1
-        elif not bad.count:
+        elif "\0" in text:
+            self.bad.add(origin, NUL)
+        elif not self.bad.stops:
             yield Document(text=text, origin=origin)
 
-    def _open(self, file: Path, raw: Any) -> Any:  # noqa: ANN401 - pyarrow has no types
+    def _open(self, name: str, raw: Any) -> Any:  # noqa: ANN401 - pyarrow has no types
         pyarrow, parquet = _pyarrow()
         try:
             opened = parquet.ParquetFile(raw)
         except (pyarrow.ArrowInvalid, OSError) as error:
-            raise DataError(f"{file}: can't be read as Parquet ({str(error).splitlines()[0]})") from error
+            raise DataError(f"{name}: can't be read as Parquet ({str(error).splitlines()[0]})") from error
         schema = opened.schema_arrow
         if self.field not in schema.names:
-            raise DataError(f"data.field: {file} has no column {self.field!r}, but {', '.join(schema.names)}")
+            raise DataError(f"data.field: {name} has no column {self.field!r}, but {', '.join(schema.names)}")
         kind = schema.field(self.field).type
         inner = kind.value_type if pyarrow.types.is_dictionary(kind) else kind
         if not (pyarrow.types.is_string(inner) or pyarrow.types.is_large_string(inner)):
             texts = [column.name for column in schema if pyarrow.types.is_string(column.type)]
             raise DataError(
-                f"data.field: column {self.field!r} of {file} holds {kind} and not text; "
+                f"data.field: column {self.field!r} of {name} holds {kind} and not text; "
                 f"columns of text: {', '.join(texts) or 'none'}"
             )
         return opened
 
-    def _values(self, file: Path, opened: Any) -> Iterator[bytes | None]:  # noqa: ANN401
+    def _values(self, name: str, opened: Any) -> Iterator[bytes | None]:  # noqa: ANN401
         """As bytes, since pyarrow checks no UTF-8 and fails on a whole batch where one text of it is broken."""
         pyarrow, _ = _pyarrow()
         try:
@@ -84,7 +89,7 @@ class ParquetSource:
                 yield from column.cast(pyarrow.large_binary()).to_pylist()
         except (pyarrow.ArrowInvalid, OSError) as error:
             raise DataError(
-                f"{file}: can't be read to its end ({str(error).splitlines()[0]}); fetch or write it again"
+                f"{name}: can't be read to its end ({str(error).splitlines()[0]}); fetch or write it again"
             ) from error
 
 

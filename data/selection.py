@@ -24,23 +24,30 @@ class Selection:
         self._short = 0
         self._filtered = 0
         self._duplicates = 0
-        self._copies: Copies | None = None
+        self.copies: Copies | None = None  # of whom all but the first are left out; None leaves them in
 
     @property
     def left_out(self) -> LeftOut:
-        return LeftOut(empty=self.corpus.empty, short=self._short, filtered=self._filtered, duplicates=self._duplicates)
+        return LeftOut(
+            bad=self.corpus.bad,
+            empty=self.corpus.empty,
+            short=self._short,
+            filtered=self._filtered,
+            duplicates=self._duplicates,
+        )
 
     def documents(self) -> Iterator[tuple[Part, Document]]:
         self._duplicates = 0
         for number, found in enumerate(self._fitting()):
-            if self._copies is not None and number in self._copies:
+            if self.copies is not None and number in self.copies:
                 self._duplicates += 1
             else:
                 yield found
 
-    def leave_out_copies(self, *, scratch: Path, advance: Callable[[], None]) -> None:
+    def leave_out_copies(self, *, scratch: Path, advance: Callable[[], None]) -> Copies:
         """Read everything once to learn which documents are copies; from here on they are left out."""
-        self._copies = find_copies(self._told(advance), scratch=scratch)
+        self.copies = find_copies(self._told(advance), scratch=scratch)
+        return self.copies
 
     def _told(self, advance: Callable[[], None]) -> Iterator[str]:
         for _, document in self._fitting():

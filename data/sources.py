@@ -5,27 +5,32 @@
     parquet files in sorted order; a document is one column of a row (data/parquet.py)
     hub     a data set of the Hugging Face Hub, or a local directory laid out like one (data/hub.py)
 
-Nothing is dropped silently. Documents of white space alone are skipped and counted. Rows that can't be read stop the
-job with the first ten of them by file and line; from the first one on, no document is handed out any more, so that
-the rest of a large corpus is only scanned for the count.
+Nothing is dropped silently. Documents of white space alone are skipped and counted. Rows that can't be read are
+counted too, and stop the job where they are more than `data.bad_rows` allows (data/documents.py).
 """
 
-import glob
 import hashlib
+import io
 import json
-import os
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import BinaryIO
 
 from runjob.data.compression import DAMAGED, open_packed
 from runjob.data.digests import DigestCache
-from runjob.data.documents import BadRows, Document, Source
-from runjob.data.samples import PREFIX, locate
-from runjob.schemas.errors import DataError, MissingError
-from runjob.schemas.job import Data, HubData, JsonlData, ParquetData, TextData
+from runjob.data.documents import NUL, BadRows, Document, Source
+from runjob.data.downloads import Downloads
+from runjob.data.files import CorpusFile, find_files
+from runjob.schemas.errors import DataError
+from runjob.schemas.job import HubData, JsonlData, ParquetData, SingleData, TextData
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
+# Longest first: UTF-32's mark begins with UTF-16's. Python and iconv know the encodings by these names.
+OTHER_MARKS = {
+    b"\xff\xfe\x00\x00": "UTF-32",
+    b"\x00\x00\xfe\xff": "UTF-32",
+    b"\xff\xfe": "UTF-16",
+    b"\xfe\xff": "UTF-16",
+}
 
 # What one file's bytes hold: (line number, the document's bytes as they stand there)
 Cut = Callable[[BinaryIO], Iterator[tuple[int, bytes]]]
@@ -36,87 +41,93 @@ Read = Callable[[bytes], str]
 class FileSource:
     """Documents of files, packed or not."""
 
-    def __init__(self, files: tuple[Path, ...], *, cut: Cut, read: Read) -> None:
+    def __init__(self, files: tuple[CorpusFile, ...], *, cut: Cut, read: Read, bad_rows: float) -> None:
         self.files = files
-        self.total = sum(file.stat().st_size for file in files)
+        self.total = sum(file.path.stat().st_size for file in files)
         self.done = 0
+        self.rows = 0
         self.empty = 0
+        self.bad = BadRows(allowed=bad_rows)
         self._cut = cut
         self._read = read
 
     def digest(self, cache: DigestCache) -> str:
-        return hashlib.sha256("\n".join(cache.file(file) for file in self.files).encode()).hexdigest()
+        return hashlib.sha256("\n".join(cache.file(file.path) for file in self.files).encode()).hexdigest()
 
     def documents(self) -> Iterator[Document]:
-        self.done = self.empty = 0
-        bad = BadRows()
+        self.done = self.rows = self.empty = 0
+        self.bad.restart()
         for file in self.files:
             before = self.done
-            with file.open("rb") as raw, open_packed(file, raw) as opened:
+            with file.path.open("rb") as raw, open_packed(file.path, raw, name=file.name) as opened:
                 try:
+                    refuse_other_marks(opened, file.name)
                     for line, data in self._cut(opened):
                         self.done = before + raw.tell()
-                        yield from self._document(f"{file}:{line}", data, bad)
+                        self.rows += 1
+                        yield from self._document(f"{file.name}:{line}", data)
                 except DAMAGED as error:
-                    raise DataError(f"{file}: can't be read to its end ({error}); fetch or write it again") from error
-            self.done = before + file.stat().st_size
-        bad.refuse()
+                    raise DataError(
+                        f"{file.name}: can't be read to its end ({error}); fetch or write it again"
+                    ) from error
+            self.done = before + file.path.stat().st_size
+        self.bad.refuse(rows=self.rows)
 
-    def _document(self, origin: str, data: bytes, bad: BadRows) -> Iterator[Document]:
+    def _document(self, origin: str, data: bytes) -> Iterator[Document]:
         if not data.strip():
             self.empty += 1
             return
         try:
             text = self._read(data)
         except UnicodeError as error:
-            bad.add(origin, f"is not UTF-8 ({error.reason})" if isinstance(error, UnicodeDecodeError) else str(error))
+            self.bad.add(origin, not_utf8(error))
             return
         except ValueError as error:
-            bad.add(origin, str(error))
+            self.bad.add(origin, str(error))
             return
         if not text.strip():
             self.empty += 1
-        elif not bad.count:
+        elif "\0" in text:
+            self.bad.add(origin, NUL)
+        elif not self.bad.stops:
             yield Document(text=text, origin=origin)
 
 
-def open_source(data: Data) -> Source:
-    """The documents that a job's data section names."""
+def open_source(data: SingleData, *, downloads: Downloads | None = None) -> Source:
+    """The documents that one source of a job names; without `downloads` no remote file may be among them."""
     match data:
         case TextData():
-            return FileSource(find_files(data.path, like="*.txt"), cut=CUTS[data.documents], read=bytes.decode)
+            files = find_files(data.path, like="*.txt", downloads=downloads)
+            return FileSource(files, cut=CUTS[data.documents], read=bytes.decode, bad_rows=data.bad_rows)
         case JsonlData():
-            return FileSource(find_files(data.path, like="*.jsonl"), cut=cut_lines, read=field_reader(data.field))
+            files = find_files(data.path, like="*.jsonl", downloads=downloads)
+            return FileSource(files, cut=cut_lines, read=field_reader(data.field), bad_rows=data.bad_rows)
         case ParquetData():
             from runjob.data.parquet import ParquetSource
 
-            return ParquetSource(find_files(data.path, like="*.parquet"), field=data.field)
+            files = find_files(data.path, like="*.parquet", downloads=downloads)
+            return ParquetSource(files, field=data.field, bad_rows=data.bad_rows)
         case HubData():
             from runjob.data.hub import HubSource
 
-            return HubSource(data)
+            return HubSource(data, downloads=downloads)
 
 
-def find_files(patterns: tuple[str, ...], *, like: str) -> tuple[Path, ...]:
-    """The files that paths, globs and sample names stand for, each once, in sorted order."""
-    found: set[Path] = set()
-    for pattern in patterns:
-        if pattern.startswith(PREFIX):
-            found.add(locate(pattern))
-        elif Path(pattern).exists():
-            found.add(Path(pattern))
-        else:
-            matches = glob.glob(pattern, recursive=True)  # noqa: PTH207 - patterns may be absolute
-            if not matches:
-                why = "no file matches" if glob.has_magic(pattern) else "no such file"
-                raise MissingError(f"data.path: {pattern}: {why}")
-            found.update(path for path in map(Path, matches) if path.is_file())
-    for path in found:
-        if path.is_dir():
-            raise MissingError(f"data.path: {path} is a directory; name its files, for example {path}/{like}")
-        if not os.access(path, os.R_OK):
-            raise MissingError(f"data.path: {path} may not be read by this user")
-    return tuple(sorted(found))
+def refuse_other_marks(file: io.BufferedReader, name: str) -> None:
+    """DataError for a file that says itself that it is not in UTF-8; else every line of it would be a bad row."""
+    begins = file.peek(4)
+    for mark, encoding in OTHER_MARKS.items():
+        if begins.startswith(mark):
+            raise DataError(
+                f"{name}: is {encoding} (its byte order mark says so), and text is read as UTF-8; "
+                f"write it again with `iconv -f {encoding} -t UTF-8`"
+            )
+
+
+def not_utf8(error: UnicodeError) -> str:
+    if not isinstance(error, UnicodeDecodeError):
+        return f"is not UTF-8 ({error})"
+    return f"is not UTF-8 (byte 0x{error.object[error.start]:02x} at place {error.start + 1}: {error.reason})"
 
 
 def cut_lines(file: BinaryIO) -> Iterator[tuple[int, bytes]]:

@@ -17,7 +17,7 @@ The control side reads `store.json` through `read_summary`, so numpy is imported
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -85,6 +85,7 @@ class SideSummary:
 class LeftOut:
     """Documents that were read and are in no store, by the reason."""
 
+    bad: int
     empty: int
     short: int
     filtered: int
@@ -93,6 +94,7 @@ class LeftOut:
     def words(self) -> str:
         """`3 of white space alone, 12 by data.filter`; empty where nothing was left out."""
         reasons = {
+            "that can't be read": self.bad,
             "of white space alone": self.empty,
             "shorter than data.min_length": self.short,
             "by data.filter": self.filtered,
@@ -291,6 +293,12 @@ class Store:
             )
 
 
-def sha256_of(file: Path) -> str:
+def sha256_of(file: Path, *, told: Callable[[int], None] | None = None) -> str:
+    """`told` hears of every piece that has been read, in bytes."""
+    digest = hashlib.sha256()
     with file.open("rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()
+        while piece := opened.read(2**20):
+            digest.update(piece)
+            if told is not None:
+                told(len(piece))
+    return digest.hexdigest()

@@ -60,6 +60,7 @@ def hub(path: Path | str, *, config: str | None = None, subset: str = "train", f
         block_documents=10000,
         disk_budget="10GB",
         field=field,
+        bad_rows=0.0,
         min_length=0,
         filter=Filter(keep=None, drop=None),
         deduplicate=False,

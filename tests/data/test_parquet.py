@@ -18,6 +18,7 @@ def parquet(*paths: Path, field: str = "text") -> ParquetData:
         kind="parquet",
         path=tuple(map(str, paths)),
         field=field,
+        bad_rows=0.0,
         min_length=0,
         filter=Filter(keep=None, drop=None),
         deduplicate=False,

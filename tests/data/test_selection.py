@@ -30,7 +30,7 @@ def test_documents_are_measured_in_characters_and_short_ones_counted(tmp_path: P
     file.write_text("één\n\nvier\n  a \nvijfs\n", encoding="utf-8")
     assert kept(make_text(file, min_length=4)) == (
         ["vier", "  a ", "vijfs"],
-        LeftOut(empty=1, short=1, filtered=0, duplicates=0),
+        LeftOut(bad=0, empty=1, short=1, filtered=0, duplicates=0),
     )
 
 
@@ -38,7 +38,7 @@ def test_a_filter_searches_anywhere_and_drop_wins_over_keep(tmp_path: Path, make
     file = tmp_path / "a.jsonl"
     file.write_text("".join(f'{{"text": "{text}"}}\n' for text in ("een huis", "huis te koop", "een weg", "Huis")))
     data = make_jsonl(file, filter=Filter(keep="(?i)huis", drop="koop$"))
-    assert kept(data) == (["een huis", "Huis"], LeftOut(empty=0, short=0, filtered=2, duplicates=0))
+    assert kept(data) == (["een huis", "Huis"], LeftOut(bad=0, empty=0, short=0, filtered=2, duplicates=0))
 
 
 def test_reading_again_counts_from_the_beginning(tmp_path: Path, make_text):
@@ -48,7 +48,7 @@ def test_reading_again_counts_from_the_beginning(tmp_path: Path, make_text):
     selection = Selection(open_corpus(data), min_length=data.min_length, filter=data.filter)
     for _ in range(2):
         assert [document.text for _, document in selection.documents()] == ["ccc"]
-        assert selection.left_out == LeftOut(empty=1, short=1, filtered=1, duplicates=0)
+        assert selection.left_out == LeftOut(bad=0, empty=1, short=1, filtered=1, duplicates=0)
 
 
 class Given:
@@ -81,7 +81,7 @@ def test_the_store_says_what_was_left_out(words: Path, tmp_path: Path, make_text
         file.write(" \nkort\nkort\n")
     data = make_text(words, split=FirstSplit(kind="first", validation=5, test=None), min_length=5)
     summary = prepare(data, seed=1, cache=tmp_path / "cache", report=no_report).summary
-    assert summary.left_out == LeftOut(empty=1, short=2, filtered=0, duplicates=0)
+    assert summary.left_out == LeftOut(bad=0, empty=1, short=2, filtered=0, duplicates=0)
     assert summary.left_out.words() == "1 of white space alone, 2 shorter than data.min_length"
     assert (summary.train.documents, summary.validation.documents) == (195, 5)
 

@@ -112,8 +112,12 @@ def test_text_that_is_not_utf8_is_named_by_line_ten_times_and_counted(tmp_path: 
         handed_out.extend(document.text for document in source.documents())
     assert handed_out == ["good"]
     lines = str(caught.value).splitlines()
-    assert lines[:10] == [f"{file}:{line}: is not UTF-8 (unexpected end of data)" for line in range(2, 12)]
-    assert lines[10:] == ["and 2 more", "12 rows can't be read; mend or remove them and start again"]
+    assert lines[:10] == [f"{file}:{line}: is not UTF-8 (byte 0xe9 at place 4: unexpected end of data)" for line in range(2, 12)]
+    assert lines[10:] == [
+        "and 2 more",
+        "12 rows can't be read; mend or remove them and start again",
+        "a file in Latin-1 becomes UTF-8 with `iconv -f LATIN1 -t UTF-8 FILE`",
+    ]
 
 
 def test_jsonl_reads_one_field(tmp_path: Path, make_jsonl):
