@@ -1,207 +1,173 @@
-"""The making of one store: the tokenizer if it is to be trained, then both sides, then the summary, then the rename.
+"""The making of one store: which documents are copies, the tokenizer if it is to be trained, the sides, the summary,
+the rename.
+
+    .building-<fingerprint>/unfinished/   what is needed until the end only (data/journal.py)
+    .building-<fingerprint>/tokenizer/    moved here whole
+    .building-<fingerprint>/train/ ...    grown part by part
+    .building-<fingerprint>/store.json    moved here when all is on the disk: what is left then is clearing up
 
 One pass over the source where the tokenizer exists, one more where it is trained, one more where copies are looked for;
-the corpus streams by in each, and only one batch of documents is ever in memory.
+the corpus streams by in each, and only a few batches of documents are ever in memory. What a killed process had on the
+disk is gone on with: the bytes of the store are the same.
 """
 
 import dataclasses
 import os
 import shutil
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import ExitStack
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from runjob.data import tokenizers
-from runjob.data.documents import Document
+from runjob.data.documents import SHOWN, refusal
+from runjob.data.duplicates import Copies
+from runjob.data.journal import End
 from runjob.data.progress import Reporter
-from runjob.data.selection import Selection
-from runjob.data.split import divide, refuse_empty_sides, sides_of
-from runjob.data.store import (
-    FORMAT,
-    Budget,
-    FileSummary,
-    LeftOut,
-    SideName,
-    SideSummary,
-    Summary,
-    sha256_of,
-)
-from runjob.data.writer import SideWriter, token_type
+from runjob.data.split import refuse_empty_sides, sides_of
+from runjob.data.store import FORMAT, Budget, FileSummary, SideName, Summary, sha256_of
+from runjob.data.tokenise import CHANGED, Tokenising, Written
+from runjob.data.writer import token_type
 from runjob.schemas.errors import DataError
-from runjob.schemas.job import Split
-from runjob.schemas.run import write_json
-
-
-@dataclass(frozen=True, kw_only=True)
-class Chosen:
-    """A document, its place, and how far the corpus was read when it came (reading runs ahead of writing)."""
-
-    side: SideName
-    section: int
-    document: Document
-    left_out: LeftOut
-    read_bytes: int
-
-
-@dataclass(frozen=True, kw_only=True)
-class Written:
-    """What went into the store, and the last document if it was the one that reached the budget."""
-
-    sides: Mapping[SideName, SideSummary]
-    last: Chosen | None
+from runjob.schemas.job import Trained
+from runjob.schemas.run import sync_folder, write_json
 
 
 @dataclass(frozen=True, kw_only=True)
 class Build:
-    """`tokenizer` is None where one of `vocab_size` entries is to be trained; `token_budget` None takes everything."""
+    """`tokenizer` is None where one is to be trained as `to_train` says."""
 
-    selection: Selection
-    unchanged: Callable[[], bool]
-    split: Split
+    tokenising: Tokenising
     deduplicate: bool
-    token_budget: int | None
-    seed: int
+    bad_rows: float
     tokenizer: Any
-    vocab_size: int
+    to_train: Trained | None
     reporter: Reporter
-    batch_characters: int
 
     def write(self, path: Path, *, fingerprint: str, origin: dict[str, Any]) -> None:
-        """Make the store at `path`; whatever interrupts this, `path` holds all of it or does not exist."""
+        """Make the store at `path`, or go on with it; whatever interrupts this, `path` holds all of it or does not
+        exist. We hold the lock, so nobody else is writing there."""
         building = path.with_name(f".building-{path.name}")
-        if building.exists():  # of a process that was killed; we hold the lock, so nobody is writing there
-            shutil.rmtree(building)
-        building.mkdir(parents=True)
+        unfinished = building / "unfinished"
+        summary = building / "store.json"
+        if not summary.exists():
+            unfinished.mkdir(parents=True, exist_ok=True)
+            try:
+                written = dataclasses.asdict(self._make(building, unfinished, fingerprint=fingerprint, origin=origin))
+            except DataError:  # the corpus is not fit, or damaged is what is there: nothing to go on with
+                shutil.rmtree(building)
+                raise
+            write_json(unfinished / summary.name, written)
+            (unfinished / summary.name).rename(summary)
+        sync_folder(building)
+        shutil.rmtree(unfinished, ignore_errors=True)
+        building.rename(path)
+        sync_folder(path.parent)
+
+    def _make(self, building: Path, unfinished: Path, *, fingerprint: str, origin: dict[str, Any]) -> Summary:
         if self.deduplicate:
-            self._find_copies(building)
-        tokenizer = self.tokenizer or self._train_tokenizer()
-        written = self._tokenise(building, tokenizer)
-        tokenizers.save(tokenizer, building / "tokenizer")
-        self.reporter.begin("checking")
-        if not self.unchanged():
-            raise DataError("data.path: the corpus changed while it was being read; start again when it is at rest")
-        summary = Summary(
+            self._find_copies(unfinished)
+        tokenizer = self._tokenizer(building / "tokenizer", unfinished / "tokenizer")
+        written = self.tokenising.write(building, tokenizer, journal=unfinished / "journal.json")
+        self._refuse_empty_sides(written)
+        self._refuse_bad_rows(written)
+        if not self.tokenising.unchanged():
+            raise DataError(CHANGED)
+        return Summary(
             format=FORMAT,
             fingerprint=fingerprint,
             token_type=token_type(len(tokenizer)),
             train=written.sides["train"],
             validation=written.sides["validation"],
             test=written.sides.get("test"),
-            left_out=written.last.left_out if written.last else self.selection.left_out,
-            budget=self._budget(written.last),
+            left_out=written.end.left_out,
+            budget=self._budget(written.end),
             tokenizer=tokenizers.summarise(tokenizer),
-            files=_list_files(building),
+            files=self._list_files(building, but=unfinished),
             origin=origin,
         )
-        write_json(building / "store.json", dataclasses.asdict(summary))
-        _flush(building)
-        building.rename(path)
-        _flush(path.parent)
 
-    def _find_copies(self, building: Path) -> None:
+    def _find_copies(self, unfinished: Path) -> None:
+        selection, kept, scratch = self.tokenising.selection, unfinished / "copies.npy", unfinished / "copies"
+        if kept.exists():
+            selection.copies = Copies.load(kept)
+            return
+        shutil.rmtree(scratch, ignore_errors=True)
         self.reporter.begin("looking for copies")
-        self.selection.leave_out_copies(
-            scratch=building / "copies", advance=lambda: self.reporter.advance(documents=1, tokens=0)
+        selection.leave_out_copies(scratch=scratch, advance=lambda: self.reporter.advance(documents=1, tokens=0)).save(
+            kept
         )
         self.reporter.end()
 
-    def _budget(self, last: Chosen | None) -> Budget | None:
-        if self.token_budget is None:
-            return None
-        total = self.selection.corpus.total
-        read = total if last is None else last.read_bytes
-        return Budget(tokens=self.token_budget, reached=last is not None, read_bytes=read, source_bytes=total)
-
-    def _documents(self) -> Iterator[Chosen]:
-        selection = self.selection
-        for side, part, document in divide(selection.documents(), self.split, seed=self.seed):
-            yield Chosen(
-                side=side,
-                section=part.section,
-                document=document,
-                left_out=selection.left_out,
-                read_bytes=selection.corpus.done,
-            )
+    def _tokenizer(self, kept: Path, beside: Path) -> Any:  # noqa: ANN401
+        """As it was saved, whoever trained it: what is loaded and what was trained save themselves differently."""
+        if self.tokenizer is not None or not kept.exists():
+            shutil.rmtree(beside, ignore_errors=True)
+            tokenizers.save(self.tokenizer or self._train_tokenizer(), beside)
+            for file in beside.iterdir():
+                _flush(file)
+            shutil.rmtree(kept, ignore_errors=True)
+            beside.rename(kept)
+            sync_folder(kept.parent)
+        return self.tokenizer or tokenizers.load_saved(kept)
 
     def _train_tokenizer(self) -> Any:  # noqa: ANN401
-        self.reporter.begin("training the tokenizer")
-        counts: dict[SideName, int] = dict.fromkeys(sides_of(self.split), 0)
+        assert self.to_train is not None
+        tokenising = self.tokenising
+        counts: dict[SideName, int] = {}
 
         def training_texts() -> Iterator[str]:
+            counts.update(dict.fromkeys(sides_of(tokenising.split), 0))
             # All of the training side, whatever the budget: runs that differ in it alone share one vocabulary.
-            for chosen in self._documents():
-                counts[chosen.side] += 1
+            for side, _, document in tokenising.documents():
+                counts[side] += 1
                 self.reporter.advance(documents=1, tokens=0)
-                if chosen.side == "train":  # the other sides stay unseen, by the tokenizer too
-                    yield chosen.document.text
+                if side == "train":  # the other sides stay unseen, by the tokenizer too
+                    yield document.text
+            self.reporter.last_part("all is read; choosing the vocabulary")
 
-        tokenizer = tokenizers.train_bpe(training_texts(), vocab_size=self.vocab_size)
+        self.reporter.begin("training the tokenizer")
+        tokenizer = tokenizers.train(training_texts, self.to_train)
         self.reporter.end()
-        refuse_empty_sides(self.split, counts, left_out=self.selection.left_out)
+        refuse_empty_sides(tokenising.split, counts, left_out=tokenising.selection.left_out)
         return tokenizer
 
-    def _tokenise(self, building: Path, tokenizer: Any) -> Written:  # noqa: ANN401
-        self.reporter.begin("tokenising")
-        backend = tokenizers.backend_for_corpus(tokenizer)
-        eos_id, width = tokenizers.end_of_document(tokenizer), token_type(len(tokenizer))
-        with ExitStack() as stack:
-            sides = {
-                side: stack.enter_context(SideWriter(building / side, eos_id=eos_id, token_type=width))
-                for side in sides_of(self.split)
-            }
-            last = self._write_sides(sides, backend)
-            written = Written(sides={side: writer.close() for side, writer in sides.items()}, last=last)
-        self.reporter.end()
+    def _refuse_empty_sides(self, written: Written) -> None:
         counts = {side: summary.documents for side, summary in written.sides.items()}
-        if last is not None and not counts["validation"]:
+        if written.end.budget_reached and not counts["validation"]:
             raise DataError(
-                f"data.token_budget: {self.token_budget:,} is reached after {counts['train']} training document(s), "
-                f"before the first one for validation; raise it, or take those that come first: "
+                f"data.token_budget: {self.tokenising.token_budget:,} is reached after {counts['train']} training "
+                f"document(s), before the first one for validation; raise it, or take those that come first: "
                 f"split: {{kind: first, validation: 100}}"
             )
-        refuse_empty_sides(self.split, counts, left_out=self.selection.left_out)
-        return written
+        refuse_empty_sides(self.tokenising.split, counts, left_out=written.end.left_out)
 
-    def _write_sides(self, sides: Mapping[SideName, SideWriter], backend: Any) -> Chosen | None:  # noqa: ANN401
-        """Everything up to the training document that reaches the budget; that document, if there is one."""
-        for batch in _batches(self._documents(), characters=self.batch_characters):
-            texts = [chosen.document.text for chosen in batch]
-            encodings = backend.encode_batch_fast(texts, add_special_tokens=False)
-            for chosen, text, encoding in zip(batch, texts, encodings, strict=True):
-                writer = sides[chosen.side]
-                while writer.sections < chosen.section:
-                    writer.end_section()
-                writer.append(text, encoding.ids)
-                if self.token_budget is not None and sides["train"].predicted >= self.token_budget:
-                    return chosen
-            self.reporter.advance(documents=len(batch), tokens=sum(map(len, encodings)))
-        return None
+    def _refuse_bad_rows(self, written: Written) -> None:
+        """Where the budget ended the reading, no source was read to its end, where it judges by itself."""
+        left_out, corpus = written.end.left_out, self.tokenising.selection.corpus
+        rows = sum(dataclasses.asdict(left_out).values()) + sum(side.documents for side in written.sides.values())
+        if written.end.budget_reached and left_out.bad > self.bad_rows * rows:
+            said = refusal(corpus.first_bad_rows[:SHOWN], count=left_out.bad, rows=rows, allowed=self.bad_rows)
+            raise DataError(said)
 
+    def _budget(self, end: End) -> Budget | None:
+        tokens = self.tokenising.token_budget
+        if tokens is None:
+            return None
+        total = self.tokenising.selection.corpus.total
+        return Budget(tokens=tokens, reached=end.budget_reached, read_bytes=end.read_bytes, source_bytes=total)
 
-def _batches(documents: Iterable[Chosen], *, characters: int) -> Iterator[list[Chosen]]:
-    """Neighbouring documents of about so many characters together, at least one."""
-    batch: list[Chosen] = []
-    size = 0
-    for chosen in documents:
-        batch.append(chosen)
-        size += len(chosen.document.text)
-        if size >= characters:
-            yield batch
-            batch, size = [], 0
-    if batch:
-        yield batch
-
-
-def _list_files(directory: Path) -> dict[str, FileSummary]:
-    """Size and sha256 of every file, after it has reached the disk."""
-    files = {}
-    for file in sorted(path for path in directory.rglob("*") if path.is_file()):
-        _flush(file)
-        name = file.relative_to(directory).as_posix()
-        files[name] = FileSummary(size=file.stat().st_size, sha256=sha256_of(file))
-    return files
+    def _list_files(self, directory: Path, *, but: Path) -> dict[str, FileSummary]:
+        """Size and sha256 of every file, after it has reached the disk."""
+        paths = sorted(path for path in directory.rglob("*") if path.is_file() and but not in path.parents)
+        self.reporter.begin("checking", total_bytes=sum(path.stat().st_size for path in paths))
+        files = {}
+        for path in paths:
+            _flush(path)
+            name = path.relative_to(directory).as_posix()
+            files[name] = FileSummary(size=path.stat().st_size, sha256=sha256_of(path, told=self.reporter.read))
+        self.reporter.end()
+        return files
 
 
 def _flush(path: Path) -> None:

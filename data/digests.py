@@ -16,12 +16,13 @@ SETTLED_S = 2.0
 class DigestCache:
     """`<cache>/digests.json`. Two processes writing at once lose an entry at worst, which costs one more reading."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, told: Callable[[int], None] | None = None) -> None:
         self.path = path
+        self.told = told
         self._known: dict[str, str] = _read(path)
 
     def file(self, file: Path) -> str:
-        return self.of(file.absolute().as_posix(), (file,), lambda: sha256_of(file))
+        return self.of(file.absolute().as_posix(), (file,), lambda: sha256_of(file, told=self.told))
 
     def of(self, name: str, files: tuple[Path, ...], compute: Callable[[], str]) -> str:
         """The digest called `name`, computed again whenever one of `files` is another than it was."""

@@ -27,6 +27,19 @@ class Copies:
         self._bits = np.zeros(-(-documents // 8), dtype=np.uint8)
         self.count = 0
 
+    @staticmethod
+    def load(file: Path) -> "Copies":
+        copies = Copies(0)
+        copies._bits = np.load(file)
+        copies.count = int(np.bitwise_count(copies._bits).sum())
+        return copies
+
+    def save(self, file: Path) -> None:
+        """All of it or nothing is at `file`."""
+        beside = file.with_name(f"{file.stem}-beside.npy")
+        np.save(beside, self._bits)
+        beside.rename(file)
+
     def add(self, numbers: npt.NDArray[np.uint64]) -> None:
         """Each number once."""
         np.bitwise_or.at(self._bits, numbers >> 3, (1 << (numbers & 7)).astype(np.uint8))

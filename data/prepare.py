@@ -12,44 +12,55 @@ source, whatever the size of the batches that they are tokenised in and however 
 import dataclasses
 import hashlib
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from runjob.data import tokenizers
 from runjob.data.build import Build
-from runjob.data.corpus import open_corpus
+from runjob.data.corpus import alone, open_corpus
 from runjob.data.digests import DigestCache
+from runjob.data.downloads import Downloads
 from runjob.data.locks import only_one
 from runjob.data.progress import Progress as Progress
-from runjob.data.progress import Reporter
+from runjob.data.progress import Reporter, fetching
 from runjob.data.selection import Selection
 from runjob.data.store import FORMAT, Store, Summary
+from runjob.data.tokenise import Sizes, Tokenising
 from runjob.schemas.job import (
     Data,
+    FilesSplit,
     HashSplit,
     HubData,
     JsonlData,
     ParquetData,
     PretrainedTokenizer,
+    SingleData,
+    SubsetsSplit,
     TextData,
-    TrainedTokenizer,
 )
 from runjob.schemas.quantities import parse_count
 
-# Of text handed to the tokenizer at once: enough to keep many cores busy, little enough for any machine's memory.
-BATCH_CHARACTERS = 4_000_000
+# Batches: enough for many cores, and little enough that the library's strings stay in the processor's caches (all lines
+# at once take nearly twice the processor time: docs/scale.md). Parts: ten seconds of two cores' work.
+SIZES = Sizes(batch=250_000, part=32_000_000)
+
+NOTHING_PINNED: Mapping[str, Any] = MappingProxyType({})
 
 
 @dataclass(frozen=True, kw_only=True)
 class PreparedStore:
-    """`built` is False where the store was there already."""
+    """`built` is False where the store was there already. `sources`: which version of what lies elsewhere was used;
+    `bad_rows`: the first of those that could not be read, where this process read the corpus."""
 
     path: Path
     fingerprint: str
     built: bool
     summary: Summary
+    sources: Mapping[str, Any]
+    bad_rows: tuple[str, ...]
 
 
 def prepare(
@@ -58,19 +69,22 @@ def prepare(
     seed: int,
     cache: Path,
     report: Callable[[Progress], None],
-    batch_characters: int = BATCH_CHARACTERS,
+    sizes: Sizes = SIZES,
+    pinned: Mapping[str, Any] = NOTHING_PINNED,
 ) -> PreparedStore:
-    """Find the store of these data, or build it."""
+    """Find the store of these data, or build it. `pinned` is the `sources` of an earlier attempt of the same run."""
     match data.tokenizer:
         case PretrainedTokenizer():
-            tokenizer, vocab_size = tokenizers.load_pretrained(data.tokenizer), 0
-        case TrainedTokenizer():
-            tokenizer, vocab_size = None, data.tokenizer.vocab_size
-    source = open_corpus(data)
+            tokenizer, to_train = tokenizers.load_pretrained(data.tokenizer), None
+        case _:
+            tokenizer, to_train = None, data.tokenizer
+    downloads = Downloads(cache, report=lambda file: report(fetching(file)), pinned=pinned)
+    source = open_corpus(data, downloads=downloads)
     reporter = Reporter(report, source)
     reporter.begin("reading")
-    digests = DigestCache(cache / "digests.json")
+    digests = DigestCache(cache / "digests.json", told=reporter.read)
     corpus = source.digest(digests)
+    digests.told = None  # what is looked at later is read again only where it changed
     origin = _describe(data, seed=seed, corpus=corpus, tokenizer=tokenizer)
     fingerprint = hashlib.sha256(json.dumps(origin, sort_keys=True).encode()).hexdigest()
     path = cache / "stores" / fingerprint
@@ -79,45 +93,64 @@ def prepare(
         with only_one(path.with_suffix(".lock"), waiting=reporter.waiting):
             found = path.exists()  # made by the process that we waited for
             if not found:
-                Build(
+                tokenising = Tokenising(
                     selection=Selection(source, min_length=data.min_length, filter=data.filter),
                     unchanged=lambda: source.digest(digests) == corpus,
                     split=data.split,
-                    deduplicate=data.deduplicate,
-                    token_budget=None if data.token_budget is None else parse_count(data.token_budget),
                     seed=seed,
-                    tokenizer=tokenizer,
-                    vocab_size=vocab_size,
+                    token_budget=None if data.token_budget is None else parse_count(data.token_budget),
                     reporter=reporter,
-                    batch_characters=batch_characters,
+                    sizes=sizes,
+                )
+                Build(
+                    tokenising=tokenising,
+                    deduplicate=data.deduplicate,
+                    bad_rows=data.bad_rows,
+                    tokenizer=tokenizer,
+                    to_train=to_train,
+                    reporter=reporter,
                 ).write(path, fingerprint=fingerprint, origin=origin)
     store = Store.open(path)
     reporter.begin("done")
-    return PreparedStore(path=path, fingerprint=fingerprint, built=not found, summary=store.summary)
+    return PreparedStore(
+        path=path,
+        fingerprint=fingerprint,
+        built=not found,
+        summary=store.summary,
+        sources=downloads.used,
+        bad_rows=() if found else tuple(source.first_bad_rows),
+    )
 
 
 def _describe(data: Data, *, seed: int, corpus: str, tokenizer: Any) -> dict[str, Any]:  # noqa: ANN401
     """Everything that decides a token of the store, as JSON."""
-    match data:
-        case TextData():
-            cut = {"kind": "text", "documents": data.documents}
-        case JsonlData() | ParquetData() | HubData():
-            cut = {"kind": str(data.kind), "field": data.field}
+    cut = [_cut(source) for source in alone(data)]
     kept = {"min_length": data.min_length, "filter": dataclasses.asdict(data.filter)}
-    kept["deduplicate"] = data.deduplicate
+    kept["deduplicate"], kept["bad_rows"] = data.deduplicate, data.bad_rows
     budget = None if data.token_budget is None else parse_count(data.token_budget)
     described = dataclasses.asdict(data.tokenizer)
     if isinstance(data.tokenizer, PretrainedTokenizer):  # by what it does and not by what it is called
         described = {"kind": "pretrained", "fingerprint": tokenizers.fingerprint(tokenizer)}
     split = dataclasses.asdict(data.split)
+    if isinstance(data.split, FilesSplit | SubsetsSplit):  # by what it holds, which the corpus says, not by name
+        split = {"kind": "sides", "test": data.split.test is not None}
     if isinstance(data.split, HashSplit):
         split["seed"] = seed
     return {
         "format": FORMAT,
         "corpus": corpus,
-        **cut,
+        **(cut[0] if len(cut) == 1 else {"kind": "mix", "sources": cut}),
         **kept,
         "token_budget": budget,
         "tokenizer": described,
         "split": split,
     }
+
+
+def _cut(source: SingleData) -> dict[str, str]:
+    """What is one document of a source. (A mixture's weights decide no token: they order the rows of training.)"""
+    match source:
+        case TextData():
+            return {"kind": "text", "documents": source.documents}
+        case JsonlData() | ParquetData() | HubData():
+            return {"kind": str(source.kind), "field": source.field}

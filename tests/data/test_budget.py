@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from runjob.data import tokenizers
-from runjob.data.prepare import prepare
+from runjob.data.prepare import Sizes, prepare
 from runjob.data.store import Budget, LeftOut, Store
 from runjob.schemas.errors import DataError
 from runjob.schemas.job import FirstSplit, HashSplit, PretrainedTokenizer
@@ -33,7 +33,7 @@ def test_the_document_that_reaches_the_budget_is_the_last_one_and_whole(
         prepare(make_text(words, tokenizer=existing, split=QUARTER), seed=1, cache=tmp_path, report=no_report).path
     )
     data = make_text(words, tokenizer=existing, split=QUARTER, token_budget=700)
-    prepared = prepare(data, seed=1, cache=tmp_path, report=no_report, batch_characters=batch_characters)
+    prepared = prepare(data, seed=1, cache=tmp_path, report=no_report, sizes=Sizes(batch=batch_characters, part=300))
     store = Store.open(prepared.path)
     ends = list(itertools.accumulate(len(whole.train.document(n)) + 1 for n in range(whole.train.summary.documents)))
     expected = next(number for number, end in enumerate(ends) if end >= 700) + 1
@@ -55,7 +55,7 @@ def test_what_is_left_out_beyond_the_budget_is_not_counted(words: Path, tmp_path
     split = FirstSplit(kind="first", validation=3, test=None)
     data = make_text(words, tokenizer=existing, split=split, min_length=2, token_budget="0.7k")
     summary = prepare(data, seed=1, cache=tmp_path, report=no_report).summary
-    assert summary.left_out == LeftOut(empty=0, short=2, filtered=0, duplicates=0)
+    assert summary.left_out == LeftOut(bad=0, empty=0, short=2, filtered=0, duplicates=0)
     assert summary.validation.documents == 3
     assert summary.budget is not None
     said = summary.budget.words(summary.train.predicted)

@@ -26,14 +26,14 @@ QUARTER = HashSplit(kind="hash", validation=0.25, test=None)
 PREPARE = """
 import pickle, sys
 from pathlib import Path
-from runjob.data.prepare import prepare
+from runjob.data.prepare import Sizes, prepare
 data = pickle.loads(bytes.fromhex(sys.argv[1]))
 def report(progress):
-    if progress.note or progress.stage == "tokenising":
+    if progress.stage in ("waiting", "tokenising"):
         print(progress.stage, progress.note, flush=True)
     if progress.stage == "tokenising" and len(sys.argv) > 3:
         sys.stdin.readline()
-store = prepare(data, seed=1, cache=Path(sys.argv[2]), report=report, batch_characters=100)
+store = prepare(data, seed=1, cache=Path(sys.argv[2]), report=report, sizes=Sizes(batch=100, part=10**9))
 print("built" if store.built else "found", store.path, flush=True)
 """
 
@@ -177,10 +177,11 @@ def test_a_corpus_larger_than_a_batch_is_never_in_memory_at_once(tmp_path: Path,
             packed.write((f"document {number} " + "huiskato " * 111_000).encode() + b"\n")
     program = (
         "import resource, sys\n"
+        "from runjob.data.files import CorpusFile\n"
         "from runjob.data.sources import FileSource, cut_lines\n"
         "from pathlib import Path\n"
         "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
-        "source = FileSource((Path(sys.argv[1]),), cut=cut_lines, read=bytes.decode)\n"
+        "source = FileSource((CorpusFile(name='a', path=Path(sys.argv[1])),), cut=cut_lines, read=bytes.decode, bad_rows=0.0)\n"
         "print(sum(len(document.text) for document in source.documents()))\n"
         "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)\n"
     )
