@@ -1,4 +1,4 @@
-"""`export` and `generate`: what a trained model is for. The work is the worker's; here its program is started."""
+"""`export`, `generate` and `fill-mask`: what a trained model is for. The work is the worker's; here it is started."""
 
 import subprocess
 import sys
@@ -18,6 +18,10 @@ def run_export(args: Namespace) -> int:
 
 def run_generate(args: Namespace) -> int:
     return run_worker("generate", [str(model_place(args.model)), *generate_arguments(args)])
+
+
+def run_fill_mask(args: Namespace) -> int:
+    return run_worker("fill_mask", [str(model_place(args.model)), *fill_arguments(args)])
 
 
 def model_place(wanted: str) -> Path:
@@ -50,6 +54,14 @@ def generate_arguments(args: Namespace) -> list[str]:
     flags = {"--interactive": args.interactive, "--benchmark": args.benchmark, "--json": args.json}
     words += [name for name, on in flags.items() if on]
     return words
+
+
+def fill_arguments(args: Namespace) -> list[str]:
+    words = [word for prompt in args.prompt for word in ("--prompt", prompt)]
+    valued = {"--prompts-file": args.prompts_file, "--top-k": args.top_k, "--device": args.device}
+    words += [word for name, value in valued.items() if value is not None for word in (name, str(value))]
+    flags = {"--interactive": args.interactive, "--json": args.json}
+    return words + [name for name, on in flags.items() if on]
 
 
 def run_worker(program: str, arguments: list[str]) -> int:
@@ -85,6 +97,16 @@ def configure_generate(parser: ArgumentParser) -> None:
     parser.add_argument("--seed", type=int, metavar="N")
 
 
+def configure_fill_mask(parser: ArgumentParser) -> None:
+    parser.add_argument("model", metavar="ID|DIR", help="a job's id or a model directory")
+    parser.add_argument("--prompt", action="append", default=[], help="text with [MASK] in it (repeatable)")
+    parser.add_argument("--prompts-file", metavar="FILE", help="one prompt a line")
+    parser.add_argument("--interactive", action="store_true", help="ask for prompts until the input ends")
+    parser.add_argument("--top-k", type=int, metavar="K", help="guesses for each gap (default: 5)")
+    parser.add_argument("--device", choices=("cpu", "cuda"), help="where to compute (default: cpu)")
+    add_json(parser)
+
+
 COMMANDS = (
     Command(
         name="export",
@@ -95,5 +117,12 @@ COMMANDS = (
     ),
     Command(
         name="generate", usage="ID|DIR", summary="let the model write", configure=configure_generate, run=run_generate
+    ),
+    Command(
+        name="fill-mask",
+        usage="ID|DIR",
+        summary="let the model fill gaps",
+        configure=configure_fill_mask,
+        run=run_fill_mask,
     ),
 )

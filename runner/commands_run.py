@@ -79,7 +79,10 @@ def exit_code(run: RunDir, status: Status) -> int:
 def next_commands(run: RunDir, state: str) -> list[str]:
     match state:
         case "finished":
-            return [f"runjob generate {run.id}", f"runjob export {run.id} --to DIR", f"model: {run.model}"]
+            from runjob.schemas.read import read_job_json
+
+            use = "fill-mask" if read_job_json(run.job).job.objective.kind == "mlm" else "generate"
+            return [f"runjob {use} {run.id}", f"runjob export {run.id} --to DIR", f"model: {run.model}"]
         case "failed":
             return [f"runjob why {run.id}", f"runjob resume {run.id}"]
         case _:

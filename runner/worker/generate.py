@@ -17,28 +17,15 @@ import torch
 from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast
 from transformers.utils.logging import disable_progress_bar
 
-from runjob.runner.worker.export import WEIGHTS, load_network
+from runjob.runner.worker.export import load_network
 from runjob.runner.worker.generate_speed import measure_speed
+from runjob.runner.worker.models.loading import task_of
+from runjob.runner.worker.prompts import Target, converse, find_target, read_prompts
 from runjob.runner.worker.sampling import Continuation, Sampling, continue_prompts
-from runjob.schemas.errors import JobError, MissingError, NotFoundError, RunjobError, StateError
-from runjob.schemas.job import Generation
-from runjob.schemas.read import read_job_json
-from runjob.schemas.run import RunDir
+from runjob.schemas.errors import JobError, MissingError, RunjobError
 
-# Settings for a directory that no job of ours belongs to; those of the job schema's own defaults.
-PLAIN = Generation(max_new_tokens=60, temperature=0.9, top_k=50, top_p=0.95)
 # Prompts computed together: enough to fill a matrix product, few enough for the cache of a large model.
 TOGETHER = 8
-
-
-@dataclass(frozen=True, kw_only=True)
-class Target:
-    """What is asked to write: a model directory, and the prompts and settings of its job if it has one."""
-
-    model: Path
-    prompts: tuple[str, ...]
-    generation: Generation
-    seed: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,6 +45,8 @@ class Writer:
         if device == "cuda" and not torch.cuda.is_available():
             raise MissingError("--device cuda: torch sees no GPU here; try --device cpu")
         self.network: PreTrainedModel = load_network(model).to(device)
+        if task_of(self.network.config) != "clm":
+            raise JobError(f"{model}: this model fills gaps and can't go on from a text; type: runjob fill-mask")
         self.tokenizer: PreTrainedTokenizerFast = AutoTokenizer.from_pretrained(model, local_files_only=True)
         self.eos_id: int | None = self.tokenizer.eos_token_id
 
@@ -81,41 +70,6 @@ class Writer:
         return Text(prompt=prompt, text=text, tokens=len(found.tokens), ended=found.ended)
 
 
-def find_target(path: Path) -> Target:
-    """A run directory or a model directory, told apart by what lies in them."""
-    run = RunDir(path)
-    if run.job.exists():
-        if not (run.model / WEIGHTS).exists():
-            raise StateError(
-                f"{run.id}: has no model/ yet; it is written when the job ends "
-                f"(`runjob status {run.id}` shows how far it is)"
-            )
-        job = read_job_json(run.job).job
-        return Target(
-            model=run.model, prompts=job.evaluation.prompts, generation=job.evaluation.generation, seed=job.seed
-        )
-    if (path / "config.json").exists():
-        return Target(model=path, prompts=(), generation=PLAIN, seed=0)
-    raise NotFoundError(f"{path}: neither a run directory (no job.json) nor a model directory (no config.json)")
-
-
-def read_prompts(options: argparse.Namespace, target: Target) -> tuple[str, ...]:
-    """--prompt and --prompts-file in that order, else the job's own."""
-    typed = tuple(options.prompt)
-    if options.prompts_file is not None:
-        try:
-            lines = options.prompts_file.read_text(encoding="utf-8").splitlines()
-        except (OSError, UnicodeDecodeError) as error:
-            raise JobError(f"--prompts-file {options.prompts_file}: can't be read: {error}") from error
-        typed += tuple(line for line in lines if line.strip())
-    prompts = typed or target.prompts
-    if not prompts and not options.interactive and not options.benchmark:
-        raise JobError(
-            f"{target.model}: no prompt, and none in evaluation.prompts of a job; try --prompt 'Er was eens'"
-        )
-    return prompts
-
-
 def settings(options: argparse.Namespace, target: Target) -> Sampling:
     """The job's settings, each replaced by its option where that was typed."""
     chosen = {
@@ -134,23 +88,11 @@ def show(text: Text, *, as_json: bool) -> None:
         print(f"{text.text}\n", flush=True)
 
 
-def converse(writer: Writer, sampling: Sampling, *, as_json: bool) -> None:
-    """A line in, a text out, until the end of the input; a wrong line is answered and the next one awaited."""
-    while True:
-        print("> ", end="", file=sys.stderr, flush=True)
-        line = sys.stdin.readline()
-        if not line:
-            return
-        try:
-            for text in writer.write([line.rstrip("\n")], sampling):
-                show(text, as_json=as_json)
-        except JobError as error:
-            print(f"runjob: {error}", file=sys.stderr)
-
-
 def generate(options: argparse.Namespace) -> None:
     target = find_target(options.target.absolute())
-    prompts, sampling = read_prompts(options, target), settings(options, target)
+    needed = not options.interactive and not options.benchmark
+    prompts = read_prompts(options, target, needed=needed, example="Er was eens")
+    sampling = settings(options, target)
     writer = Writer(target.model, device=options.device)
     if options.benchmark:
         report = measure_speed(writer.network, sampling)
@@ -160,7 +102,7 @@ def generate(options: argparse.Namespace) -> None:
         for text in writer.write(prompts, sampling):
             show(text, as_json=options.json)
     if options.interactive:
-        converse(writer, sampling, as_json=options.json)
+        converse(lambda prompt: show(next(writer.write([prompt], sampling)), as_json=options.json))
 
 
 def _number(text: str, kind: type[int] | type[float], *, low: float, high: float = math.inf) -> int | float:

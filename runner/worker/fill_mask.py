@@ -1,0 +1,150 @@
+"""`runjob fill-mask`: what a finished masked model would put into the gaps of a text.
+
+A gap is written `[MASK]`, whatever the model's own tokenizer calls it. All gaps of a text are filled in one pass, each
+by itself, from the text around them; a text is framed by the tokenizer's special tokens, as rows are in training.
+"""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast
+from transformers.utils.logging import disable_progress_bar
+
+from runjob.runner.worker.export import load_network
+from runjob.runner.worker.models.configs import positions_of
+from runjob.runner.worker.models.loading import task_of
+from runjob.runner.worker.prompts import converse, find_target, read_prompts
+from runjob.schemas.errors import JobError, MissingError, NumericsError, RunjobError
+
+GAP = "[MASK]"
+EXAMPLE = f"The {GAP} swam away."
+SHOWN = 5
+
+
+@dataclass(frozen=True, kw_only=True)
+class Guess:
+    token: str
+    id: int
+    probability: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Filled:
+    """`gaps`: the likeliest tokens of each gap, in the order of the text; `text` with the likeliest of each."""
+
+    prompt: str
+    text: str
+    gaps: tuple[tuple[Guess, ...], ...]
+
+
+class Filler:
+    """A network with its tokenizer: texts with gaps in, guesses out."""
+
+    def __init__(self, model: Path, *, device: str) -> None:
+        if device == "cuda" and not torch.cuda.is_available():
+            raise MissingError("--device cuda: torch sees no GPU here; try --device cpu")
+        self.network: PreTrainedModel = load_network(model).to(device)
+        if task_of(self.network.config) != "mlm":
+            raise JobError(f"{model}: this model goes on from a text and has no gaps to fill; type: runjob generate")
+        self.tokenizer: PreTrainedTokenizerFast = AutoTokenizer.from_pretrained(model, local_files_only=True)
+        # a vocabulary table may be longer than the vocabulary, and nobody can read its spare rows
+        self.known = len(self.tokenizer)
+
+    def encode(self, prompt: str) -> list[int]:
+        mask: str = self.tokenizer.mask_token
+        text = prompt.replace(GAP, mask)
+        if mask not in text:
+            raise JobError(f"the prompt has no gap; write {GAP} where something is missing, as in {EXAMPLE!r}")
+        ids: list[int] = self.tokenizer(text, add_special_tokens=False, truncation=False, verbose=False).input_ids
+        framed = [self.tokenizer.cls_token_id, *ids, self.tokenizer.sep_token_id]
+        found = [token for token in framed if token is not None]
+        limit = positions_of(self.network.config)
+        if limit is not None and len(found) > limit:
+            raise JobError(f"the prompt has {len(found)} tokens and the model reads {limit}; shorten the prompt")
+        return found
+
+    @torch.inference_mode()
+    def fill(self, prompt: str, *, top_k: int) -> Filled:
+        ids = self.encode(prompt)
+        row = torch.tensor([ids], device=self.network.device)
+        places = [place for place, token in enumerate(ids) if token == self.tokenizer.mask_token_id]
+        logits = self.network(input_ids=row).logits[0, places, : self.known].float()
+        if not bool(logits.isfinite().all()):
+            raise NumericsError("the model answers NaN or Inf: its training has diverged; take an earlier checkpoint")
+        likeliest = logits.softmax(-1).topk(min(top_k, self.known))
+        gaps = tuple(map(self._guesses, likeliest.values.tolist(), likeliest.indices.tolist()))
+        for place, gap in zip(places, gaps, strict=True):
+            ids[place] = gap[0].id
+        return Filled(prompt=prompt, text=self.tokenizer.decode(ids, skip_special_tokens=True), gaps=gaps)
+
+    def _guesses(self, probabilities: Sequence[float], tokens: Sequence[int]) -> tuple[Guess, ...]:
+        words = self.tokenizer.convert_ids_to_tokens(list(tokens))
+        return tuple(
+            Guess(token=word, id=token, probability=probability)
+            for word, token, probability in zip(words, tokens, probabilities, strict=True)
+        )
+
+
+def show(filled: Filled, *, as_json: bool) -> None:
+    if as_json:
+        print(json.dumps(asdict(filled), ensure_ascii=False), flush=True)
+        return
+    print(filled.text)
+    for number, gap in enumerate(filled.gaps, start=1):
+        print(f"  gap {number}: " + ", ".join(f"{guess.token} {guess.probability:.3f}" for guess in gap), flush=True)
+
+
+def fill_mask(options: argparse.Namespace) -> None:
+    target = find_target(options.target.absolute())
+    prompts = read_prompts(options, target, needed=not options.interactive, example=EXAMPLE)
+    filler = Filler(target.model, device=options.device)
+
+    def answer(prompt: str) -> None:
+        show(filler.fill(prompt, top_k=options.top_k), as_json=options.json)
+
+    if not options.interactive or options.prompt or options.prompts_file:
+        for prompt in prompts:
+            answer(prompt)
+    if options.interactive:
+        converse(answer)
+
+
+def count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"{text} is not a number from 1 on")
+    return int(text)
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="runjob fill-mask", usage=argparse.SUPPRESS, description="Fill the gaps of texts with a masked model."
+    )
+    parser.add_argument("target", type=Path, help="a run directory or a model directory")
+    parser.add_argument("--prompt", action="append", default=[], help=f"a text with {GAP} in it; may be repeated")
+    parser.add_argument("--prompts-file", type=Path, help="a file with a prompt a line")
+    parser.add_argument("--interactive", action="store_true", help="read prompts from the terminal, a line each")
+    parser.add_argument("--top-k", type=count, default=SHOWN, help=f"guesses shown for each gap (default: {SHOWN})")
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="where to compute (default: cpu)")
+    parser.add_argument("--json", action="store_true", help="one JSON object a text")
+    return parser
+
+
+def main(arguments: list[str] | None = None) -> int:
+    disable_progress_bar()
+    try:
+        fill_mask(build_parser().parse_args(arguments))
+    except RunjobError as error:
+        print(f"runjob: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

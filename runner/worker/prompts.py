@@ -1,0 +1,72 @@
+"""What `generate` and `fill-mask` are asked: which model, and about which texts."""
+
+import argparse
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from runjob.runner.worker.export import WEIGHTS
+from runjob.schemas.errors import JobError, NotFoundError, StateError
+from runjob.schemas.job import Generation
+from runjob.schemas.read import read_job_json
+from runjob.schemas.run import RunDir
+
+# Settings for a directory that no job of ours belongs to; those of the job schema's own defaults.
+PLAIN = Generation(max_new_tokens=60, temperature=0.9, top_k=50, top_p=0.95)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Target:
+    """What is asked to write: a model directory, and the prompts and settings of its job if it has one."""
+
+    model: Path
+    prompts: tuple[str, ...]
+    generation: Generation
+    seed: int
+
+
+def find_target(path: Path) -> Target:
+    """A run directory or a model directory, told apart by what lies in them."""
+    run = RunDir(path)
+    if run.job.exists():
+        if not (run.model / WEIGHTS).exists():
+            raise StateError(
+                f"{run.id}: has no model/ yet; it is written when the job ends "
+                f"(`runjob status {run.id}` shows how far it is)"
+            )
+        job = read_job_json(run.job).job
+        return Target(
+            model=run.model, prompts=job.evaluation.prompts, generation=job.evaluation.generation, seed=job.seed
+        )
+    if (path / "config.json").exists():
+        return Target(model=path, prompts=(), generation=PLAIN, seed=0)
+    raise NotFoundError(f"{path}: neither a run directory (no job.json) nor a model directory (no config.json)")
+
+
+def read_prompts(options: argparse.Namespace, target: Target, *, needed: bool, example: str) -> tuple[str, ...]:
+    """--prompt and --prompts-file in that order, else the job's own; JobError where there are none and some needed."""
+    typed = tuple(options.prompt)
+    if options.prompts_file is not None:
+        try:
+            lines = options.prompts_file.read_text(encoding="utf-8").splitlines()
+        except (OSError, UnicodeDecodeError) as error:
+            raise JobError(f"--prompts-file {options.prompts_file}: can't be read: {error}") from error
+        typed += tuple(line for line in lines if line.strip())
+    prompts = typed or target.prompts
+    if needed and not prompts:
+        raise JobError(f"{target.model}: no prompt, and none in evaluation.prompts of a job; try --prompt {example!r}")
+    return prompts
+
+
+def converse(answer: Callable[[str], None]) -> None:
+    """A line in, an answer out, until the end of the input; a wrong line is told so and the next one awaited."""
+    while True:
+        print("> ", end="", file=sys.stderr, flush=True)
+        line = sys.stdin.readline()
+        if not line:
+            return
+        try:
+            answer(line.rstrip("\n"))
+        except JobError as error:
+            print(f"runjob: {error}", file=sys.stderr)
