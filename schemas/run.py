@@ -139,6 +139,9 @@ class RunDir:
         # Every tensor of the network and where it came from: loaded, new, tied
         self.init = path / "init.json"
         self.lock = path / ".lock"
+        # Of a streamed run: the index of its blocks (data/blocks.py), and why its reader gave up
+        self.stream = path / "stream"
+        self.stream_failure = path / "stream" / "failure.json"
         # Where `prepare` says which store it made: {"store": path, "fingerprint": hex}
         self.data = path / "data.json"
 
@@ -154,6 +157,10 @@ class RunDir:
                 run.attempts.mkdir()
                 run.checkpoints.mkdir()
                 return run
+
+    def stream_index(self, fingerprint: str) -> Path:
+        """Of the stream with this fingerprint: if the source is another one some day, so is the index."""
+        return self.stream / f"{fingerprint[:16]}.jsonl"
 
     def new_attempt(self) -> Attempt:
         """The next attempt's directory; mkdir decides between two who ask at once, the loser sees FileExistsError."""

@@ -10,23 +10,26 @@ from torch import distributed
 from transformers import PreTrainedConfig
 
 from runjob.data.cut import Limit
-from runjob.data.order import Order
-from runjob.data.rows import open_rows
+from runjob.data.mixture import open_order
+from runjob.data.rows import Rows, count_tokens
 from runjob.data.store import Store
 from runjob.data.stream import TrainStream
+from runjob.data.streaming import streamed
 from runjob.runner.worker.cadence import Cadence
 from runjob.runner.worker.checkpoint import Checkpoint
 from runjob.runner.worker.engine import Engine
 from runjob.runner.worker.evaluate import Evaluator
 from runjob.runner.worker.exchange import Exchange
+from runjob.runner.worker.feed import open_feed
 from runjob.runner.worker.journal import Journal, SilentJournal
-from runjob.runner.worker.models.causal_lm import CausalLMObjective
+from runjob.runner.worker.models.document_attention import check_documents_apart
 from runjob.runner.worker.models.init import (
     InitReport,
     build_network,
     check_positions,
     enable_gradient_checkpointing,
 )
+from runjob.runner.worker.objective import identity_of, open_module, open_reader
 from runjob.runner.worker.optimizer_state import scatter
 from runjob.runner.worker.parts import Parts
 from runjob.runner.worker.schedule import Clock, LearningRate
@@ -34,7 +37,8 @@ from runjob.runner.worker.seeds import seed_of
 from runjob.runner.worker.start import Start, choose_start, refuse_foreign
 from runjob.runner.worker.state import TrainingState
 from runjob.runner.worker.stopping import StopWatch
-from runjob.schemas.job import Job
+from runjob.schemas.data_rules import cycle_of
+from runjob.schemas.job import Job, MixData
 from runjob.schemas.plan import Plan
 from runjob.schemas.run import Attempt, RunDir, read_json
 
@@ -53,12 +57,19 @@ class Assembly:
 def assemble(run: RunDir, attempt: Attempt, job: Job, plan: Plan, stop_watch: StopWatch) -> Assembly:
     exchange = Exchange()
     store = Store.open(Path(read_json(run.data)["store"]))
-    rows = open_rows(store.train, job.data)
+    reader = open_reader(job, store)
+    feed = (
+        open_feed(run, attempt, job, store, reader, exchange=exchange, stop_watch=stop_watch)
+        if streamed(job.data)
+        else None
+    )
+    rows = reader.open(store.train) if feed is None else feed.rows
+    measured = rows if feed is None else reader.open(store.validation)  # nobody knows the rows of a stream
     clock = Clock.of(
         job.training.length,
         rows=len(rows),
         global_batch=plan.batch.global_batch,
-        tokens_per_step=plan.tokens_per_step,
+        tokens_per_step=tokens_per_step(measured, plan),
     )
     start = choose_start(run, attempt, rank=exchange.rank)
     network, init = build_network(
@@ -68,6 +79,8 @@ def assemble(run: RunDir, attempt: Attempt, job: Job, plan: Plan, stop_watch: St
         seed=seed_of(job.seed, "init"),
     )
     check_positions(network, sequence_length=job.data.sequence_length)
+    if job.data.attention == "document":
+        check_documents_apart(network)
     network.config.architectures = [type(network).__name__]
     identity = run_identity(job, store, network)
     if start.checkpoint is not None:
@@ -75,7 +88,7 @@ def assemble(run: RunDir, attempt: Attempt, job: Job, plan: Plan, stop_watch: St
         load_weights(network, start.checkpoint)
     if job.training.gradient_checkpointing:
         enable_gradient_checkpointing(network)
-    engine = Engine(CausalLMObjective(network), run.deepspeed, ranks=exchange.ranks, compiled=job.training.compile)
+    engine = Engine(open_module(job, network), run.deepspeed, ranks=exchange.ranks, compiled=job.training.compile)
     learning_rate = LearningRate(job.training.schedule, clock, peak=engine.peak_learning_rate)
     if start.checkpoint is not None:
         restore_optimizer(engine, start.checkpoint)
@@ -90,15 +103,17 @@ def assemble(run: RunDir, attempt: Attempt, job: Job, plan: Plan, stop_watch: St
         clock=clock,
         stream=TrainStream(
             rows,
-            Order(len(rows), job.seed),
+            open_order(job.data, rows.sections, seed=job.seed) if feed is None else feed.order,
             global_batch=plan.batch.global_batch,
             limit=Limit(rows=job.training.micro_batch, tokens=job.training.micro_tokens),
             rank=exchange.rank,
             ranks=exchange.ranks,
         ),
         evaluator=Evaluator(
-            rows=open_rows(store.validation, job.data),
+            rows=reader.open(store.validation),
             limit=evaluation_limit(job),
+            objective=job.objective.kind,
+            token_bytes=reader.token_bytes,
             exchange=exchange,
         ),
         exchange=exchange,
@@ -112,8 +127,16 @@ def assemble(run: RunDir, attempt: Attempt, job: Job, plan: Plan, stop_watch: St
         evaluation_cadence=Cadence(job.evaluation.every, clock),
         save_cadence=Cadence(job.training.checkpoint.every, clock),
         saved_step=state.step,
+        feed=feed,
     )
     return Assembly(parts=parts, start=start, init=init, store=store, config=network.config)
+
+
+def tokens_per_step(rows: Rows, plan: Plan) -> int:
+    """What an amount like `100M tokens` is divided by: where rows differ in length, what a step holds on average."""
+    if not rows.bucketed:
+        return plan.tokens_per_step
+    return max(round(plan.batch.global_batch * count_tokens(rows) / len(rows)), 1)
 
 
 def evaluation_limit(job: Job) -> Limit:
@@ -133,14 +156,24 @@ def run_identity(job: Job, store: Store, network: torch.nn.Module) -> dict[str, 
     # by what the tensors are, not by a library's configuration keys, which change from version to version
     shapes = [(name, tuple(parameter.shape)) for name, parameter in network.named_parameters()]
     return {
-        "data": store.summary.content,
+        "data": identity_of_data(job, store),
         "tokenizer": store.summary.tokenizer.fingerprint,
         "architecture": hashlib.sha256(repr(shapes).encode()).hexdigest(),
-        "objective": job.objective.kind,
+        "objective": identity_of(job),
         "sequence_length": job.data.sequence_length,
         "global_batch": job.training.global_batch,
         "seed": job.seed,
     }
+
+
+def identity_of_data(job: Job, store: Store) -> str:
+    """What the tokens are; of a stream, whose tokens come later, what they come from (data/streaming_prepare.py)."""
+    if isinstance(job.data, MixData):  # the weights decide no token, but which comes when
+        shares = cycle_of([source.weight for source in job.data.sources])
+        return hashlib.sha256(f"{store.summary.content} {shares}".encode()).hexdigest()
+    if not streamed(job.data):
+        return store.summary.content
+    return hashlib.sha256(f"{store.summary.fingerprint} {store.summary.content}".encode()).hexdigest()
 
 
 @torch.no_grad()

@@ -12,7 +12,8 @@ DIGEST_BYTES = 32
 _BEFORE = struct.Struct("<5q")
 _AFTER = struct.Struct("<d")
 Stop = int
-GO_ON, PREEMPT, CANCEL = 0, 1, 2
+# A stream that was given up, then the machine's word, then the user's: the strongest wins
+GO_ON, GIVEN_UP, PREEMPT, CANCEL = 0, 1, 2, 3
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,11 +3,13 @@ what it remembers, when things are due."""
 
 from dataclasses import dataclass, replace
 
+from runjob.data.block_rows import StreamStopped
 from runjob.data.stream import StepBatch, TrainStream
 from runjob.runner.worker.cadence import Cadence
 from runjob.runner.worker.engine import Engine
 from runjob.runner.worker.evaluate import Evaluator
-from runjob.runner.worker.exchange import Agreement, Exchange
+from runjob.runner.worker.exchange import GIVEN_UP, GO_ON, Agreement, Exchange
+from runjob.runner.worker.feed import Feed
 from runjob.runner.worker.journal import SilentJournal
 from runjob.runner.worker.schedule import Clock, LearningRate
 from runjob.runner.worker.state import TrainingState
@@ -19,7 +21,8 @@ from runjob.schemas.run import Attempt, RunDir
 
 @dataclass(kw_only=True)
 class Parts:
-    """`saved_step`: the step of the newest checkpoint on disk, 0 if there is none."""
+    """`saved_step`: the step of the newest checkpoint on disk, 0 if there is none. `feed` where the data are streamed,
+    and `given_up` once its samples can't be had."""
 
     run: RunDir
     attempt: Attempt
@@ -39,6 +42,24 @@ class Parts:
     evaluation_cadence: Cadence
     save_cadence: Cadence
     saved_step: int
+    feed: Feed | None
+    given_up: bool = False
+
+    def next_batch(self, step: int) -> StepBatch:
+        """This rank's share of the step; nothing where its samples can't be had, and then the ranks agree to stop."""
+        if self.feed is None:
+            return self.stream.step(step)
+        self.feed.advance(step, last=self.clock.total_steps)
+        try:
+            return self.stream.step(step)
+        except StreamStopped as error:
+            self.given_up = True
+            return self.feed.nothing(error)
+
+    def close_data(self, *, finished: bool) -> None:
+        if self.feed is not None:
+            self.feed.close(finished=finished)
+        self.stream.close()
 
     def agree(self, batch: StepBatch) -> Agreement:
         """What all ranks must know before the step. Collective."""
@@ -46,7 +67,7 @@ class Parts:
             predicted=batch.predicted,
             tokens=batch.tokens,
             digests=batch.digests,
-            stop=self.stop_watch.requested(),
+            stop=max(self.stop_watch.requested(), GIVEN_UP if self.given_up else GO_ON),
             evaluate=self.evaluation_cadence.time_is_up(),
             save=self.save_cadence.time_is_up(),
         )

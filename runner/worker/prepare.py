@@ -7,11 +7,14 @@ import time
 from pathlib import Path
 
 from runjob.data.prepare import Progress, prepare
+from runjob.data.streaming import streamed
+from runjob.data.streaming_prepare import prepare_stream
 from runjob.runner.worker.outcome import attempt_of, report_failure
 from runjob.schemas.errors import RunjobError
+from runjob.schemas.job import HubData
 from runjob.schemas.lifeline import die_with_parent
 from runjob.schemas.read import read_job_json
-from runjob.schemas.run import RunDir, cache_home, write_json
+from runjob.schemas.run import RunDir, cache_home, read_json, write_json
 
 LINE_EVERY_S = 2.0
 
@@ -54,6 +57,8 @@ def main(run: RunDir) -> int:
     die_with_parent()
     job = read_job_json(run.job).job
     try:
+        if streamed(job.data):
+            return prepared_stream(run, job.data)
         store = prepare(job.data, seed=job.seed, cache=cache_home(), report=Teller(run))
     except RunjobError as error:
         print(f"runjob: {error}", file=sys.stderr)
@@ -70,6 +75,21 @@ def main(run: RunDir) -> int:
         print(f"left out: {left_out}")
     if budget := store.summary.budget:
         print(budget.words(train.predicted))
+    return 0
+
+
+def prepared_stream(run: RunDir, data: HubData) -> int:
+    """What a stream needs before training. The commit of the first attempt is that of all others."""
+    commit = read_json(run.data)["commit"] if run.data.exists() else None
+    stream = prepare_stream(data, commit=commit, cache=cache_home(), report=Teller(run))
+    store, summary = stream.store, stream.store.summary
+    write_json(run.data, {"store": str(store.path), "fingerprint": store.fingerprint, "commit": stream.commit})
+    test = "" if summary.test is None else f", {summary.test.documents:,} test documents of {summary.test.tokens:,}"
+    print(
+        f"{'built' if store.built else 'found'}: {summary.validation.documents:,} validation documents of "
+        f"{summary.validation.tokens:,} tokens{test}, vocabulary {summary.tokenizer.vocab_size:,}; training documents "
+        f"are streamed: how many there are is unknown"
+    )
     return 0
 
 

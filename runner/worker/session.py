@@ -48,7 +48,7 @@ class Session:
         self.assembly = assemble(self.run, self.attempt, job, plan, self.stop_watch)
         announce(self.assembly)
         ending = train(self.assembly.parts)
-        self.assembly.parts.stream.close()
+        self.assembly.parts.close_data(finished=ending.outcome == "finished")
         if ending.outcome == "finished":
             finish(self.assembly, ending)
         self.assembly.parts.journal.close()
@@ -109,9 +109,10 @@ def advise_on_data(assembly: Assembly) -> None:
     parts, parameters = assembly.parts, assembly.init.parameters
     seen = parts.clock.total_steps * parts.clock.tokens_per_step / parameters
     if seen < TOKENS_PER_PARAMETER:
-        corpus = assembly.store.summary.train.tokens / parameters
+        tokens = assembly.store.summary.train.tokens
+        corpus = "" if parts.feed is not None else f" (the corpus has {tokens / parameters:.2g})"
         text = (
-            f"the run will see {seen:.2g} tokens a parameter (the corpus has {corpus:.2g}); about "
+            f"the run will see {seen:.2g} tokens a parameter{corpus}; about "
             f"{TOKENS_PER_PARAMETER} are compute-optimal (Hoffmann et al. 2022); a smaller model or more text helps"
         )
         parts.journal.log("advice", step=parts.state.step, advice=text)
@@ -155,7 +156,7 @@ def start_facts(assembly: Assembly) -> dict[str, object]:
             "tokenizer": assembly.store.summary.tokenizer.fingerprint,
         },
         "steps": parts.clock.total_steps,
-        "rows": parts.clock.rows,
+        "rows": parts.clock.rows if parts.feed is None else None,  # nobody knows how long a stream is
     }
 
 
