@@ -20,13 +20,6 @@ from runjob.runner.worker.models.init import build_network
 from runjob.schemas.job import Generation, Model, ScratchBert
 
 WORDS = "[PAD] [UNK] [CLS] [SEP] <gap> the whale swam away with ship a ##s ##ing harpoon .".split()  # noqa: SIM905
-    "[PAD]",
-    "[UNK]",
-    "[CLS]",
-    "[SEP]",
-    "<gap>",
-    *["the", "whale", "swam", "away", "with", "ship", "a", "##s", "##ing", "harpoon", "."],
-]
 GREEDY = Generation(max_new_tokens=1, temperature=0, top_k=0, top_p=1.0)
 BERT = ScratchBert(
     kind="scratch",
