@@ -69,7 +69,7 @@ def prepare_stream(
                 )
     summary = Store.open(path).summary
     reporter.begin("done")
-    store = PreparedStore(path=path, fingerprint=fingerprint, built=not found, summary=summary)
+    store = PreparedStore(path=path, fingerprint=fingerprint, built=not found, summary=summary, sources={}, bad_rows=())
     return PreparedStream(store=store, commit=streamed.commit)
 
 
