@@ -51,7 +51,7 @@ def _open_zst(raw: BinaryIO, name: str) -> Any:  # noqa: ANN401 - what BufferedR
 
 
 class Zst(io.RawIOBase):
-    """All frames of a .zst file. The package's own reader stops after the first one and where a file is cut, silently."""
+    """All frames of a .zst file. The package's own reader ends at the first one, or where a file is cut, silently."""
 
     def __init__(self, raw: BinaryIO, zstandard: Any) -> None:  # noqa: ANN401 - zstandard has no types here
         self._raw = raw

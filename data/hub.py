@@ -108,8 +108,8 @@ def _refuse_another(data: HubData, asked: str | None, commit: str | None) -> Non
     if commit is not None and (wanted or asked) is not None and commit != wanted:
         raise MissingError(
             f"data.revision: {data.path} at {asked or 'main'}{'' if wanted in (None, asked) else f' ({wanted})'} is "
-            f"not here and could not be fetched; the cache holds commit {commit}. Write that one, or run `runjob prepare` "
-            f"where the Hub can be reached"
+            f"not here and could not be fetched; the cache holds commit {commit}. Write that one, or run "
+            f"`runjob prepare` where the Hub can be reached"
         )
 
 

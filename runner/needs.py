@@ -7,7 +7,19 @@ import urllib.request
 from pathlib import Path
 
 from runjob.runner.machine import Machine
-from runjob.schemas.job import HubData, Job, MixData, MixedHub, PretrainedInit, PretrainedTokenizer
+from runjob.schemas.job import (
+    Data,
+    FilesSplit,
+    HubData,
+    Job,
+    MixData,
+    MixedHub,
+    MixedSource,
+    PretrainedInit,
+    PretrainedTokenizer,
+    SingleData,
+)
+from runjob.schemas.urls import is_url
 
 HUB_PATIENCE_S = 5.0
 TWINS = {
@@ -20,7 +32,8 @@ TWINS = {
 def missing_needs(job: Job, machine: Machine, *, ask_hub: bool) -> tuple[str, ...]:
     """One line for each thing missing here: GPUs, and data and models that neither a local copy nor the Hub gives.
     `plan` never asks the network (`ask_hub` false); whoever is about to start does."""
-    lines = [*missing_place(job), *missing_gpus(job, machine), *missing_hub(job, ask_hub=ask_hub)]
+    lines = [*missing_place(job), *missing_gpus(job, machine), *missing_packages(job)]
+    lines += missing_hub(job, ask_hub=ask_hub)
     if lines and job.name in TWINS:
         lines.append(f"a small twin of this job runs on any machine: {TWINS[job.name]}")
     return tuple(lines)
@@ -50,6 +63,30 @@ def missing_gpus(job: Job, machine: Machine) -> list[str]:
     ]
 
 
+def missing_packages(job: Job) -> list[str]:
+    """What `prepare` would need to read the job's addresses; whether there is an answer it sees itself."""
+    from runjob.data.remote import find_problem
+
+    lines = []
+    for address in addresses(job.data):
+        problem = find_problem(address)
+        if problem is not None:
+            lines.append(f"data.path: {address}: {problem}")
+    return lines
+
+
+def addresses(data: Data) -> list[str]:
+    """Everything that `data` names and that lies elsewhere; a data set of the Hub has a name and no address."""
+    paths = [path for source in sources_of(data) if not isinstance(source, HubData | MixedHub) for path in source.path]
+    if isinstance(data.split, FilesSplit):
+        paths += [*data.split.validation, *(data.split.test or ())]
+    return [path for path in paths if is_url(path) and not path.startswith(("file://", "local://"))]
+
+
+def sources_of(data: Data) -> tuple[SingleData | MixedSource, ...]:
+    return data.sources if isinstance(data, MixData) else (data,)
+
+
 def missing_hub(job: Job, *, ask_hub: bool) -> list[str]:
     """What is neither here nor to be had: the Hub is switched off (HF_HUB_OFFLINE), or does not answer."""
     lines = not_here(job)
@@ -76,7 +113,7 @@ def hub_answers() -> bool:
 def not_here(job: Job) -> list[str]:
     """Names on the Hub of which there is no copy, and where one would lie."""
     lines = []
-    for data in job.data.sources if isinstance(job.data, MixData) else (job.data,):
+    for data in sources_of(job.data):
         match data:
             case HubData() | MixedHub() if not Path(data.path).is_dir() and not cached("datasets", data.path):
                 lines.append(f"data.path: {data.path} is neither a local directory nor in the Hub cache {hub_cache()}")

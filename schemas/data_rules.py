@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from fractions import Fraction
 
 from runjob.schemas.quantities import parse_count
+from runjob.schemas.urls import is_url, url_problem
 from runjob.schemas.values import Values
 
 # A byte-level tokenizer begins with the 256 bytes; end of text, padding and unknown come on top.
@@ -86,7 +87,24 @@ def cycle_of(weights: list[float]) -> tuple[int, ...]:
     return tuple(count // common for count in counts)
 
 
+def addresses_hold_no_secret(job: Values) -> Iterator[tuple[str, str]]:
+    """In every text of the section: where an address may stand is the schema's to say."""
+    for name, value in job["data"].items():
+        for text in _texts(value):
+            if is_url(text) and (said := url_problem(text)):
+                yield f"data.{name}", said
+
+
+def _texts(value: object) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict | list):
+        for one in value.values() if isinstance(value, dict) else value:
+            yield from _texts(one)
+
+
 DATA_RULES = (
+    addresses_hold_no_secret,
     tokens_fit_the_vocabulary,
     token_budget_is_something,
     split_leaves_something_to_train_on,

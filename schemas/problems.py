@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from runjob.schemas.errors import JobError
+from runjob.schemas.urls import hide_secrets
 
 LONGEST_PATH = 100
 SET = "--set "  # a Mark whose file begins so is an argument, not a file
@@ -29,7 +30,8 @@ DEFAULT = Mark("default", 0, 0)
 
 
 def one_line(text: str) -> str:
-    """A user's text may hold line breaks and escape sequences; a terminal should see neither."""
+    """A user's text may hold line breaks, escape sequences and passwords; a terminal should see none of them."""
+    text = hide_secrets(text)
     return text if text.isprintable() else "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
@@ -47,7 +49,11 @@ class Problem:
     def at(mark: Mark, path: str, message: str) -> "Problem":
         shown = path if len(path) <= LONGEST_PATH else f"{path[:LONGEST_PATH]}..."
         return Problem(
-            file=mark.file, line=mark.line, column=mark.column, path=one_line(shown), message=one_line(message)
+            file=hide_secrets(mark.file),
+            line=mark.line,
+            column=mark.column,
+            path=one_line(shown),
+            message=one_line(message),
         )
 
     def __str__(self) -> str:

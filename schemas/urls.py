@@ -8,6 +8,7 @@ import re
 import urllib.parse
 
 ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://")
+BRACKETS = re.compile(r"\[[^\]]*\]")  # of an IPv6 host
 USER = re.compile(r"(://)[^/?#\s]*@")
 # Fields of a link that let in whoever has the link, as S3, Google, Azure and common services name them
 SECRETS = (
@@ -50,7 +51,7 @@ def url_problem(text: str) -> str | None:
             f"{hide_secrets(text)} is a signed link: who reads job.json could use it; fetch the file yourself and "
             f"write its path, or write the plain address and give credentials to the library (docs/data.md)"
         )
-    if "::" in text.removeprefix(f"{parts.scheme}://{parts.netloc}"):
+    if "::" in BRACKETS.sub("", text):
         return f"{hide_secrets(text)} chains addresses with `::`; write the address of the file itself"
     if not parts.netloc and parts.scheme not in ("file", "local", "memory"):
         return f"{text} names no host or bucket; write for example https://host/corpus.txt.gz"

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runjob.data.corpus import Corpus, open_corpus
-from runjob.data.documents import Document
+from runjob.data.documents import BadRows, Document
 from runjob.data.prepare import prepare
 from runjob.data.selection import Selection
 from runjob.data.store import LeftOut
@@ -58,6 +58,7 @@ class Given:
 
     def __init__(self, texts: list[str]) -> None:
         self.texts = texts
+        self.bad = BadRows(allowed=0.0)
 
     def digest(self, cache: object) -> str:
         return ""
