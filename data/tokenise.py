@@ -109,6 +109,7 @@ class Tokenising:
         if end is None:
             total = self.selection.corpus.total
             end = End(left_out=self.selection.left_out, read_bytes=total, budget_reached=False)
+            self.reporter.reach(total, documents=0, tokens=0)  # what came after the last document was left out
         self.reporter.end()
         self._note(journal, sides, documents=written, read_bytes=end.read_bytes, end=end)
         return end

@@ -71,7 +71,9 @@ class GrowingFile:
         while data := self._file.read(2**20):
             self._digest.update(data)
         if self._digest.hexdigest() != sha256:
-            raise DataError(f"{self._file.name}: isn't what was written there")
+            raise DataError(
+                f"{self._file.name}: isn't what was written there; the half-made store is removed, start again"
+            )
 
     def flush(self) -> str:
         """The digest of all that was written, once it is on the disk."""
@@ -98,7 +100,11 @@ class SideWriter:
         if state is None:
             self._append([array(self._code, [eos_id])])
         else:
-            self._go_on(state)
+            try:
+                self._go_on(state)
+            except DataError:
+                self._shut()
+                raise
 
     def append(self, text: str, ids: Sequence[int]) -> None:
         """One document and the EOS that closes it."""
