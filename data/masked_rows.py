@@ -4,7 +4,8 @@
     lines    [CLS] document [SEP]                       a longer one in several rows (or only its first)
 
 Each row is framed, as a text is when the finished model reads it; packed rows run on over the borders of documents
-(RoBERTa's FULL-SENTENCES: Liu et al. 2019, section 4.2). A tokenizer that has no such marks gives rows without.
+(RoBERTa's FULL-SENTENCES: Liu et al. 2019, section 4.2), unless the job keeps them apart. A tokenizer that has no such
+marks gives rows without.
 """
 
 from typing import Any
@@ -42,11 +43,22 @@ class MaskedRows:
         return lengths
 
     def row(self, number: int, *, position: int | None) -> Row:
-        text = self._texts.row(number, position=position).labels
-        ids = np.concatenate([self._before, text, self._after])
+        text = self._texts.row(number, position=position)
+        ids = np.concatenate([self._before, text.labels, self._after])
         place = ("evaluation", number) if position is None else ("train", position)
         input_ids, labels = corrupt(ids, self._masking, key=(self._seed, *place))
-        return Row(input_ids=input_ids, labels=labels, position_ids=None)
+        places = None if text.position_ids is None else self._frame(text.position_ids)
+        return Row(input_ids=input_ids, labels=labels, position_ids=places)
+
+    def _frame(self, places: Ints) -> Ints:
+        """Where documents are kept apart, the row's marks belong to its first and its last one. (A document's place 0
+        is the token that opens it where the text is read, and where the text is the label its own first token.)"""
+        before, after = len(self._before), len(self._after)
+        later = np.flatnonzero(places == 0)[1:]
+        first = places[: later[0] if len(later) else len(places)]
+        last = places[-1] + (before if not len(later) else 0)
+        framed = [np.arange(before), first + before, places[len(first) :], last + 1 + np.arange(after)]
+        return np.concatenate(framed)
 
 
 def marks_of(tokenizer: TokenizerSummary) -> int:

@@ -18,6 +18,7 @@ from transformers import (
 
 from runjob.runner.worker.models.causal_lm import IGNORED, CausalLMObjective
 from runjob.runner.worker.models.document_attention import check_documents_apart, documents_apart
+from runjob.runner.worker.models.masked_lm import MaskedLMObjective
 from runjob.schemas.errors import JobError
 
 VOCABULARY, LENGTH = 97, 48
@@ -106,6 +107,21 @@ def test_the_causal_objective_keeps_documents_apart_where_it_is_told_where_they_
     ]
     assert apart.loss_sum.item() == pytest.approx(sum(one.loss_sum.item() for one in alone), rel=1e-5)
     assert int(apart.predicted) == 12
+
+
+@torch.no_grad()
+@pytest.mark.parametrize("family", [bert, modernbert, mpnet], ids=lambda family: family.__name__)
+def test_the_masked_objective_keeps_documents_apart_too(family: Callable[[], PreTrainedModel]) -> None:
+    objective = MaskedLMObjective(build(family))
+    ids, labels = torch.randint(2, VOCABULARY, (2, 1, 12)).unbind()
+    labels[:, ::3] = IGNORED
+    positions = torch.tensor([[0, 1, 2, 3, 4, 0, 1, 0, 1, 2, 3, 4]])
+    apart = objective(input_ids=ids, labels=labels, position_ids=positions)
+    alone = [
+        objective(input_ids=ids[:, start:end], labels=labels[:, start:end]) for start, end in ((0, 5), (5, 7), (7, 12))
+    ]
+    assert apart.loss_sum.item() == pytest.approx(sum(one.loss_sum.item() for one in alone), rel=1e-5)
+    assert int(apart.predicted) == 8
 
 
 def test_a_family_that_can_not_is_refused_by_name() -> None:
