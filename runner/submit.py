@@ -3,7 +3,9 @@
 import contextlib
 import json
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 from runjob.launchers import find_launcher
 from runjob.runner.compile import compile_job
@@ -64,7 +66,14 @@ def launch(run: RunDir, plan: Plan, attempt: Attempt, *, launcher: str) -> None:
 
 
 def sample_names(resolved: Resolved) -> tuple[str, ...]:
-    """The shipped corpora that the job names as `sample:NAME`."""
-    path = resolved.values["data"]["path"]
-    paths = path if isinstance(path, list) else [path]
-    return tuple(one.removeprefix("sample:") for one in paths if one.startswith("sample:"))
+    """The shipped corpora that the job names as `sample:NAME`: as its corpus, as a source of it, as a side."""
+    found = [text.removeprefix("sample:") for text in _texts(resolved.values["data"]) if text.startswith("sample:")]
+    return tuple(dict.fromkeys(found))
+
+
+def _texts(value: Any) -> Iterator[str]:  # noqa: ANN401 - any JSON value
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict | list):
+        for item in value.values() if isinstance(value, dict) else value:
+            yield from _texts(item)

@@ -67,6 +67,16 @@ class EvaluationFacts:
 
 
 @dataclass(frozen=True, kw_only=True)
+class SeenOnce:
+    """The side that was looked at once, with the finished model; `metrics` by their names in the events."""
+
+    documents: int
+    tokens: int
+    bytes: int
+    metrics: dict[str, float]
+
+
+@dataclass(frozen=True, kw_only=True)
 class CardFacts:
     """`masking`: what was hidden, where the model was trained to fill gaps."""
 
@@ -79,6 +89,7 @@ class CardFacts:
     model: ModelFacts
     training: TrainingFacts
     evaluation: EvaluationFacts | None
+    test: SeenOnce | None
     masking: str | None
     prompts: tuple[str, ...]
     generation: Generation
@@ -147,7 +158,7 @@ def _settings(generation: Generation) -> str:
 def _evaluation(facts: CardFacts) -> list[str]:
     found = facts.evaluation
     if found is None:
-        return ["This model was not evaluated."]
+        return ["This model was not evaluated.", *_test(facts.test)]
     which = f"the best by {found.best_of}" if found.best_of is not None else "the last"
     predicted = f"all {facts.data.validation_tokens - 1:,} predicted tokens of the validation side"
     if facts.masking is not None:
@@ -167,7 +178,15 @@ def _evaluation(facts: CardFacts) -> list[str]:
     if found.baseline is not None:
         name, perplexity = found.baseline
         lines.append(f"| perplexity of an {name} model on the same tokens | {perplexity:.2f} |")
-    return lines
+    return [*lines, *_test(facts.test)]
+
+
+def _test(seen: SeenOnce | None) -> list[str]:
+    if seen is None:
+        return []
+    metrics = ", ".join(f"{name.replace('_', ' ')} {value:.4f}" for name, value in seen.metrics.items())
+    size = f"{seen.documents:,} documents, {seen.tokens:,} tokens, {seen.bytes:,} bytes"
+    return ["", f"On the test side ({size}), which was looked at once, with this model: {metrics}."]
 
 
 def _model(model: ModelFacts, data: DataFacts) -> list[str]:

@@ -10,7 +10,7 @@ from typing import Any
 
 from runjob.data.corpus import alone
 from runjob.data.store import Summary
-from runjob.runner.worker.card import CardFacts, DataFacts, EvaluationFacts, ModelFacts, TrainingFacts
+from runjob.runner.worker.card import CardFacts, DataFacts, EvaluationFacts, ModelFacts, SeenOnce, TrainingFacts
 from runjob.schemas.job import (
     AdamW,
     CausalLM,
@@ -47,8 +47,10 @@ def gather_facts(
     step: int,
     planned: int,
     tokens: int,
+    test: dict[str, float] | None,
 ) -> CardFacts:
-    """Facts of the model of `step`, up to which `tokens` went through the network (those of its checkpoint)."""
+    """Facts of the model of `step`, up to which `tokens` went through the network (those of its checkpoint); `test`
+    is what it reached on the test side."""
     events = list(run.read_events())
     return CardFacts(
         name=job.name,
@@ -65,6 +67,7 @@ def gather_facts(
         ),
         training=_training(job, _last(events, "start"), step=step, planned=planned, tokens=tokens),
         evaluation=_evaluation(job, events, step),
+        test=_seen_once(summary, test),
         masking=_masking(job.objective),
         prompts=job.evaluation.prompts,
         generation=job.evaluation.generation,
@@ -215,6 +218,13 @@ def _evaluation(job: Job, events: list[dict[str, Any]], step: int) -> Evaluation
         best_of=job.evaluation.best,
         baseline=None if baseline is None else (baseline["method"], baseline["perplexity"]),
     )
+
+
+def _seen_once(summary: Summary, metrics: dict[str, float] | None) -> SeenOnce | None:
+    side = summary.test
+    if side is None or metrics is None:
+        return None
+    return SeenOnce(documents=side.documents, tokens=side.tokens, bytes=side.bytes, metrics=metrics)
 
 
 def _last(events: list[dict[str, Any]], name: str) -> dict[str, Any] | None:

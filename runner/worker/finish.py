@@ -1,7 +1,10 @@
-"""After the last step: the model in Hugging Face form, and the `finish` event with what was learnt. Rank 0 works, the
-others wait. A run that is killed here is resumed here: nothing is trained again."""
+"""After the last step: the test side, the model in Hugging Face form, and the `finish` event with what was learnt. All
+ranks evaluate, then rank 0 works and the others wait. A run that is killed here is resumed here: nothing is trained
+again."""
 
 import copy
+
+from torch import distributed
 
 from runjob.runner.worker.assemble import Assembly
 from runjob.runner.worker.card import write_card
@@ -11,6 +14,7 @@ from runjob.runner.worker.export import export_model
 from runjob.runner.worker.faults import fault_point
 from runjob.runner.worker.metrics import perplexity
 from runjob.runner.worker.parts import Parts
+from runjob.runner.worker.test_side import evaluate_test_side
 from runjob.runner.worker.train import Ending
 
 # Which of them there is depends on the objective
@@ -19,12 +23,14 @@ BYTE_METRICS = ("bits_per_byte", "masked_bits_per_byte")
 
 def finish(assembly: Assembly, ending: Ending) -> None:
     parts = assembly.parts
+    step = export_step(parts)
+    distributed.barrier()  # rank 0 alone writes checkpoints, and the others read this one too
+    checkpoint = open_checkpoint(parts.run.checkpoints / folder_name(step))
+    test = evaluate_test_side(assembly, checkpoint)
     if parts.exchange.rank != 0:
         return
-    step = export_step(parts)
-    checkpoint = open_checkpoint(parts.run.checkpoints / folder_name(step))
     fault_point("export", step=parts.state.step)
-    export(assembly, checkpoint)
+    export(assembly, checkpoint, test)
     state = parts.state
     evaluation = state.last_evaluation
     assert evaluation is not None and state.last_train_loss is not None, "the last step is always evaluated"
@@ -37,6 +43,7 @@ def finish(assembly: Assembly, ending: Ending) -> None:
         eval_loss=evaluation["loss"],
         eval_perplexity=evaluation["perplexity"],
         **{f"eval_{name}": evaluation[name] for name in BYTE_METRICS if name in evaluation},
+        **{f"test_{name}": value for name, value in (test or {}).items()},
         best_step=state.best.step if state.best is not None else None,
         model_step=step,
         tokens=state.tokens,
@@ -59,7 +66,7 @@ def baseline_perplexity(parts: Parts) -> float | None:
     return None
 
 
-def export(assembly: Assembly, checkpoint: Checkpoint) -> None:
+def export(assembly: Assembly, checkpoint: Checkpoint, test: dict[str, float] | None) -> None:
     """model/ from the checkpoint's fp32 weights, whatever precision trained them."""
     parts = assembly.parts
     facts = gather_facts(
@@ -71,6 +78,7 @@ def export(assembly: Assembly, checkpoint: Checkpoint) -> None:
         step=checkpoint.step,
         planned=parts.clock.total_steps,
         tokens=checkpoint.state.tokens,
+        test=test,
     )
     export_model(
         dict(checkpoint.weights()),

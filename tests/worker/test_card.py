@@ -4,11 +4,12 @@ import dataclasses
 import json
 from pathlib import Path
 
+import pytest
 import yaml
 from transformers import GPT2Config
 
 from runjob.data.store import FileSummary, LeftOut, SectionSummary, SideSummary, Summary, TokenizerSummary
-from runjob.runner.worker.card import write_card
+from runjob.runner.worker.card import SeenOnce, write_card
 from runjob.runner.worker.card_facts import _masking, _rows, gather_facts
 from runjob.schemas.read import read_job
 from runjob.schemas.run import RunDir
@@ -112,7 +113,9 @@ def _facts(tmp_path: Path, *, sets=(), step: int = 600):
     run.events.write_text("".join(json.dumps(event) + "\n" for event in EVENTS))
     job = read_job(ROOT / "jobs" / "tiny" / "gpt2_dutch.yaml", ["training.learning_rate=0.01", *sets]).job
     config = GPT2Config(n_embd=128, n_layer=2, n_head=4, n_positions=128, architectures=["GPT2LMHeadModel"])
-    return gather_facts(run, job, SUMMARY, config, parameters=937_472, step=step, planned=1000, tokens=step * 1024)
+    return gather_facts(
+        run, job, SUMMARY, config, parameters=937_472, step=step, planned=1000, tokens=step * 1024, test=None
+    )
 
 
 def test_the_card_of_a_run_word_for_word(tmp_path):
@@ -148,6 +151,28 @@ def test_a_masked_model_says_how_to_fill_a_gap_and_what_was_hidden(tmp_path):
     assert "the hidden tokens of the whole validation side, the same in every evaluation" in card
     assert "generate" not in card
     assert "end-of-text" not in card
+
+
+def test_the_test_side_is_one_line_with_its_size(tmp_path):
+    seen = SeenOnce(documents=12, tokens=3456, bytes=15_000, metrics={"loss": 1.25, "bits_per_byte": 0.5})
+    card = write_card(dataclasses.replace(_facts(tmp_path), test=seen))
+    assert (
+        "On the test side (12 documents, 3,456 tokens, 15,000 bytes), which was looked at once, with this model: "
+        "loss 1.2500, bits per byte 0.5000.\n"
+    ) in card
+
+
+@pytest.mark.parametrize(
+    ("split", "said"),
+    [
+        ("{kind: hash, validation: 0.1, test: 0.2}", "0.1 of the documents for validation and 0.2 for the test, by"),
+        ("{kind: first, validation: 10, test: 2000}", "the first 10 documents for validation, the next 2,000 for the"),
+        ("{kind: files, validation: a.txt, test: b.txt}", "files of their own for validation and for the test"),
+        ("{kind: files, validation: a.txt}", "files of their own for validation\n"),
+    ],
+)
+def test_the_card_says_how_the_sides_came_to_be(tmp_path, split: str, said: str):
+    assert f"- split: {said}" in write_card(_facts(tmp_path, sets=[f"data.split={split}"]))
 
 
 def test_what_is_not_known_is_not_said(tmp_path):

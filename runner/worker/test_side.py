@@ -1,0 +1,56 @@
+"""The test side of a job: evaluated once, after training, on the weights that are exported, and never before.
+
+All ranks take part, each with its share of the rows. The network is built anew from the checkpoint in fp32, as it is
+exported, because what stands in the engine is the last step's, rounded and cut as training wanted it.
+"""
+
+from collections.abc import Iterable
+
+import torch
+from torch import nn
+
+from runjob.data.batches import MicroBatch
+from runjob.runner.worker.assemble import Assembly, evaluation_limit, load_weights
+from runjob.runner.worker.checkpoint import Checkpoint
+from runjob.runner.worker.evaluate import Evaluator
+from runjob.runner.worker.models.init import build_network
+from runjob.runner.worker.objective import open_module, open_reader
+from runjob.runner.worker.seeds import seed_of
+
+
+class Finished:
+    """A module that learns no more."""
+
+    def __init__(self, module: nn.Module, device: torch.device) -> None:
+        self.module = module.to(device).eval()
+        self.device = device
+
+    @torch.no_grad()
+    def evaluate(self, micro_batches: Iterable[MicroBatch]) -> float:
+        """Summed loss (nats) of this rank's rows."""
+        total = 0.0
+        for micro in micro_batches:
+            answer = self.module(**{name: tensor.to(self.device) for name, tensor in micro.tensors.items()})
+            total += float(answer.loss_sum)
+        return total
+
+
+def evaluate_test_side(assembly: Assembly, checkpoint: Checkpoint) -> dict[str, float] | None:
+    """The metrics of an evaluation, on the test side; None where the job has none. Collective."""
+    parts, store = assembly.parts, assembly.store
+    job = parts.job
+    if store.test is None:
+        return None
+    network, _ = build_network(
+        job.model, job.objective.kind, tokenizer=store.summary.tokenizer, seed=seed_of(job.seed, "init")
+    )
+    load_weights(network, checkpoint)
+    reader = open_reader(job, store)
+    evaluator = Evaluator(
+        rows=reader.open(store.test),
+        limit=evaluation_limit(job),
+        exchange=parts.exchange,
+        objective=job.objective.kind,
+        token_bytes=reader.token_bytes,
+    )
+    return evaluator.run(Finished(open_module(job, network), parts.engine.device))
