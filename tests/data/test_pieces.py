@@ -1,0 +1,110 @@
+"""WordPiece trained by the job: the same everywhere, with the special tokens of BERT, and reloaded as it was."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from transformers import AutoTokenizer
+
+from runjob.data import tokenizers
+from runjob.data.prepare import prepare
+from runjob.data.store import Store
+from runjob.schemas.errors import JobError
+from runjob.schemas.job import TrainedWordPiece
+
+TRAIN = """
+import sys
+from pathlib import Path
+from runjob.data import tokenizers
+from runjob.schemas.job import TrainedWordPiece
+texts = Path(sys.argv[1]).read_text(encoding="utf-8").splitlines()
+settings = TrainedWordPiece(kind="train", algorithm="wordpiece", vocab_size=150, lowercase=False)
+tokenizers.save(tokenizers.train(lambda: iter(texts), settings), Path(sys.argv[2]))
+"""
+PANGRAMS = ["Filmquiz bracht knappe ex-yogi van de wijs", "Zweedse ex-VIP, behoorlijk gek op quantumfysica", "été Ähre"]
+
+
+def wordpiece(texts: list[str], *, vocab_size: int = 200, lowercase: bool = False):
+    settings = TrainedWordPiece(kind="train", algorithm="wordpiece", vocab_size=vocab_size, lowercase=lowercase)
+    return tokenizers.train(lambda: iter(texts), settings)
+
+
+def test_two_trainings_with_other_hash_seeds_and_threads_give_the_same_bytes(words: Path, tmp_path: Path):
+    with words.open("a", encoding="utf-8") as file:
+        file.write("\n".join(PANGRAMS * 3))  # letters that are equally frequent: ties to be broken
+    written = []
+    for number, threads in enumerate("127"):
+        where = tmp_path / threads
+        env = {**os.environ, "PYTHONHASHSEED": str(number), "RAYON_NUM_THREADS": threads}
+        subprocess.run((sys.executable, "-c", TRAIN, words, where), env=env, check=True, timeout=120)
+        written.append([(file.name, file.read_bytes()) for file in sorted(where.iterdir())])
+    assert written[0] == written[1] == written[2]
+
+
+def test_it_has_the_special_tokens_of_bert_and_frames_a_text_with_them(tmp_path: Path):
+    tokenizer = wordpiece(PANGRAMS)
+    assert tokenizer.convert_tokens_to_ids(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]) == [0, 1, 2, 3, 4]
+    named = (tokenizer.pad_token_id, tokenizer.unk_token_id, tokenizer.cls_token_id, tokenizer.sep_token_id)
+    assert (*named, tokenizer.mask_token_id) == (0, 1, 2, 3, 4)
+    assert tokenizers.end_of_document(tokenizer) == 3
+    tokenizers.save(tokenizer, tmp_path / "saved")
+    loaded = AutoTokenizer.from_pretrained(tmp_path / "saved")
+    text = "Zweedse quiz, été"
+    ids = loaded(text)["input_ids"]
+    assert (ids[0], ids[-1]) == (2, 3)
+    assert ids == tokenizer(text)["input_ids"]
+    assert loaded.decode(ids, skip_special_tokens=True) == text
+    assert loaded.tokenize("[MASK] quiz")[0] == "[MASK]"
+    assert tokenizers.fingerprint(loaded) == tokenizers.fingerprint(tokenizer)
+
+
+def test_special_tokens_inside_a_document_are_only_text():
+    tokenizer = wordpiece([*PANGRAMS, "[MASK] [SEP]"])
+    [encoding] = tokenizers.backend_for_corpus(tokenizer).encode_batch_fast(
+        ["een [MASK] en [SEP]"], add_special_tokens=False
+    )
+    assert not set(encoding.ids) & {0, 2, 3, 4}
+
+
+def test_in_lower_case_accents_go_too_and_otherwise_both_stay():
+    assert wordpiece(PANGRAMS, lowercase=True).tokenize("ÉTÉ") == wordpiece(PANGRAMS, lowercase=True).tokenize("ete")
+    cased = wordpiece(PANGRAMS)
+    assert cased.tokenize("été") != cased.tokenize("ete")
+    assert cased.tokenize("Ete") != cased.tokenize("ete")
+
+
+def test_pieces_that_go_on_with_a_word_are_marked_and_an_unknown_character_is_unk():
+    tokenizer = wordpiece(PANGRAMS, vocab_size=120)
+    pieces = tokenizer.tokenize("behoorlijk")
+    assert len(pieces) > 1
+    assert all(piece.startswith("##") for piece in pieces[1:])
+    assert tokenizer.tokenize("漢") == ["[UNK]"]
+
+
+def test_a_vocabulary_that_does_not_hold_the_characters_is_refused_with_what_they_need():
+    with pytest.raises(JobError, match=r"data\.tokenizer\.vocab_size: 20 is too small: .* alone need (\d+)") as caught:
+        wordpiece(PANGRAMS, vocab_size=20)
+    needed = int(str(caught.value).rsplit(" ", 1)[1])
+    assert len(wordpiece(PANGRAMS, vocab_size=needed)) == needed
+    with pytest.raises(JobError, match=f"alone need {needed}"):
+        wordpiece(PANGRAMS, vocab_size=needed - 1)
+
+
+def test_a_job_trains_it_on_its_training_side_alone(words: Path, tmp_path: Path, make_text, no_report):
+    settings = TrainedWordPiece(kind="train", algorithm="wordpiece", vocab_size=120, lowercase=False)
+    with words.open("a", encoding="utf-8") as file:
+        file.write("\nw漢\n")
+    data = make_text(words, tokenizer=settings)
+    stores = [prepare(data, seed=seed, cache=tmp_path / "cache", report=no_report) for seed in range(4)]
+    known = ["漢" in tokenizers.load_saved(store.path / "tokenizer").get_vocab() for store in stores]
+    for store, is_known in zip(stores, known, strict=True):
+        assert store.summary.tokenizer.vocab_size <= 120
+        sides = Store.open(store.path)
+        tokenizer = tokenizers.load_saved(sides.tokenizer)
+        unknown = tokenizer.unk_token_id
+        assert unknown not in sides.train.tokens
+        assert (unknown in sides.validation.tokens) == (not is_known)
+        assert sides.train.tokens[0] == sides.train.tokens[-1] == tokenizer.sep_token_id
+    assert sorted(set(known)) == [False, True]
