@@ -5,12 +5,17 @@ progress.json."""
 import sys
 import time
 from pathlib import Path
+from typing import Any
 
+from runjob.data.facts import measure
 from runjob.data.prepare import Progress, prepare
+from runjob.data.space import in_words
+from runjob.data.store import Store
 from runjob.data.streaming import streamed
 from runjob.data.streaming_prepare import prepare_stream
 from runjob.runner.worker.outcome import attempt_of, report_failure
 from runjob.schemas.errors import RunjobError
+from runjob.schemas.facts import Facts, keep_facts
 from runjob.schemas.job import HubData
 from runjob.schemas.lifeline import die_with_parent
 from runjob.schemas.read import read_job_json
@@ -20,17 +25,18 @@ LINE_EVERY_S = 2.0
 
 
 class Teller:
-    """Progress of the preparation for eyes: each new stage at once, then a line every LINE_EVERY_S."""
+    """Progress of the preparation for eyes: each new stage and note at once, then a line every LINE_EVERY_S."""
 
     def __init__(self, run: RunDir) -> None:
         self.run = run
-        self.stage = ""
+        self.stage = ("", "")
         self.last = 0.0
 
     def __call__(self, progress: Progress) -> None:
-        if progress.stage == self.stage and time.monotonic() - self.last < LINE_EVERY_S:
+        stage = (progress.stage, progress.note)
+        if stage == self.stage and time.monotonic() - self.last < LINE_EVERY_S:
             return
-        self.stage, self.last = progress.stage, time.monotonic()
+        self.stage, self.last = stage, time.monotonic()
         print(progress_line(progress), flush=True)
         facts = {
             "stage": "prepare",
@@ -42,7 +48,7 @@ class Teller:
 
 
 def progress_line(progress: Progress) -> str:
-    """`tokenising  62 %  3,100 documents  640,000 tokens  410,000 tokens/s`, as far as the numbers are known."""
+    """`tokenising  62 %  3,100 documents  640,000 tokens  410,000 tokens/s  41 s left`, as far as they are known."""
     parts = [progress.stage, progress.note]
     if progress.total_bytes and progress.done_bytes:
         parts.append(f"{100 * progress.done_bytes / progress.total_bytes:.0f} %")
@@ -50,6 +56,12 @@ def progress_line(progress: Progress) -> str:
         parts.append(f"{progress.documents:,} documents")
     if progress.tokens:
         parts += [f"{progress.tokens:,} tokens", f"{progress.tokens_per_s:,.0f} tokens/s"]
+    elif progress.stage == "fetching" and progress.done_bytes:
+        parts.append(in_words(progress.done_bytes))
+        if progress.seconds:
+            parts.append(f"{in_words(int(progress.bytes_per_s))}/s")
+    if progress.left_s is not None and progress.left_s >= 1:
+        parts.append(f"{progress.left_s:,.0f} s left")
     return "  ".join(part for part in parts if part)
 
 
@@ -59,12 +71,12 @@ def main(run: RunDir) -> int:
     try:
         if streamed(job.data):
             return prepared_stream(run, job.data)
-        store = prepare(job.data, seed=job.seed, cache=cache_home(), report=Teller(run))
+        store = prepare(job.data, seed=job.seed, cache=cache_home(), report=Teller(run), pinned=pinned_sources(run))
     except RunjobError as error:
         print(f"runjob: {error}", file=sys.stderr)
         report_failure(attempt_of(run), error, step=0)
         return error.exit_code
-    write_json(run.data, {"store": str(store.path), "fingerprint": store.fingerprint})
+    write_json(run.data, {"store": str(store.path), "fingerprint": store.fingerprint, "sources": dict(store.sources)})
     train, validation = store.summary.train, store.summary.validation
     print(
         f"{'built' if store.built else 'found'}: {train.documents:,} training documents of {train.tokens:,} tokens, "
@@ -73,9 +85,28 @@ def main(run: RunDir) -> int:
     )
     if left_out := store.summary.left_out.words():
         print(f"left out: {left_out}")
+    for row in store.bad_rows:
+        print(f"  {row}")
     if budget := store.summary.budget:
         print(budget.words(train.predicted))
+    if train.documents:
+        facts = measure(job, Store.open(store.path))
+        keep_facts(job, facts)
+        if job.data.layout == "lines":
+            print(lines_text(facts))
     return 0
+
+
+def pinned_sources(run: RunDir) -> dict[str, Any]:
+    """Which version of what lies elsewhere (an address, a data set's branch) an earlier attempt of this run used."""
+    earlier: dict[str, Any] = read_json(run.data) if run.data.exists() else {"sources": {}}
+    return dict(earlier["sources"])
+
+
+def lines_text(facts: Facts) -> str:
+    """What layout lines makes of the documents; what it cuts off is said."""
+    said = f"rows: {facts.rows:,} of {facts.tokens / facts.rows:.3g} tokens on average, {facts.padding:.1%} padding"
+    return f"{said}; {facts.left_out:,} tokens of longer documents are cut off" if facts.left_out else said
 
 
 def prepared_stream(run: RunDir, data: HubData) -> int:
