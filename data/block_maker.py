@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from runjob.data import tokenizers
 from runjob.data.blocks import BlockRecord, Folder, Place, digest_of, in_batches, size_of
 from runjob.data.corpus import Corpus
+from runjob.data.documents import refusal
 from runjob.data.rows import Rows
 from runjob.data.selection import Selection
 from runjob.data.store import LeftOut, Side, SideSummary
@@ -43,8 +43,15 @@ class Turn:
         return self._selection.left_out
 
     def take(self, count: int) -> Iterator[str]:
-        """The next so many kept documents, or as many as are left; none is read before it is asked for."""
-        return (document.text for _, document in itertools.islice(self._documents, count))
+        """The next so many kept documents, or as many as are left; none is read before it is asked for. DataError at
+        the end if more of the rows read for them were bad than data.bad_rows allows."""
+        reading = self._reading
+        rows, bad, reading.bad.first = reading.rows, reading.bad.count, []
+        for _, document in itertools.islice(self._documents, count):
+            yield document.text
+        rows, bad = reading.rows - rows, reading.bad.count - bad
+        if bad > reading.bad.allowed * rows:
+            raise DataError(refusal(reading.bad.first, count=bad, rows=rows, allowed=reading.bad.allowed))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +64,7 @@ class Made:
 
 
 class BlockMaker:
-    """`start`: where the documents for training begin, in every turn."""
+    """`start`: where the documents for training begin, in every turn; `backend` makes tokens of them."""
 
     def __init__(
         self,
@@ -66,7 +73,8 @@ class BlockMaker:
         folder: Folder,
         *,
         start: State,
-        tokenizer: Any,  # noqa: ANN401 - transformers has no types
+        backend: Any,  # noqa: ANN401 - tokenizers has no types
+        eos_id: int,
         open_rows: Callable[[Side], Rows],
     ) -> None:
         self._streamed = streamed
@@ -74,8 +82,8 @@ class BlockMaker:
         self._folder = folder
         self._start = start
         self._budget = None if data.token_budget is None else parse_count(data.token_budget)
-        self._backend = tokenizers.backend_for_corpus(tokenizer)
-        self._eos_id = tokenizers.end_of_document(tokenizer)
+        self._backend = backend
+        self._eos_id = eos_id
         self._open_rows = open_rows
         self._turn: Turn | None = None  # the one that the last block was read in, since going on with it is free
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, TypeGuard
 
 from runjob.data.digests import DigestCache
-from runjob.data.documents import BadRows, Document
+from runjob.data.documents import NUL, BadRows, Document
 from runjob.schemas.errors import DataError, JobError, MissingError
 from runjob.schemas.job import Data, HubData
 
@@ -33,6 +33,7 @@ class Streamed:
 
     name: str
     field: str
+    bad_rows: float
     identity: str
     commit: str | None
     rows: Any  # an IterableDataset; datasets has no types
@@ -51,7 +52,7 @@ class Reading:
         self.done = 0
         self.rows = 0
         self.empty = 0
-        self.bad = BadRows(allowed=0.0)
+        self.bad = BadRows(allowed=streamed.bad_rows)
         self._file: int = state["file"]
         self._begin: Any = state["rows"]
         self._rows: Any = None
@@ -90,12 +91,19 @@ class Reading:
         field = self.streamed.field
         text = row.get(field)
         if not isinstance(text, str):
-            self.bad.add(origin, f"column {field!r} holds {type(text).__name__} and not a string")
-            self.bad.refuse(rows=self.rows)
-        elif text.strip():
-            yield Document(text=text, origin=origin)
-        else:
+            self._note_bad(origin, f"column {field!r} holds {type(text).__name__} and not a string")
+        elif not text.strip():
             self.empty += 1
+        elif "\0" in text:
+            self._note_bad(origin, NUL)
+        else:
+            yield Document(text=text, origin=origin)
+
+    def _note_bad(self, origin: str, why: str) -> None:
+        """Where no row may be bad the first one ends it: nobody would wait for a whole stream to be counted."""
+        self.bad.add(origin, why)
+        if self.bad.stops:
+            self.bad.refuse(rows=self.rows)
 
 
 def streamed(data: Data) -> TypeGuard[HubData]:
@@ -126,6 +134,7 @@ def open_streamed(data: HubData, *, commit: str | None) -> Streamed:
     return Streamed(
         name=name,
         field=data.field,
+        bad_rows=data.bad_rows,
         identity=_identity(data, files, root=str(builder.base_path)),
         commit=_commit(files),
         rows=rows.select_columns([data.field]),

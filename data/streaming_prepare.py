@@ -1,7 +1,9 @@
 """What a stream needs before training: the documents that `split` keeps for validation and test, tokenised into a store
 whose training side is empty, and the place behind them, where training begins.
 
-    <cache>/stores/<fingerprint>/   as any other store (data/store.py), with `stream.json` in it
+    <cache>/stores/<fingerprint>/   as any other store (data/store.py), and in it
+        stream.json                 where training begins
+        engine.json                 the tokenizer's engine: a reader, which is started often, loads nothing else of it
 
 The fingerprint stands for the whole stream: the data set at its commit, every setting that decides which documents are
 kept and how they are cut into blocks, the tokenizer. What the blocks hold is not known before they are read.
@@ -79,6 +81,11 @@ def read_start(store: Path) -> State:
     return start
 
 
+def read_engine(store: Path) -> Any:  # noqa: ANN401 - tokenizers has no types
+    """What makes tokens of a document."""
+    return tokenizers.read_backend((store / "engine.json").read_text(encoding="utf-8"))
+
+
 def _build(
     path: Path,
     data: HubData,
@@ -101,6 +108,7 @@ def _build(
     _refuse_short(data, sides)
     tokenizers.save(tokenizer, building / "tokenizer")
     write_json(building / "stream.json", {"start": turn.place.state})
+    (building / "engine.json").write_text(tokenizer.backend_tokenizer.to_str(), encoding="utf-8")
     summary = Summary(
         format=FORMAT,
         fingerprint=fingerprint,
@@ -174,6 +182,7 @@ def _describe(data: HubData, streamed: Streamed, tokenizer: Any) -> dict[str, An
         "field": data.field,
         "min_length": data.min_length,
         "filter": dataclasses.asdict(data.filter),
+        "bad_rows": data.bad_rows,
         "token_budget": None if data.token_budget is None else parse_count(data.token_budget),
         "block_documents": data.block_documents,
         "tokenizer": {"kind": "pretrained", "fingerprint": tokenizers.fingerprint(tokenizer)},

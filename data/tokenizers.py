@@ -130,9 +130,14 @@ def _pieces(texts: Iterable[str]) -> Iterator[str]:
 def backend_for_corpus(tokenizer: Any) -> Any:  # noqa: ANN401
     """A copy of the engine inside that neither truncates nor pads, and reads `<|endoftext|>` in a document as the
     fourteen characters that stand there and not as the end of the text."""
+    return read_backend(tokenizer.backend_tokenizer.to_str())
+
+
+def read_backend(text: str) -> Any:  # noqa: ANN401
+    """The same out of what `backend_tokenizer.to_str()` gave; this needs no transformers."""
     from tokenizers import Tokenizer
 
-    backend = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())
+    backend = Tokenizer.from_str(text)
     backend.no_truncation()
     backend.no_padding()
     backend.encode_special_tokens = True

@@ -16,7 +16,6 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
-from runjob.data import tokenizers
 from runjob.data.block_keeper import BlockKeeper
 from runjob.data.block_maker import BlockMaker
 from runjob.data.block_rows import StreamStopped
@@ -25,7 +24,7 @@ from runjob.data.patience import WAITS_S, patiently
 from runjob.data.rows import Rows, open_rows
 from runjob.data.store import Side, Store
 from runjob.data.streaming import open_streamed
-from runjob.data.streaming_prepare import read_start
+from runjob.data.streaming_prepare import read_engine, read_start
 from runjob.runner.worker.faults import waits_s
 from runjob.schemas.errors import RunjobError
 from runjob.schemas.job import Data, HubData
@@ -113,7 +112,8 @@ def open_keeper(run: RunDir, cut: Callable[[Side, Data], Rows]) -> tuple[BlockKe
         data,
         folder,
         start=read_start(store.path),
-        tokenizer=tokenizers.load_saved(store.tokenizer),
+        backend=read_engine(store.path),
+        eos_id=store.summary.tokenizer.eos_id,
         open_rows=lambda side: cut(side, data),
     )
     budget = parse_size(data.disk_budget)

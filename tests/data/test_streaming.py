@@ -25,7 +25,7 @@ from runjob.data.rows import open_rows
 from runjob.data.samples import locate
 from runjob.data.store import Store
 from runjob.data.streaming import FIRST, Reading, open_streamed
-from runjob.data.streaming_prepare import prepare_stream, read_start
+from runjob.data.streaming_prepare import prepare_stream, read_engine, read_start
 from runjob.data.writer import token_type
 from runjob.schemas.errors import DataError, JobError, MissingError
 from runjob.schemas.job import Filter, FirstSplit, HubData, PretrainedTokenizer
@@ -161,7 +161,8 @@ def sit_down(tmp_path: Path, no_report: Callable[[Progress], None]) -> SitDown:
             data,
             folder,
             start=read_start(store.path),
-            tokenizer=tokenizers.load_saved(store.tokenizer),
+            backend=read_engine(store.path),
+            eos_id=store.summary.tokenizer.eos_id,
             open_rows=lambda side: open_rows(side, data),
         )
         keeper = BlockKeeper(maker, index, folder, budget=budget, source=streamed.name, ahead=ahead)
@@ -216,6 +217,21 @@ def test_a_row_without_text_is_named(tmp_path: Path, tokenizer: Path) -> None:
     streamed = open_streamed(hub(tmp_path / "gaps", tokenizer), commit=None)
     with pytest.raises(DataError, match=r"file 1, row 2 .*column 'text' holds NoneType and not a string"):
         list(streamed.read(FIRST).documents())
+
+
+def test_a_share_of_bad_rows_is_left_out_and_judged_block_by_block(
+    tmp_path: Path, texts: list[str], tokenizer: Path, sit_down: SitDown
+) -> None:
+    rows: list[str | None] = [*texts[:60]]
+    rows[20] = None
+    rows[50:54] = [None, "with NUL \0 inside", None, None]
+    (tmp_path / "gaps").mkdir()
+    pq.write_table(pa.table({"text": rows}), tmp_path / "gaps" / "train.parquet")
+    desk = sit_down(hub(tmp_path / "gaps", tokenizer, bad_rows=0.1, block_documents=20), ahead=0)
+    desk.provide(range(1))
+    assert desk.index.records[0].left_out.bad == 1
+    with pytest.raises(DataError, match=r"4 rows of 24 can't be read \(16\.7 %, where data\.bad_rows allows 10 %\)"):
+        desk.provide(range(desk.index.rows, desk.index.rows + 1))
 
 
 # --- before training --------------------------------------------------------------------------------------------
