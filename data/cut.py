@@ -7,7 +7,7 @@ them changed by how they are cut.
     lengths      7 2 9 4 5 3 8 1          two ranks, 20 tokens a micro batch, layout lines
     sorted       9 8 | 7 5 | 4 3 | 2 1    in rounds, one sample a rank
     rank 0       9 7 | 4 2                a micro batch is as wide as its longest row: 2 x 9, 2 x 4 tokens
-    rank 1       8 5 | 3 1
+    rank 1       8 5 | 3 1                (all four rows would be 36 tokens)
 """
 
 from dataclasses import dataclass
@@ -16,6 +16,12 @@ import numpy as np
 import numpy.typing as npt
 
 Ints = npt.NDArray[np.int64]
+
+# A micro batch counts as much as this part of a full one, whatever is in it: what starting kernels and (ZeRO 2 and 3)
+# sending gradients costs, on the large side, so that a GPU is not fed with crumbs.
+EACH = 8
+# Rows of a rank whose cut is thought over together; it takes 10 us a row.
+WINDOW = 4096
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,12 +70,32 @@ def cut_by_length(lengths: Ints, *, ranks: int, limit: Limit) -> Cut:
     that their shares are alike in samples and in tokens, and then cut at the same places on all of them."""
     order = np.argsort(-lengths, kind="stable")
     places = order.reshape(-1, ranks)
-    longest = lengths[places[:, 0]].tolist()
+    longest = lengths[places[:, 0]]
+    if limit.tokens is None:
+        return Cut(places=places, bounds=(*range(0, len(longest), limit.rows_of(1)), len(longest)))
     bounds = [0]
-    while bounds[-1] < len(longest):
-        start = bounds[-1]
-        bounds.append(min(start + limit.rows_of(longest[start]), len(longest)))
+    for start in range(0, len(longest), WINDOW):
+        bounds += [start + bound for bound in cheapest_bounds(longest[start : start + WINDOW], limit.tokens)]
     return Cut(places=places, bounds=tuple(bounds))
+
+
+def cheapest_bounds(longest: Ints, budget: int) -> list[int]:
+    """Where micro batches of these rows end, the longest first, so that padding and number together cost least. Filling
+    each up to the budget would put short rows beside long ones: 35 % of what is computed was padding where this leaves
+    20 %, in 6 micro batches instead of 4 (lengths log-normal, 256 rows of at most 512, 8192 tokens)."""
+    rows = len(longest)
+    cost = np.zeros(rows + 1)
+    end = np.zeros(rows, dtype=np.int64)
+    for start in range(rows - 1, -1, -1):
+        width = int(longest[start])
+        most = min(max(budget // width, 1), rows - start)
+        choices = width * np.arange(1, most + 1) + cost[start + 1 : start + most + 1]
+        end[start] = start + 1 + int(choices.argmin())
+        cost[start] = choices.min() + budget / EACH
+    ends = [int(end[0])]
+    while ends[-1] < rows:
+        ends.append(int(end[ends[-1]]))
+    return ends
 
 
 def cut_rows(lengths: Ints, *, limit: Limit) -> list[Ints]:

@@ -44,7 +44,8 @@ class Row:
 
 class Rows(Protocol):
     """What streams feed on. `bucketed`: rows differ in length, and those of a global batch are sorted by it.
-    `sections`: how many rows each source of a mixture has; rows are numbered one section after another."""
+    `sections`: how many rows each source of a mixture has; rows are numbered one section after another. `bytes` of the
+    text that is in rows, 0 where nobody knows (of truncated documents)."""
 
     sequence_length: int
     sections: tuple[int, ...]
@@ -145,7 +146,7 @@ class DocumentRows:
         self.sequence_length = sequence_length
         self.pieces = Pieces(side, sequence_length, eos=eos, truncate=truncate)
         self.predicted = self.pieces.tokens
-        self.bytes = side.summary.bytes
+        self.bytes = 0 if truncate else side.summary.bytes
         self.sections = self.pieces.sections
 
     def __len__(self) -> int:

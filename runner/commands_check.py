@@ -68,8 +68,8 @@ def plan_text(job: "Job", plan: "Plan", missing: tuple[str, ...], facts: "Facts 
 
     place = plan.resources
     steps = "unknown" if plan.steps is None else f"{plan.steps:,}"
-    total = "unknown" if plan.steps is None else f"{plan.steps * plan.tokens_per_step:,}"
     most = "at most " if job.data.layout == "lines" else ""
+    total = "unknown" if plan.steps is None else f"{most}{plan.steps * plan.tokens_per_step:,}"
     known = [
         ("job", plan.name),
         ("model", describe_model(job.model)),
@@ -81,7 +81,7 @@ def plan_text(job: "Job", plan: "Plan", missing: tuple[str, ...], facts: "Facts 
         ("global batch", batch_text(plan)),
         ("rows", rows_text(plan, facts)),
         ("steps", f"{steps} ({job.training.length})"),
-        ("tokens", f"{most}{plan.tokens_per_step:,} a step, {most}{total} in all"),
+        ("tokens", f"{most}{plan.tokens_per_step:,} a step, {total} in all"),
         ("zero", str(job.hardware.zero)),
         ("precision", job.training.precision),
     ]

@@ -165,6 +165,22 @@ def metrics_fit_the_objective(job: Values) -> Findings:
         yield "evaluation.baseline", "a bigram model predicts the next token, and mlm does not; write null"
 
 
+def whole_documents_are_measured(job: Values) -> Findings:
+    """Of truncated documents it isn't known how many bytes of text are left, and a bigram model reads all of them."""
+    if job["data.long_documents"] != "truncate":
+        return
+    early = job["evaluation.early_stopping"]
+    for path, metric in (
+        ("evaluation.best", job["evaluation.best"]),
+        ("evaluation.early_stopping.metric", None if early is None else early["metric"]),
+    ):
+        if metric == "bits_per_byte":
+            yield path, "bits_per_byte is not measured where data.long_documents truncates; write `loss`"
+    if job["evaluation.baseline"] is not None:
+        said = "a bigram model reads whole documents, and data.long_documents truncates them; write null"
+        yield "evaluation.baseline", said
+
+
 def shares_add_up(job: Values) -> Findings:
     shares = [job[f"objective.replace.{name}"] for name in ("mask", "random", "keep")]
     if abs(sum(shares) - 1) > 1e-9:
@@ -297,6 +313,7 @@ RULES: tuple[Rule, ...] = (
     heads_are_even,
     objective_fits_the_architecture,
     metrics_fit_the_objective,
+    whole_documents_are_measured,
     shares_add_up,
     spans_leave_room,
     masks_have_a_token,

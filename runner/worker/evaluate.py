@@ -53,7 +53,7 @@ class Evaluator:
         loss = mean_loss(nats, predicted)
         metrics = {"loss": loss, "perplexity": perplexity(loss)}
         if self.objective == "clm":
-            return {**metrics, "bits_per_byte": bits_per_byte(nats, self.rows.bytes)}
+            return {**metrics, "bits_per_byte": bits_per_byte(nats, self.rows.bytes)} if self.rows.bytes else metrics
         hidden_bytes = int(sum(self.exchange.after(float(counted.bytes))))
         if hidden_bytes:
             metrics["masked_bits_per_byte"] = bits_per_byte(nats, hidden_bytes)

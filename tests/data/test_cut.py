@@ -1,11 +1,13 @@
 """The cut of a global batch: every sample once, budgets held, all ranks alike, little padding."""
 
+from itertools import combinations
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from runjob.data.cut import Limit, cut_by_length, cut_even, cut_rows
+from runjob.data.cut import EACH, Limit, cheapest_bounds, cut_by_length, cut_even, cut_rows
 
 
 @st.composite
@@ -77,3 +79,33 @@ def test_equal_rows_keep_their_order():
 def test_a_limit_is_one_number(rows, tokens):
     with pytest.raises(ValueError, match="not by both or neither"):
         Limit(rows=rows, tokens=tokens)
+
+
+def cost(longest: list[int], ends: list[int], budget: int) -> float:
+    starts = [0, *ends[:-1]]
+    widths = [longest[start] * (end - start) for start, end in zip(starts, ends, strict=True)]
+    assert all(end - start == 1 or width <= budget for start, end, width in zip(starts, ends, widths, strict=True))
+    return sum(widths) + len(ends) * budget / EACH
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.integers(1, 30), min_size=1, max_size=8), st.integers(30, 90))
+def test_no_other_cut_by_tokens_costs_less(lengths: list[int], budget: int):
+    longest = sorted(lengths, reverse=True)
+    inner = range(1, len(longest))
+    every = [[*some, len(longest)] for number in range(len(longest)) for some in combinations(inner, number)]
+    held = [
+        ends
+        for ends in every
+        if all(longest[a] * (b - a) <= budget for a, b in zip([0, *ends[:-1]], ends, strict=True))
+    ]
+    ours = cheapest_bounds(np.array(longest), budget)
+    assert cost(longest, ours, budget) == min(cost(longest, ends, budget) for ends in held)
+
+
+def test_a_long_share_is_cut_in_linear_time_and_whole():
+    lengths = np.random.default_rng(1).integers(1, 60, 2 * 10_000)
+    cut = cut_by_length(lengths, ranks=2, limit=Limit(rows=None, tokens=600))
+    assert sum(len(part) for part in cut.micro_batches(0)) == 10_000
+    assert cut.bounds[-1] == 10_000
+    assert list(cut.bounds) == sorted(set(cut.bounds))

@@ -75,6 +75,7 @@ def test_a_long_document_goes_on_in_the_next_row_or_is_cut_where_the_job_says_so
     assert read(cut) == [([9, 1], [1, 9]), ([9, 2, 3, 4], [2, 3, 4, 5]), ([9, 7], [7, 9])]
     assert (split.predicted, cut.predicted) == (10, 8)
     assert (split.pieces.left_out, cut.pieces.left_out) == (0, 2)
+    assert (split.bytes, cut.bytes) == (side.summary.bytes, 0)
 
 
 @settings(max_examples=60, deadline=None)
