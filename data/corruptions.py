@@ -78,7 +78,8 @@ class Draws:
 
     def uniform(self, count: int) -> Floats:
         # the upper 53 bits are what a float holds
-        return (self._bits.random_raw(count) >> np.uint64(11)) * 2.0**-53
+        upper: Floats = (self._bits.random_raw(count) >> np.uint64(11)).astype(np.float64)
+        return upper * 2.0**-53
 
 
 def _number_words(ids: Ints, special: Bools, boundaries: Boundaries) -> Ints:

@@ -156,5 +156,5 @@ def positions_of(config: PreTrainedConfig) -> int | None:
         case "mpnet":
             return positions - MPNET_PADDING - 1
         case "roberta":
-            return positions - config.pad_token_id - 1
+            return positions - int(config.pad_token_id) - 1
     return positions
