@@ -44,10 +44,15 @@ class Build:
     to_train: Trained | None
     reporter: Reporter
 
+    @staticmethod
+    def folder(path: Path) -> Path:
+        """Where the store is made that will lie at `path`."""
+        return path.with_name(f".building-{path.name}")
+
     def write(self, path: Path, *, fingerprint: str, origin: dict[str, Any]) -> None:
         """Make the store at `path`, or go on with it; whatever interrupts this, `path` holds all of it or does not
         exist. We hold the lock, so nobody else is writing there."""
-        building = path.with_name(f".building-{path.name}")
+        building = self.folder(path)
         unfinished = building / "unfinished"
         summary = building / "store.json"
         if not summary.exists():

@@ -26,7 +26,9 @@ from runjob.data.downloads import Downloads
 from runjob.data.locks import only_one
 from runjob.data.progress import Progress as Progress
 from runjob.data.progress import Reporter, fetching
+from runjob.data.room import check_room
 from runjob.data.selection import Selection
+from runjob.data.space import saying_full
 from runjob.data.store import FORMAT, Store, Summary
 from runjob.data.tokenise import Sizes, Tokenising
 from runjob.schemas.job import (
@@ -102,14 +104,17 @@ def prepare(
                     reporter=reporter,
                     sizes=sizes,
                 )
-                Build(
+                build = Build(
                     tokenising=tokenising,
                     deduplicate=data.deduplicate,
                     bad_rows=data.bad_rows,
                     tokenizer=tokenizer,
                     to_train=to_train,
                     reporter=reporter,
-                ).write(path, fingerprint=fingerprint, origin=origin)
+                )
+                check_room(build, path)
+                with saying_full(path.parent):
+                    build.write(path, fingerprint=fingerprint, origin=origin)
     store = Store.open(path)
     reporter.begin("done")
     return PreparedStore(
