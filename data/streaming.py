@@ -12,12 +12,12 @@ import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeGuard
+from typing import Any
 
 from runjob.data.digests import DigestCache
 from runjob.data.documents import NUL, BadRows, Document
 from runjob.schemas.errors import DataError, JobError, MissingError
-from runjob.schemas.job import Data, HubData
+from runjob.schemas.job import HubData
 
 # Of a local file, at both ends: in Parquet the end holds the sizes and the extreme values of every column of the file.
 LOOKED_AT = 65536
@@ -104,11 +104,6 @@ class Reading:
         self.bad.add(origin, why)
         if self.bad.stops:
             self.bad.refuse(rows=self.rows)
-
-
-def streamed(data: Data) -> TypeGuard[HubData]:
-    """Is it read while training, instead of before?"""
-    return isinstance(data, HubData) and data.streaming
 
 
 def open_streamed(data: HubData, *, commit: str | None) -> Streamed:

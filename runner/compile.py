@@ -9,7 +9,7 @@ from runjob.runner.machine import Machine
 from runjob.schemas.batch_rule import batch_problem
 from runjob.schemas.errors import JobError
 from runjob.schemas.facts import Facts
-from runjob.schemas.job import Hardware, Job
+from runjob.schemas.job import Hardware, Job, streamed
 from runjob.schemas.plan import Batch, Plan, Resources, Stage
 
 # glibc gives pages back to the kernel after each step and faults them in again: with both thresholds high, steps here
@@ -29,6 +29,8 @@ def compile_job(job: Job, machine: Machine, *, facts: Facts | None = None) -> Pl
     steps, unknown = count_steps(job, batch, tokens_per_step, facts)
     if job.hardware.gpus == "all" and not machine.gpus:
         unknown += (f"GPUs of the machine that will run it: none here, shown for {ASSUMED_GPUS}",)
+    if streamed(job.data):
+        unknown += ("tokens of an epoch: where a stream ends is known when it has been read to there",)
     return Plan(
         name=job.name,
         resources=resources,
@@ -87,6 +89,8 @@ def count_steps(
     """Optimiser steps of the whole run, and what stays unknown without the prepared data."""
     length = job.training.length
     differ = job.data.layout == "lines"
+    if streamed(job.data) and length.unit == "tokens" and differ:
+        return None, (f"steps of {length}: known when training begins, from the rows of the validation side",)
     if facts is None:
         if length.unit == "epochs" or (length.unit == "tokens" and differ):
             return None, (f"steps of {length}: known once the data are prepared (`runjob prepare FILE`)",)

@@ -5,7 +5,7 @@ two equal). Defaults stand in the schema files alone; nothing here has one.
 """
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeGuard
 
 from runjob.schemas.quantities import Quantity
 
@@ -241,6 +241,12 @@ class MixData:
 
 
 Data = TextData | JsonlData | ParquetData | HubData | MixData
+
+
+def streamed(data: Data) -> TypeGuard[HubData]:
+    """Is it read while training, instead of before?"""
+    return isinstance(data, HubData) and data.streaming
+
 
 # --- model and objective ----------------------------------------------------------------------------------------
 

@@ -14,7 +14,6 @@ from runjob.data.mixture import open_order
 from runjob.data.rows import Rows, count_tokens
 from runjob.data.store import Store
 from runjob.data.stream import TrainStream
-from runjob.data.streaming import streamed
 from runjob.runner.worker.cadence import Cadence
 from runjob.runner.worker.checkpoint import Checkpoint
 from runjob.runner.worker.engine import Engine
@@ -38,7 +37,7 @@ from runjob.runner.worker.start import Start, choose_start, refuse_foreign
 from runjob.runner.worker.state import TrainingState
 from runjob.runner.worker.stopping import StopWatch
 from runjob.schemas.data_rules import cycle_of
-from runjob.schemas.job import Job, MixData
+from runjob.schemas.job import Job, MixData, streamed
 from runjob.schemas.plan import Plan
 from runjob.schemas.run import Attempt, RunDir, read_json
 

@@ -201,11 +201,17 @@ def _model(model: ModelFacts, data: DataFacts) -> list[str]:
     ]
 
 
+def _training_side(data: DataFacts) -> str:
+    if not data.train_documents:  # no store has an empty training side but that of a stream
+        return "streamed while training; how much there is, is unknown"
+    return f"{data.train_documents:,} documents, {data.train_tokens:,} tokens, {data.train_bytes:,} bytes"
+
+
 def _data(data: DataFacts) -> list[str]:
     licence = f" ({data.license})" if data.license is not None else ""
     return [
         f"- source: {data.source}{licence}",
-        f"- training: {data.train_documents:,} documents, {data.train_tokens:,} tokens, {data.train_bytes:,} bytes",
+        f"- training: {_training_side(data)}",
         f"- validation: {data.validation_documents:,} documents, {data.validation_tokens:,} tokens, "
         f"{data.validation_bytes:,} bytes",
         f"- split: {data.split}",

@@ -11,12 +11,11 @@ from runjob.data.facts import measure
 from runjob.data.prepare import Progress, prepare
 from runjob.data.space import in_words
 from runjob.data.store import Store
-from runjob.data.streaming import streamed
 from runjob.data.streaming_prepare import prepare_stream
 from runjob.runner.worker.outcome import attempt_of, report_failure
 from runjob.schemas.errors import RunjobError
 from runjob.schemas.facts import Facts, keep_facts
-from runjob.schemas.job import HubData
+from runjob.schemas.job import HubData, streamed
 from runjob.schemas.lifeline import die_with_parent
 from runjob.schemas.read import read_job_json
 from runjob.schemas.run import RunDir, cache_home, read_json, write_json
@@ -77,10 +76,11 @@ def main(run: RunDir) -> int:
         report_failure(attempt_of(run), error, step=0)
         return error.exit_code
     write_json(run.data, {"store": str(store.path), "fingerprint": store.fingerprint, "sources": dict(store.sources)})
-    train, validation = store.summary.train, store.summary.validation
+    train, validation, test = store.summary.train, store.summary.validation, store.summary.test
+    tested = "" if test is None else f"{test.documents:,} test documents of {test.tokens:,}, "
     print(
         f"{'built' if store.built else 'found'}: {train.documents:,} training documents of {train.tokens:,} tokens, "
-        f"{validation.documents:,} validation documents of {validation.tokens:,}, "
+        f"{validation.documents:,} validation documents of {validation.tokens:,}, {tested}"
         f"vocabulary {store.summary.tokenizer.vocab_size:,}"
     )
     if left_out := store.summary.left_out.words():
