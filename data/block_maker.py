@@ -143,7 +143,7 @@ class BlockMaker:
             end=made.end,
             documents=section.documents,
             predicted=section.predicted,
-            bytes=section.bytes,
+            text_bytes=section.bytes,
             words=section.words,
             left_out=made.left_out,
             rows=len(self._open_rows(side)),

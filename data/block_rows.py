@@ -140,7 +140,7 @@ class BlockRows:
     """The rows of all blocks, numbered on; of how many `bytes` of text, nobody knows (0)."""
 
     bytes = 0
-    sections = (ENDLESS,)
+    sections: tuple[int, ...] = (ENDLESS,)
 
     def __init__(self, blocks: Blocks, *, sequence_length: int, bucketed: bool) -> None:
         self.sequence_length = sequence_length

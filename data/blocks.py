@@ -51,7 +51,7 @@ class BlockRecord:
     end: Place
     documents: int
     predicted: int
-    bytes: int
+    text_bytes: int
     words: int
     left_out: LeftOut
     rows: int
@@ -61,7 +61,7 @@ class BlockRecord:
     @property
     def summary(self) -> SideSummary:
         return SideSummary.of(
-            SectionSummary(documents=self.documents, predicted=self.predicted, bytes=self.bytes, words=self.words)
+            SectionSummary(documents=self.documents, predicted=self.predicted, bytes=self.text_bytes, words=self.words)
         )
 
     def to_line(self) -> bytes:

@@ -17,7 +17,7 @@ Result = TypeVar("Result")
 def passing() -> tuple[type[Exception], ...]:
     """Errors that may pass: of files and sockets, of the libraries below `datasets` that speak HTTP (those that are
     loaded: nobody raises the others'), and of a file that ends too early."""
-    import pyarrow
+    import pyarrow  # type: ignore[import-untyped]
 
     names = (("aiohttp", "ClientError"), ("httpx", "HTTPError"), ("httpx2", "HTTPError"))
     http = [getattr(sys.modules[module], name) for module, name in names if module in sys.modules]
