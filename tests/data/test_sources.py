@@ -2,12 +2,18 @@
 
 import bz2
 import gzip
-import importlib.util
 import json
+import lzma
 import os
+import pickle
+import socket
+import subprocess
+import sys
+import tempfile
 from pathlib import Path
 
 import pytest
+import zstandard
 
 from runjob.data.sources import open_source
 from runjob.schemas.errors import DataError, MissingError
@@ -60,18 +66,68 @@ def test_packed_files_are_unpacked(tmp_path: Path, make_text):
     assert texts(make_text(tmp_path / "*")) == ["gz one", "gz two", "bz2"]
 
 
-def test_a_cut_packed_file_is_named(tmp_path: Path, make_text):
-    file = tmp_path / "a.txt.gz"
-    file.write_bytes(gzip.compress(bytes(range(256)).hex().encode() * 9)[:-20])
-    with pytest.raises(DataError, match=r"a\.txt\.gz: can't be read to its end"):
+def packed(text: bytes) -> dict[str, bytes]:
+    """The same bytes in every packing, by the ending of the name."""
+    return {
+        "gz": gzip.compress(text),
+        "bz2": bz2.compress(text),
+        "xz": lzma.compress(text),
+        "zst": zstandard.ZstdCompressor(write_checksum=True).compress(text),
+    }
+
+
+PACKINGS = sorted(packed(b""))
+TEXT = bytes(range(256)).hex().encode() * 1000 + b"\nthe end\n"
+
+
+@pytest.mark.parametrize("packing", PACKINGS)
+def test_a_file_of_several_packed_parts_is_read_whole(tmp_path: Path, make_text, packing: str):
+    parts = [packed(text)[packing] for text in (b"one\ntw", b"o\nthree", b"")]
+    (tmp_path / f"a.txt.{packing}").write_bytes(b"".join(parts))
+    assert texts(make_text(tmp_path / f"a.txt.{packing}")) == ["one", "two", "three"]
+
+
+@pytest.mark.parametrize("packing", PACKINGS)
+@pytest.mark.parametrize("cut", [-1, -20, 0.5])
+def test_a_cut_packed_file_is_named(tmp_path: Path, make_text, packing: str, cut: float):
+    file, whole = tmp_path / f"a.txt.{packing}", packed(TEXT)[packing]
+    file.write_bytes(whole[: int(cut * len(whole)) if cut > 0 else int(cut)])
+    with pytest.raises(DataError, match=rf"a\.txt\.{packing}: can't be read to its end .*; fetch or write it again"):
         texts(make_text(file))
 
 
-@pytest.mark.skipif(importlib.util.find_spec("zstandard") is not None, reason="zstandard is installed")
+@pytest.mark.parametrize("packing", PACKINGS)
+def test_a_file_with_a_bit_turned_is_named(tmp_path: Path, make_text, packing: str):
+    data = bytearray(packed(TEXT)[packing])
+    data[len(data) // 2] ^= 0xFF
+    (tmp_path / f"a.txt.{packing}").write_bytes(data)
+    with pytest.raises(DataError, match=rf"a\.txt\.{packing}"):
+        texts(make_text(tmp_path / f"a.txt.{packing}"))
+
+
+@pytest.mark.parametrize("packing", PACKINGS)
+@pytest.mark.parametrize(("content", "said"), [(b"plain text\n", "is not packed as its name says"), (b"", "is empty")])
+def test_what_is_not_packed_as_its_name_says_is_named(
+    tmp_path: Path, make_text, packing: str, content: bytes, said: str
+):
+    (tmp_path / f"a.{packing}").write_bytes(content)
+    with pytest.raises(DataError, match=rf"a\.{packing} {said}"):
+        texts(make_text(tmp_path / f"a.{packing}"))
+
+
+def test_an_archive_is_no_packed_file(tmp_path: Path, make_text):
+    (tmp_path / "a.zip").write_bytes(b"PK")
+    with pytest.raises(DataError, match=r"a\.zip is an archive of files; unpack it"):
+        texts(make_text(tmp_path / "a.zip"))
+
+
 def test_zst_says_which_package_it_needs(tmp_path: Path, make_text):
+    """In a process of its own, to which the package is not there."""
     (tmp_path / "a.zst").write_bytes(b"\x28\xb5\x2f\xfd")
-    with pytest.raises(MissingError, match="pip install zstandard"):
-        texts(make_text(tmp_path / "a.zst"))
+    program = "import sys; sys.modules['zstandard'] = None\n" + READ
+    assert "a.zst: reading .zst needs the package zstandard; type: pip install zstandard" in read_apart(
+        make_text(tmp_path / "a.zst"), program
+    )
 
 
 def test_empty_documents_are_counted_and_the_bytes_too(tmp_path: Path, make_text):
@@ -95,12 +151,94 @@ def test_what_is_missing_is_named(tmp_path: Path, make_text):
         texts(make_text("sample:french"))
 
 
-@pytest.mark.skipif(os.geteuid() == 0, reason="root may read every file")
-def test_a_file_that_may_not_be_read_is_named(tmp_path: Path, make_text):
-    (tmp_path / "a.txt").write_text("secret")
-    (tmp_path / "a.txt").chmod(0)
-    with pytest.raises(MissingError, match="may not be read by this user"):
-        texts(make_text(tmp_path / "a.txt"))
+READ = """
+import os, pickle, sys
+from runjob.data.sources import open_source
+from runjob.schemas.errors import RunjobError
+if os.geteuid() == 0 and sys.argv[2] == "as nobody":
+    os.setuid(65534)
+try:
+    print([document.text for document in open_source(pickle.loads(bytes.fromhex(sys.argv[1]))).documents()])
+except RunjobError as error:
+    print(error)
+"""
+
+
+def read_apart(data, program: str = READ, *, who: str = "") -> str:
+    """What another process makes of these data: their documents, or what it says."""
+    command = (sys.executable, "-c", program, pickle.dumps(data).hex(), who)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_a_file_that_may_not_be_read_is_named(make_text):
+    """Root may read everything, so root becomes nobody for this; /tmp's own folder, since nobody may enter pytest's."""
+    with tempfile.TemporaryDirectory(dir="/tmp") as folder:
+        Path(folder).chmod(0o755)
+        (Path(folder) / "closed").mkdir()
+        for name in ("a.txt", "closed/a.txt"):
+            (Path(folder) / name).write_text("secret")
+        (Path(folder) / "a.txt").chmod(0)
+        (Path(folder) / "closed").chmod(0)
+        try:
+            said = read_apart(make_text(f"{folder}/a.txt"), who="as nobody")
+            assert said == f"data.path: {folder}/a.txt may not be read by this user\n"
+            said = read_apart(make_text(f"{folder}/closed/a.txt"), who="as nobody")
+            assert said == f"data.path: {folder}/closed/a.txt: Permission denied\n"
+        finally:
+            (Path(folder) / "closed").chmod(0o755)
+
+
+def test_what_is_no_file_is_named_and_not_waited_for(tmp_path: Path, make_text):
+    os.mkfifo(tmp_path / "pipe")
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(tmp_path / "socket"))
+        (tmp_path / "link").symlink_to("nowhere.txt")
+        (tmp_path / "loop").symlink_to("loop")
+        for path, said in {
+            tmp_path / "pipe": "is a named pipe; write it to a file",
+            tmp_path / "socket": "is a socket; write it to a file",
+            Path("/dev/null"): "is a device; write it to a file",
+            tmp_path / "link": "is a link to nowhere.txt, which is not there",
+            tmp_path / "loop": "is a link to loop, which is not there",
+            tmp_path / ("x" * 300): "File name too long",
+            tmp_path / "*": "no file matches, only directories and the like",
+        }.items():
+            with pytest.raises(MissingError) as caught:
+                texts(make_text(path))
+            assert said in str(caught.value)
+
+
+@pytest.mark.parametrize(("encoding", "name"), [("utf-16", "UTF-16"), ("utf-32", "UTF-32")])
+@pytest.mark.parametrize("packing", ["", ".gz"])
+def test_another_encoding_that_says_so_is_named(tmp_path: Path, make_text, encoding: str, name: str, packing: str):
+    data = "één\ntwee\n".encode(encoding)
+    (tmp_path / f"a.txt{packing}").write_bytes(gzip.compress(data) if packing else data)
+    with pytest.raises(DataError, match=rf"is {name} \(its byte order mark says so\).*`iconv -f {name} -t UTF-8`"):
+        texts(make_text(tmp_path / f"a.txt{packing}", bad_rows=0.9))
+
+
+def test_nul_is_in_no_text(tmp_path: Path, make_text, make_jsonl):
+    (tmp_path / "a.txt").write_bytes("twee\n".encode("utf-16-le"))
+    (tmp_path / "a.jsonl").write_text('{"text": "a\\u0000b"}\n')
+    for data in (make_text(tmp_path / "a.txt"), make_jsonl(tmp_path / "a.jsonl")):
+        with pytest.raises(DataError, match=r":1: holds the character NUL, which no text does \(a binary file, or UTF"):
+            texts(data)
+
+
+def test_up_to_the_share_that_is_allowed_bad_rows_are_left_out_and_counted(tmp_path: Path, make_jsonl):
+    good, bad = json.dumps({"text": "good"}) + "\n", "{\n"
+    (tmp_path / "a.jsonl").write_text((good * 3 + bad) * 5)
+    source = open_source(make_jsonl(tmp_path / "a.jsonl", bad_rows=0.25))
+    assert [document.text for document in source.documents()] == ["good"] * 15
+    assert (source.bad.count, source.rows) == (5, 20)
+    (tmp_path / "a.jsonl").write_text((good * 3 + bad) * 5 + bad)
+    with pytest.raises(DataError) as caught:
+        texts(make_jsonl(tmp_path / "a.jsonl", bad_rows=0.25))
+    assert str(caught.value).splitlines()[-1] == (
+        "6 rows of 21 can't be read (28.6 %, where data.bad_rows allows 25 %); mend or remove them, or allow more"
+    )
 
 
 def test_text_that_is_not_utf8_is_named_by_line_ten_times_and_counted(tmp_path: Path, make_text):
