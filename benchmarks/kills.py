@@ -1,6 +1,6 @@
 """Kill -9 at moments drawn uniformly over the whole life of a job (preparing, building, training, exporting): a rank,
-the supervisor, torchrun or everything; then `runjob resume`, and compare with an unbroken run, record by record and
-weight by weight. It ends with 1 if anything differs:
+the supervisor, torchrun, the reader of a stream or everything; then `runjob resume`, and compare with an unbroken run,
+record by record and weight by weight. It ends with 1 if anything differs:
 
     python benchmarks/kills.py JOB.yaml --trials 10 --seed 1 [--set PATH=VALUE ...]
 """
@@ -23,6 +23,7 @@ from runjob.schemas.lifeline import descendants
 
 RUNJOB = str(Path(sys.executable).parent / "runjob")
 NOT_COMPARED = ("time", "attempt", "data_wait", "tokens_per_s", "samples_per_s")
+READER = b"runjob.runner.worker.reader"
 VICTIMS = ("a rank", "the supervisor", "torchrun", "everything")
 
 
@@ -47,8 +48,10 @@ def main() -> int:
 
 def trial(options: argparse.Namespace, straight: Path, chance: random.Random, life_s: float, place: Path) -> bool:
     if chance.random() < 0.3:
-        shutil.rmtree(place / "cache" / "stores", ignore_errors=True)  # so that preparing takes its time again
-    victim, moment = chance.choice(VICTIMS), chance.uniform(0, life_s)
+        for part in ("stores", "streams"):  # so that preparing takes its time again, and blocks are read again
+            shutil.rmtree(place / "cache" / part, ignore_errors=True)
+    victims = (*VICTIMS, "the reader") if (straight / "stream").exists() else VICTIMS
+    victim, moment = chance.choice(victims), chance.uniform(0, life_s)
     run = submit(options.job, options.sets, "--detach")
     time.sleep(moment)
     kill(run, victim)
@@ -62,6 +65,13 @@ def trial(options: argparse.Namespace, straight: Path, chance: random.Random, li
     return same
 
 
+def command_of(pid: int) -> bytes:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes()
+    except OSError:
+        return b""
+
+
 def kill(run: Path, victim: str) -> None:
     """SIGKILL; a victim that is not there yet, or no longer, is a moment like any other."""
     if not (run / "handle.json").exists():
@@ -69,7 +79,8 @@ def kill(run: Path, victim: str) -> None:
     supervisor = json.loads((run / "handle.json").read_text(encoding="utf-8"))["pid"]
     below = [facts.pid for facts in descendants(supervisor)]
     chosen: Sequence[int] = {
-        "a rank": below[-1:],
+        "a rank": [pid for pid in below if READER not in command_of(pid)][-1:],
+        "the reader": [pid for pid in below if READER in command_of(pid)],
         "the supervisor": [supervisor],
         "torchrun": below[:1],
         "everything": [supervisor, *below],
