@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from runjob.runner.command import Command, add_json, add_launcher, add_sets
-from runjob.runner.text import print_json, table
+from runjob.runner.text import print_json
 from runjob.schemas.lifeline import ATTEMPT_VARIABLE
 from runjob.schemas.run import RunDir, home, read_json
 
@@ -160,17 +160,17 @@ def run_schema(args: Namespace) -> int:
 
 
 def run_samples(args: Namespace) -> int:
-    from runjob.runner.shipped import list_samples
+    from runjob.data.samples import list_samples
+    from runjob.data.space import in_words
 
     rows = list_samples()
     if args.json:
-        print_json([dataclasses.asdict(row) for row in rows])
-    else:
-        print(
-            table(
-                ["SAMPLE", "BYTES", "USE"], [[row.name, f"{row.bytes:,}", f"path: sample:{row.name}"] for row in rows]
-            )
-        )
+        shown = [{**dataclasses.asdict(row), "path": str(row.path), "notice": str(row.notice)} for row in rows]
+        print_json([{**one, "data": row.data} for one, row in zip(shown, rows, strict=True)])
+        return 0
+    for row in rows:
+        print(f"sample:{row.name}  {in_words(row.size)}, {row.documents:,} documents, {row.license}")
+        print(f"    {row.description}\n    data: {row.data}\n    notice: {row.notice}")
     return 0
 
 

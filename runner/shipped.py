@@ -1,17 +1,8 @@
-"""What the package brings along: sample corpora and job files."""
+"""The job files that the package brings along."""
 
 import importlib.util
 from dataclasses import dataclass
 from pathlib import Path
-
-from runjob.runner.snapshot import SAMPLES, package_root, sample_name
-
-
-@dataclass(frozen=True, kw_only=True)
-class Sample:
-    name: str
-    bytes: int
-    files: tuple[str, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,23 +10,6 @@ class ShippedJob:
     name: str
     path: str
     summary: str
-
-
-def list_samples() -> list[Sample]:
-    """The corpora under data/samples by the name that `sample:NAME` takes; notices and code are no corpora."""
-    root = package_root("data") / SAMPLES.relative_to("data")
-    found: dict[str, list[Path]] = {}
-    for path in sorted(root.rglob("*")):
-        if path.is_file() and is_corpus(path):
-            found.setdefault(sample_name(SAMPLES / path.relative_to(root)), []).append(path)
-    return [
-        Sample(name=name, bytes=sum(path.stat().st_size for path in paths), files=tuple(map(str, paths)))
-        for name, paths in found.items()
-    ]
-
-
-def is_corpus(path: Path) -> bool:
-    return path.suffix in {".txt", ".jsonl", ".gz", ".zst", ".bz2", ".parquet"} and not path.name.isupper()
 
 
 def list_jobs() -> list[ShippedJob]:

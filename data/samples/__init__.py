@@ -31,6 +31,22 @@ class Sample:
     language: str | None
     description: str
 
+    @property
+    def path(self) -> Path:
+        return locate(self.name)
+
+    @property
+    def notice(self) -> Path:
+        """Whose it is, and the terms under which it may be passed on."""
+        return self.path.with_name(f"{self.name}.LICENSE")
+
+    @property
+    def data(self) -> str:
+        """How a job names it."""
+        if self.document == "object":
+            return f"{{kind: jsonl, path: 'sample:{self.name}'}}"
+        return f"{{kind: text, path: 'sample:{self.name}', documents: {self.document}}}"
+
 
 def list_samples() -> tuple[Sample, ...]:
     """Every sample of this package."""

@@ -9,6 +9,8 @@ import pytest
 from runjob.data.samples import list_samples, locate
 from runjob.data.sources import open_source
 from runjob.schemas.errors import MissingError
+from runjob.schemas.read import read_job
+from tests.conftest import ROOT
 
 SCRIPTS = Path(__file__).parents[2] / "scripts"
 
@@ -38,6 +40,17 @@ def test_a_page_of_the_dutch_sample_is_a_document(make_text):
     assert documents[0].startswith("Access2Base is een LibreOffice BASIC-bibliotheek met macro's")
     paragraphs = [paragraph for document in documents for paragraph in document.split("\n")]
     assert len(paragraphs) == len(set(paragraphs)) == 24_839
+
+
+def test_what_a_sample_says_of_its_use_is_a_data_section():
+    smallest = ROOT / "tests" / "cases" / "valid" / "smallest.yaml"
+    for sample in list_samples():
+        section = (
+            sample.data.removesuffix("}")
+            + ", sequence_length: 16, tokenizer: {kind: train, algorithm: bpe, vocab_size: 300}}"
+        )
+        [path] = read_job(smallest, [f"data={section}"]).job.data.path
+        assert locate(path) == sample.path
 
 
 def test_an_unknown_sample_is_answered_with_those_there_are():

@@ -125,8 +125,11 @@ def test_listings_are_json_on_demand_and_empty_ones_too(runjob):
     assert json.loads(runjob("ps", "--json").stdout) == []
     assert "no jobs under" in runjob("ps").stdout
     samples = json.loads(runjob("samples", "--json").stdout)
-    assert {"dutch"} <= {sample["name"] for sample in samples}
-    assert all(sample["bytes"] > 0 for sample in samples)
+    assert [sample["name"] for sample in samples] == ["domains", "dutch", "english", "paleo"]
+    assert all(sample["size"] == Path(sample["path"]).stat().st_size for sample in samples)
+    assert all(sample["license"] in Path(sample["notice"]).read_text(encoding="utf-8") for sample in samples)
+    shown = runjob("samples").stdout
+    assert all(f"sample:{sample['name']}  " in shown and f"data: {sample['data']}\n" in shown for sample in samples)
     jobs = json.loads(runjob("ls", "--json").stdout)
     assert all(Path(row["path"]).is_file() for row in jobs)
     twin = next(row for row in jobs if row["name"] == "tiny/gpt2_dutch")
