@@ -9,13 +9,13 @@ from argparse import ArgumentParser
 from collections.abc import Sequence
 from pathlib import Path
 
-from runjob.runner import commands_check, commands_jobs, commands_model, commands_run
+from runjob.runner import commands_check, commands_jobs, commands_model, commands_prepare, commands_run
 from runjob.runner.command import Command
 from runjob.runner.text import did_you_mean
 from runjob.schemas.errors import JobError, RunjobError
 from runjob.schemas.problems import JobFileError
 
-ROOMS = (commands_check, commands_jobs, commands_run, commands_model)
+ROOMS = (commands_check, commands_prepare, commands_jobs, commands_run, commands_model)
 COMMANDS = {command.name: command for room in ROOMS for command in room.COMMANDS}
 SUBMIT = commands_run.SUBMIT
 # Options that take the next word: it is neither a command nor a job file, whatever it looks like.

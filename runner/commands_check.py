@@ -1,20 +1,14 @@
-"""`validate plan prepare schema samples ls`: all that can be known and done before a job runs."""
+"""`validate plan schema samples ls`: all that can be known and done before a job runs."""
 
 import dataclasses
 import json
-import os
-import shutil
-import subprocess
 import sys
-import tempfile
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from runjob.runner.command import Command, add_json, add_launcher, add_sets
 from runjob.runner.text import print_json
-from runjob.schemas.lifeline import ATTEMPT_VARIABLE
-from runjob.schemas.run import RunDir, home, read_json
 
 if TYPE_CHECKING:
     from runjob.schemas.facts import Facts
@@ -124,34 +118,6 @@ def write_plan_files(out: Path, plan: "Plan") -> None:
     print(f"wrote {out / 'plan.json'} and {out / 'deepspeed.json'}", file=sys.stderr)
 
 
-def run_prepare(args: Namespace) -> int:
-    """The plan's own prepare stage in the foreground, in a run directory that is thrown away: the store outlives it."""
-    from runjob.runner.compile import prepare_stage
-    from runjob.schemas.read import read_job, write_job_json
-
-    resolved = read_job(Path(args.file), args.sets)
-    home().mkdir(parents=True, exist_ok=True)
-    scratch = Path(tempfile.mkdtemp(prefix=".prepare-", dir=home()))
-    try:
-        run = RunDir(scratch)
-        shutil.copyfile(args.file, run.job_yaml)
-        write_job_json(run.job, resolved)
-        run.attempts.mkdir()
-        attempt = run.new_attempt()
-        stage = prepare_stage().located(run=str(scratch), python=sys.executable)
-        environment = {**os.environ, ATTEMPT_VARIABLE: str(attempt.number)}
-        code = subprocess.run(stage.argv, env=environment, check=False).returncode
-        said = attempt.read_exit()
-        if said is not None:
-            print(f"runjob: {said.error or said.reason}", file=sys.stderr)
-            return said.code
-        if code == 0:
-            print(f"prepared: {read_json(run.data)['store']}")
-        return 0 if code == 0 else 1
-    finally:
-        shutil.rmtree(scratch)
-
-
 def run_schema(args: Namespace) -> int:
     from runjob.schemas.schema import bundle_text
 
@@ -225,7 +191,6 @@ COMMANDS = (
         run=run_validate,
     ),
     Command(name="plan", usage="FILE", summary="what would run", configure=configure_plan, run=run_plan),
-    Command(name="prepare", usage="FILE", summary="only the tokenised corpus", configure=add_file, run=run_prepare),
     Command(name="schema", usage="", summary="the JSON Schema of job files", configure=nothing, run=run_schema),
     Command(name="samples", usage="", summary="corpora that come with runjob", configure=add_json, run=run_samples),
     Command(name="ls", usage="", summary="job files that come with runjob", configure=add_json, run=run_ls),

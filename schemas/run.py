@@ -142,6 +142,8 @@ class RunDir:
         # Of a streamed run: the index of its blocks (data/blocks.py), and why its reader gave up
         self.stream = path / "stream"
         self.stream_failure = path / "stream" / "failure.json"
+        # Numbers about that store, where `prepare --stats` asked for them
+        self.statistics = path / "statistics.json"
         # Where `prepare` says which store it made: {"store": path, "fingerprint": hex}
         self.data = path / "data.json"
 

@@ -15,7 +15,7 @@ from runjob.data.streaming_prepare import prepare_stream
 from runjob.runner.worker.outcome import attempt_of, report_failure
 from runjob.schemas.errors import RunjobError
 from runjob.schemas.facts import Facts, keep_facts
-from runjob.schemas.job import HubData, streamed
+from runjob.schemas.job_data import HubData, streamed
 from runjob.schemas.lifeline import die_with_parent
 from runjob.schemas.read import read_job_json
 from runjob.schemas.run import RunDir, cache_home, read_json, write_json
