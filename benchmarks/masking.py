@@ -17,7 +17,7 @@ from runjob.data.corruptions import IGNORED, Masking, corrupt
 from runjob.data.masked_rows import build_masking
 from runjob.data.samples import locate
 from runjob.data.tokenizers import train_wordpiece
-from runjob.schemas.job import MaskedLM, Replace, Span
+from runjob.schemas.job_model import MaskedLM, Replace, Span
 
 TOKENS, LENGTH = 1_000_000, 128
 OBJECTIVE = MaskedLM(

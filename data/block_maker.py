@@ -19,7 +19,7 @@ from runjob.data.selection import Selection
 from runjob.data.store import LeftOut, Side, SideSummary
 from runjob.data.streaming import State, Streamed
 from runjob.schemas.errors import DataError
-from runjob.schemas.job import HubData
+from runjob.schemas.job_data import HubData
 from runjob.schemas.quantities import parse_count
 
 

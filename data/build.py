@@ -29,7 +29,7 @@ from runjob.data.store import FORMAT, Budget, FileSummary, SideName, Summary, sh
 from runjob.data.tokenise import CHANGED, Tokenising, Written
 from runjob.data.writer import token_type
 from runjob.schemas.errors import DataError
-from runjob.schemas.job import Trained
+from runjob.schemas.job_data import Trained
 from runjob.schemas.run import sync_folder, write_json
 
 

@@ -22,7 +22,7 @@ from runjob.data.parquet import ParquetSource
 from runjob.data.sources import FileSource, open_source
 from runjob.data.store import SideName
 from runjob.schemas.errors import JobError
-from runjob.schemas.job import (
+from runjob.schemas.job_data import (
     Data,
     FilesSplit,
     HubData,

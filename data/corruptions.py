@@ -23,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from runjob.data.words import Boundaries
-from runjob.schemas.job import Replace, Span
+from runjob.schemas.job_model import Replace, Span
 
 IGNORED = -100
 

@@ -15,7 +15,7 @@ from runjob.data.digests import DigestCache
 from runjob.data.documents import NUL, BadRows, Document
 from runjob.data.downloads import Downloads
 from runjob.schemas.errors import DataError, JobError, MissingError
-from runjob.schemas.job import HubData
+from runjob.schemas.job_data import HubData
 
 ROWS_AT_ONCE = 1000
 COMMIT = re.compile(r"[0-9a-f]{40}")

@@ -17,7 +17,7 @@ from runjob.data.rows import Row, Rows
 from runjob.data.store import TokenizerSummary
 from runjob.data.words import table_size, word_boundaries
 from runjob.schemas.errors import JobError
-from runjob.schemas.job import MaskedLM
+from runjob.schemas.job_model import MaskedLM
 
 
 class MaskedRows:

@@ -20,7 +20,7 @@ import numpy.typing as npt
 from runjob.data.order import Order, RowOrder, mixed
 from runjob.schemas.data_rules import cycle_of
 from runjob.schemas.errors import DataError
-from runjob.schemas.job import Data, MixData
+from runjob.schemas.job_data import Data, MixData
 
 Ints = npt.NDArray[np.int64]
 

@@ -31,7 +31,7 @@ from runjob.data.selection import Selection
 from runjob.data.space import saying_full
 from runjob.data.store import FORMAT, Store, Summary
 from runjob.data.tokenise import Sizes, Tokenising
-from runjob.schemas.job import (
+from runjob.schemas.job_data import (
     Data,
     FilesSplit,
     HashSplit,

@@ -23,7 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from runjob.data.store import Side
-from runjob.schemas.job import Data
+from runjob.schemas.job_data import Data
 
 Ints = npt.NDArray[np.int64]
 

@@ -10,7 +10,7 @@ from runjob.data.corpus import Corpus, Part
 from runjob.data.documents import Document
 from runjob.data.duplicates import Copies, find_copies
 from runjob.data.store import LeftOut
-from runjob.schemas.job import Filter
+from runjob.schemas.job_data import Filter
 
 
 class Selection:

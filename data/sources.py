@@ -21,7 +21,7 @@ from runjob.data.documents import NUL, BadRows, Document, Source
 from runjob.data.downloads import Downloads
 from runjob.data.files import CorpusFile, find_files
 from runjob.schemas.errors import DataError
-from runjob.schemas.job import HubData, JsonlData, ParquetData, SingleData, TextData
+from runjob.schemas.job_data import HubData, JsonlData, ParquetData, SingleData, TextData
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 # Longest first: UTF-32's mark begins with UTF-16's. Python and iconv know the encodings by these names.

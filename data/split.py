@@ -18,7 +18,7 @@ from runjob.data.corpus import Part
 from runjob.data.documents import Document
 from runjob.data.store import SIDES, LeftOut, SideName
 from runjob.schemas.errors import DataError
-from runjob.schemas.job import FilesSplit, FirstSplit, HashSplit, Split, SubsetsSplit
+from runjob.schemas.job_data import FilesSplit, FirstSplit, HashSplit, Split, SubsetsSplit
 
 # What messages call them
 NAMES: dict[SideName, str] = {"train": "training", "validation": "validation", "test": "test"}

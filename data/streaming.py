@@ -17,7 +17,7 @@ from typing import Any
 from runjob.data.digests import DigestCache
 from runjob.data.documents import NUL, BadRows, Document
 from runjob.schemas.errors import DataError, JobError, MissingError
-from runjob.schemas.job import HubData
+from runjob.schemas.job_data import HubData
 
 # Of a local file, at both ends: in Parquet the end holds the sizes and the extreme values of every column of the file.
 LOOKED_AT = 65536

@@ -30,7 +30,7 @@ from runjob.data.store import FORMAT, FileSummary, SideName, SideSummary, Store,
 from runjob.data.streaming import FIRST, State, Streamed, open_streamed
 from runjob.data.writer import SideWriter, token_type
 from runjob.schemas.errors import DataError
-from runjob.schemas.job import FirstSplit, HubData, PretrainedTokenizer
+from runjob.schemas.job_data import FirstSplit, HubData, PretrainedTokenizer
 from runjob.schemas.quantities import parse_count
 from runjob.schemas.run import read_json, sync_folder, write_json
 

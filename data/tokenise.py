@@ -25,7 +25,7 @@ from runjob.data.split import divide, sides_of
 from runjob.data.store import SideName, SideSummary
 from runjob.data.writer import SideWriter, token_type
 from runjob.schemas.errors import DataError
-from runjob.schemas.job import Split
+from runjob.schemas.job_data import Split
 
 CHANGED = "data.path: the corpus changed while it was being read; start again when it is at rest"
 Divided = Iterator[tuple[SideName, Part, Document]]

@@ -13,7 +13,7 @@ from typing import Any
 from runjob.data.pieces import train_wordpiece
 from runjob.data.store import TokenizerSummary
 from runjob.schemas.errors import DataError, JobError, MissingError
-from runjob.schemas.job import PretrainedTokenizer, Trained, TrainedTokenizer, TrainedWordPiece
+from runjob.schemas.job_data import PretrainedTokenizer, Trained, TrainedTokenizer, TrainedWordPiece
 
 END_OF_TEXT = "<|endoftext|>"
 PADDING = "<|pad|>"

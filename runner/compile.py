@@ -9,7 +9,8 @@ from runjob.runner.machine import Machine
 from runjob.schemas.batch_rule import batch_problem
 from runjob.schemas.errors import JobError
 from runjob.schemas.facts import Facts
-from runjob.schemas.job import Hardware, Job, streamed
+from runjob.schemas.job import Hardware, Job
+from runjob.schemas.job_data import streamed
 from runjob.schemas.plan import Batch, Plan, Resources, Stage
 
 # glibc gives pages back to the kernel after each step and faults them in again: with both thresholds high, steps here

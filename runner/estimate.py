@@ -4,21 +4,19 @@ with the plan's own issue). Nothing here loads torch or asks the network; what c
 import json
 from pathlib import Path
 
-from runjob.schemas.job import (
-    Job,
+from runjob.schemas.job import Job
+from runjob.schemas.job_data import PretrainedTokenizer, TrainedTokenizer, TrainedWordPiece
+from runjob.schemas.job_data import Tokenizer as TokenizerSection
+from runjob.schemas.job_model import (
     Model,
     PretrainedInit,
-    PretrainedTokenizer,
     ScratchBert,
     ScratchDebertaV2,
     ScratchGpt2,
     ScratchInit,
     ScratchModernBert,
     ScratchMPNet,
-    TrainedTokenizer,
-    TrainedWordPiece,
 )
-from runjob.schemas.job import Tokenizer as TokenizerSection
 
 # Buckets of relative distance, whatever MPNet's configuration says: transformers computes with these
 MPNET_BUCKETS = 32

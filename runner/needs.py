@@ -7,18 +7,18 @@ import urllib.request
 from pathlib import Path
 
 from runjob.runner.machine import Machine
-from runjob.schemas.job import (
+from runjob.schemas.job import Job
+from runjob.schemas.job_data import (
     Data,
     FilesSplit,
     HubData,
-    Job,
     MixData,
     MixedHub,
     MixedSource,
-    PretrainedInit,
     PretrainedTokenizer,
     SingleData,
 )
+from runjob.schemas.job_model import PretrainedInit
 from runjob.schemas.urls import is_url
 
 HUB_PATIENCE_S = 5.0

@@ -37,7 +37,8 @@ from runjob.runner.worker.start import Start, choose_start, refuse_foreign
 from runjob.runner.worker.state import TrainingState
 from runjob.runner.worker.stopping import StopWatch
 from runjob.schemas.data_rules import cycle_of
-from runjob.schemas.job import Job, MixData, streamed
+from runjob.schemas.job import Job
+from runjob.schemas.job_data import MixData, streamed
 from runjob.schemas.plan import Plan
 from runjob.schemas.run import Attempt, RunDir, read_json
 

@@ -11,26 +11,19 @@ from typing import Any
 from runjob.data.corpus import alone
 from runjob.data.store import Summary
 from runjob.runner.worker.card import CardFacts, DataFacts, EvaluationFacts, ModelFacts, SeenOnce, TrainingFacts
-from runjob.schemas.job import (
-    AdamW,
-    CausalLM,
-    ConstantSchedule,
+from runjob.schemas.job import AdamW, ConstantSchedule, Job, Schedule
+from runjob.schemas.job_data import (
     Data,
     FilesSplit,
     FirstSplit,
     HashSplit,
     HubData,
-    Job,
-    MaskedLM,
     MixData,
-    Model,
-    Objective,
-    PretrainedInit,
     PretrainedTokenizer,
-    Schedule,
     Split,
     SubsetsSplit,
 )
+from runjob.schemas.job_model import CausalLM, MaskedLM, Model, Objective, PretrainedInit
 from runjob.schemas.run import RunDir
 
 SIZES = ("hidden_size", "num_hidden_layers", "num_attention_heads", "max_position_embeddings")

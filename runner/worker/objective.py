@@ -18,7 +18,9 @@ from runjob.data.words import marks_words, text_bytes
 from runjob.runner.worker.models.causal_lm import CausalLMObjective
 from runjob.runner.worker.models.masked_lm import MaskedLMObjective, check_family
 from runjob.schemas.errors import JobError
-from runjob.schemas.job import CausalLM, Data, Job, MaskedLM
+from runjob.schemas.job import Job
+from runjob.schemas.job_data import Data
+from runjob.schemas.job_model import CausalLM, MaskedLM
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -27,7 +27,7 @@ from runjob.data.streaming import open_streamed
 from runjob.data.streaming_prepare import read_engine, read_start
 from runjob.runner.worker.faults import waits_s
 from runjob.schemas.errors import RunjobError
-from runjob.schemas.job import Data, HubData
+from runjob.schemas.job_data import Data, HubData
 from runjob.schemas.lifeline import die_with_parent
 from runjob.schemas.quantities import parse_size
 from runjob.schemas.read import read_job_json

@@ -8,7 +8,7 @@ import pytest
 from runjob.data.progress import Progress
 from runjob.data.store import Side
 from runjob.data.writer import SideWriter
-from runjob.schemas.job import Filter, HashSplit, JsonlData, Split, TextData, Tokenizer, TrainedTokenizer
+from runjob.schemas.job_data import Filter, HashSplit, JsonlData, Split, TextData, Tokenizer, TrainedTokenizer
 
 EOS = 9
 

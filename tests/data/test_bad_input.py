@@ -12,7 +12,7 @@ from runjob.data.prepare import prepare
 from runjob.data.progress import Progress
 from runjob.data.store import LeftOut, Store
 from runjob.schemas.errors import MissingError, RunjobError
-from runjob.schemas.job import FirstSplit, HashSplit, ParquetData
+from runjob.schemas.job_data import FirstSplit, HashSplit, ParquetData
 
 GOOD = [json.dumps({"text": f"een huis met {number} tuinen"}) + "\n" for number in range(108)]
 FEW = HashSplit(kind="hash", validation=0.01, test=None)

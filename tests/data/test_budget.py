@@ -10,7 +10,7 @@ from runjob.data import tokenizers
 from runjob.data.prepare import Sizes, prepare
 from runjob.data.store import Budget, LeftOut, Store
 from runjob.schemas.errors import DataError
-from runjob.schemas.job import FirstSplit, HashSplit, PretrainedTokenizer
+from runjob.schemas.job_data import FirstSplit, HashSplit, PretrainedTokenizer
 from runjob.schemas.read import JobFileError, read_job
 from tests.conftest import ROOT
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from runjob.data.corruptions import IGNORED, Draws, Masking, corrupt
 from runjob.data.words import Boundaries
-from runjob.schemas.job import Replace, Span
+from runjob.schemas.job_model import Replace, Span
 
 VOCABULARY, SPECIAL, MASK = 1000, 5, 4
 # A number of standard deviations that a right share exceeds once in 16,000 tests

@@ -13,7 +13,7 @@ from runjob.data import tokenizers
 from runjob.data.duplicates import find_copies
 from runjob.data.prepare import prepare
 from runjob.data.store import LeftOut, Store
-from runjob.schemas.job import FirstSplit
+from runjob.schemas.job_data import FirstSplit
 
 
 @settings(deadline=None, max_examples=30)  # 256 files are opened for every spill

@@ -8,7 +8,7 @@ import pytest
 
 from runjob.data.prepare import PreparedStore, Progress, Sizes, prepare
 from runjob.schemas.errors import DataError
-from runjob.schemas.job import Data, FirstSplit, HashSplit
+from runjob.schemas.job_data import Data, FirstSplit, HashSplit
 
 QUARTER = HashSplit(kind="hash", validation=0.25, test=None)
 SMALL = Sizes(batch=200, part=600)

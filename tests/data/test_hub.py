@@ -14,7 +14,7 @@ from runjob.data.prepare import prepare
 from runjob.data.sources import open_source
 from runjob.data.store import Store
 from runjob.schemas.errors import DataError, JobError, MissingError
-from runjob.schemas.job import Filter, FirstSplit, HubData, TrainedTokenizer
+from runjob.schemas.job_data import Filter, FirstSplit, HubData, TrainedTokenizer
 
 README = """---
 license: cc0-1.0

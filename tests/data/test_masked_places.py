@@ -7,7 +7,7 @@ from runjob.data.corruptions import Masking
 from runjob.data.masked_rows import MaskedRows
 from runjob.data.rows import PackedRows
 from runjob.data.store import TokenizerSummary
-from runjob.schemas.job import Replace
+from runjob.schemas.job_model import Replace
 
 CLS, SEP, MASK, EOS = 10, 11, 12, 9
 MASKING = Masking(

@@ -12,7 +12,7 @@ from runjob.data.masked_rows import MaskedRows, build_masking, marks_of
 from runjob.data.rows import DocumentRows, PackedRows
 from runjob.data.store import TokenizerSummary
 from runjob.schemas.errors import JobError
-from runjob.schemas.job import MaskedLM, Replace
+from runjob.schemas.job_model import MaskedLM, Replace
 
 EOS, CLS, SEP, MASK = 9, 50, 9, 51
 WORDS = TokenizerSummary(fingerprint="", vocab_size=52, eos_id=EOS, pad_id=None, cls_id=CLS, sep_id=SEP, mask_id=MASK)

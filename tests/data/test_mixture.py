@@ -21,7 +21,7 @@ from runjob.data.store import Store
 from runjob.data.stream import TrainStream
 from runjob.schemas.data_rules import LONGEST_CYCLE, cycle_of
 from runjob.schemas.errors import DataError
-from runjob.schemas.job import MixData
+from runjob.schemas.job_data import MixData
 from runjob.schemas.read import read_job
 from tests.conftest import ROOT
 

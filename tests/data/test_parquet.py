@@ -10,7 +10,7 @@ from runjob.data.prepare import prepare
 from runjob.data.sources import open_source
 from runjob.data.store import Store
 from runjob.schemas.errors import DataError, MissingError
-from runjob.schemas.job import Filter, FirstSplit, ParquetData, TrainedTokenizer
+from runjob.schemas.job_data import Filter, FirstSplit, ParquetData, TrainedTokenizer
 
 
 def parquet(*paths: Path, field: str = "text") -> ParquetData:

@@ -12,7 +12,7 @@ from runjob.data import tokenizers
 from runjob.data.prepare import prepare
 from runjob.data.store import Store
 from runjob.schemas.errors import JobError
-from runjob.schemas.job import TrainedWordPiece
+from runjob.schemas.job_data import TrainedWordPiece
 
 TRAIN = """
 import sys

@@ -19,7 +19,7 @@ from runjob.data.prepare import Progress, prepare
 from runjob.data.split import hash_side
 from runjob.data.store import FORMAT, Side, Store
 from runjob.schemas.errors import DataError
-from runjob.schemas.job import Data, Filter, FirstSplit, HashSplit, PretrainedTokenizer, TrainedTokenizer
+from runjob.schemas.job_data import Data, Filter, FirstSplit, HashSplit, PretrainedTokenizer, TrainedTokenizer
 
 QUARTER = HashSplit(kind="hash", validation=0.25, test=None)
 

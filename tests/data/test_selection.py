@@ -13,7 +13,7 @@ from runjob.data.prepare import prepare
 from runjob.data.selection import Selection
 from runjob.data.store import LeftOut
 from runjob.schemas.errors import DataError
-from runjob.schemas.job import Filter, FirstSplit
+from runjob.schemas.job_data import Filter, FirstSplit
 from runjob.schemas.read import JobFileError, read_job
 from tests.conftest import ROOT
 

@@ -13,7 +13,7 @@ from runjob.data.prepare import PreparedStore, prepare
 from runjob.data.progress import Progress
 from runjob.data.store import Store
 from runjob.schemas.errors import DataError, JobError, MissingError
-from runjob.schemas.job import Data
+from runjob.schemas.job_data import Data
 from runjob.schemas.read import read_job
 from tests.conftest import ROOT
 

@@ -13,7 +13,7 @@ from runjob.data.prepare import prepare
 from runjob.data.split import divide, hash_side, refuse_empty_sides
 from runjob.data.store import LeftOut, Store
 from runjob.schemas.errors import DataError
-from runjob.schemas.job import FirstSplit, HashSplit
+from runjob.schemas.job_data import FirstSplit, HashSplit
 
 GOLDEN = "vvvttttvvvtvtttttttvvtvt"
 GOLDEN_TESTED = "vavavatetetrtrvavavatevatrtrtrtrtrtetevavatevatr"

@@ -28,7 +28,7 @@ from runjob.data.streaming import FIRST, Reading, open_streamed
 from runjob.data.streaming_prepare import prepare_stream, read_engine, read_start
 from runjob.data.writer import token_type
 from runjob.schemas.errors import DataError, JobError, MissingError
-from runjob.schemas.job import Filter, FirstSplit, HubData, PretrainedTokenizer
+from runjob.schemas.job_data import Filter, FirstSplit, HubData, PretrainedTokenizer
 from runjob.schemas.run import write_json
 
 LENGTH = 16

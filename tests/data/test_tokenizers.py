@@ -11,7 +11,7 @@ from transformers import PreTrainedTokenizerFast
 
 from runjob.data import tokenizers
 from runjob.schemas.errors import DataError, JobError
-from runjob.schemas.job import PretrainedTokenizer
+from runjob.schemas.job_data import PretrainedTokenizer
 
 TRAIN = """
 import sys

@@ -18,7 +18,7 @@ from runjob.runner.worker.models.causal_lm import CausalLMObjective
 from runjob.runner.worker.models.init import build_network
 from runjob.runner.worker.optimizer_state import adam_step, gather
 from runjob.runner.worker.state import TrainingState
-from runjob.schemas.job import Model, ScratchGpt2
+from runjob.schemas.job_model import Model, ScratchGpt2
 from runjob.schemas.run import RunDir
 
 STEPS, LENGTH = 3, 16

@@ -11,7 +11,7 @@ from runjob.data.batches import batch_digest, sample_digest
 from runjob.data.mixture import MixedOrder, open_order
 from runjob.data.rows import PackedRows
 from runjob.data.store import Store
-from runjob.schemas.job import MixData
+from runjob.schemas.job_data import MixData
 from runjob.schemas.read import read_job_json
 from runjob.schemas.run import read_json
 from tests.end_to_end.conftest import Bench, records

@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from runjob.schemas.errors import JobError, RunjobError
-from runjob.schemas.job import LinearSchedule, PolynomialSchedule, PretrainedInit, TextData
+from runjob.schemas.job import LinearSchedule, PolynomialSchedule
+from runjob.schemas.job_data import TextData
+from runjob.schemas.job_model import PretrainedInit
 from runjob.schemas.quantities import parse_quantity
 from runjob.schemas.read import (
     JobFileError,

@@ -11,7 +11,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from runjob.data.store import TokenizerSummary
 from runjob.runner.worker.models.init import build_network
-from runjob.schemas.job import Generation, Model, ScratchGpt2
+from runjob.schemas.job import Generation
+from runjob.schemas.job_model import Model, ScratchGpt2
 
 DUTCH = """Kies een cel en typ een formule. De waarde van de formule staat in de cel.
 Met deze opdracht voegt u een tabel in. De tabel staat op de plaats van de cursor.

@@ -7,7 +7,7 @@ from runjob.data.prepare import prepare
 from runjob.data.rows import PackedRows
 from runjob.data.store import Store
 from runjob.data.stream import EvaluationStream
-from runjob.schemas.job import TextData
+from runjob.schemas.job_data import TextData
 from runjob.schemas.read import read_job
 from tests.conftest import ROOT
 

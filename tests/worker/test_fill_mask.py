@@ -17,7 +17,8 @@ from runjob.runner.worker import generate
 from runjob.runner.worker.export import export_model, load_network
 from runjob.runner.worker.fill_mask import main
 from runjob.runner.worker.models.init import build_network
-from runjob.schemas.job import Generation, Model, ScratchBert
+from runjob.schemas.job import Generation
+from runjob.schemas.job_model import Model, ScratchBert
 
 WORDS = "[PAD] [UNK] [CLS] [SEP] <gap> the whale swam away with ship a ##s ##ing harpoon .".split()  # noqa: SIM905
 GREEDY = Generation(max_new_tokens=1, temperature=0, top_k=0, top_p=1.0)

@@ -12,7 +12,7 @@ from runjob.data.store import TokenizerSummary
 from runjob.runner.worker.models.causal_lm import CausalLMObjective
 from runjob.runner.worker.models.init import build_network, check_positions, enable_gradient_checkpointing
 from runjob.schemas.errors import CheckpointError, JobError, MissingError
-from runjob.schemas.job import Model, PretrainedInit, ScratchGpt2
+from runjob.schemas.job_model import Model, PretrainedInit, ScratchGpt2
 
 VOCAB = 61
 

@@ -7,7 +7,9 @@ import torch
 from transformers import GPT2LMHeadModel
 
 from runjob.runner.worker.models.configs import gpt2_config
-from runjob.schemas.job import Job, PretrainedTokenizer, ScratchGpt2
+from runjob.schemas.job import Job
+from runjob.schemas.job_data import PretrainedTokenizer
+from runjob.schemas.job_model import ScratchGpt2
 from runjob.schemas.read import read_job
 
 JOBS = Path(__file__).parent.parent.parent / "jobs"

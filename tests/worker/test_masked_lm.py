@@ -17,8 +17,8 @@ from runjob.runner.worker.models.configs import new_config
 from runjob.runner.worker.models.init import build_network, check_positions, enable_gradient_checkpointing
 from runjob.runner.worker.models.masked_lm import MaskedLMObjective, check_family
 from runjob.schemas.errors import CheckpointError, JobError
-from runjob.schemas.job import (
-    Generation,
+from runjob.schemas.job import Generation
+from runjob.schemas.job_model import (
     Model,
     PretrainedInit,
     ScratchBert,

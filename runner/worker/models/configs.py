@@ -12,7 +12,14 @@ from transformers import (
 
 from runjob.data.store import TokenizerSummary
 from runjob.schemas.errors import JobError
-from runjob.schemas.job import ScratchBert, ScratchDebertaV2, ScratchGpt2, ScratchInit, ScratchModernBert, ScratchMPNet
+from runjob.schemas.job_model import (
+    ScratchBert,
+    ScratchDebertaV2,
+    ScratchGpt2,
+    ScratchInit,
+    ScratchModernBert,
+    ScratchMPNet,
+)
 
 # transformers' MPNet has this id for padding, whatever the configuration says; positions are counted from the next one
 MPNET_PADDING = 1

@@ -17,7 +17,7 @@ from runjob.data.store import TokenizerSummary
 from runjob.runner.worker.models.configs import new_config, positions_of
 from runjob.runner.worker.models.loading import AUTO, NAMES, Task, attention_of, load
 from runjob.schemas.errors import CheckpointError, JobError, MissingError
-from runjob.schemas.job import Model, PretrainedInit, ScratchInit
+from runjob.schemas.job_model import Model, PretrainedInit, ScratchInit
 
 
 @dataclass(frozen=True, kw_only=True)

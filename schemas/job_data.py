@@ -1,0 +1,240 @@
+"""What a job says of its data, as typed, frozen values: sources, mixtures of them, tokenizer and sides (see job.py)."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True, kw_only=True)
+class HashSplit:
+    """Shares by a hash of (seed, document): no document changes side when the corpus grows."""
+
+    kind: Literal["hash"]
+    validation: float
+    test: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class FirstSplit:
+    """The first N kept documents are the validation side, the next ones the test side."""
+
+    kind: Literal["first"]
+    validation: int
+    test: int | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class FilesSplit:
+    """Files for each side; those of `data.path` are the training side."""
+
+    kind: Literal["files"]
+    validation: tuple[str, ...]
+    test: tuple[str, ...] | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class SubsetsSplit:
+    """What a data set of the Hub itself calls validation and test; `data.subset` is the training side."""
+
+    kind: Literal["subsets"]
+    validation: str
+    test: str | None
+
+
+Split = HashSplit | FirstSplit | FilesSplit | SubsetsSplit
+
+
+@dataclass(frozen=True, kw_only=True)
+class PretrainedTokenizer:
+    """A Hugging Face tokenizer: a directory, or a name on the Hub with an optional revision."""
+
+    kind: Literal["pretrained"]
+    path: str
+    revision: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainedTokenizer:
+    """A byte-level BPE trained by the job on its own training documents."""
+
+    kind: Literal["train"]
+    algorithm: Literal["bpe"]
+    vocab_size: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainedWordPiece:
+    """The same with the WordPiece of BERT."""
+
+    kind: Literal["train"]
+    algorithm: Literal["wordpiece"]
+    vocab_size: int
+    lowercase: bool
+
+
+Trained = TrainedTokenizer | TrainedWordPiece
+Tokenizer = PretrainedTokenizer | Trained
+
+
+@dataclass(frozen=True, kw_only=True)
+class Filter:
+    """Regular expressions searched for in every document: without `keep`, or with `drop`, it is left out."""
+
+    keep: str | None
+    drop: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextData:
+    """Plain text; `documents` says what one document is. `path` may be `sample:NAME`."""
+
+    kind: Literal["text"]
+    path: tuple[str, ...]
+    documents: Literal["line", "paragraph", "file"]
+    bad_rows: float
+    min_length: int
+    filter: Filter
+    deduplicate: bool
+    token_budget: int | str | None
+    layout: Literal["pack", "lines"]
+    attention: Literal["row", "document"]
+    long_documents: Literal["split", "truncate"]
+    sequence_length: int
+    tokenizer: Tokenizer
+    split: Split
+
+
+@dataclass(frozen=True, kw_only=True)
+class JsonlData:
+    """One JSON object a line; the document is its `field`."""
+
+    kind: Literal["jsonl"]
+    path: tuple[str, ...]
+    field: str
+    bad_rows: float
+    min_length: int
+    filter: Filter
+    deduplicate: bool
+    token_budget: int | str | None
+    layout: Literal["pack", "lines"]
+    attention: Literal["row", "document"]
+    long_documents: Literal["split", "truncate"]
+    sequence_length: int
+    tokenizer: Tokenizer
+    split: Split
+
+
+@dataclass(frozen=True, kw_only=True)
+class ParquetData:
+    """Parquet files; the document is the column `field`."""
+
+    kind: Literal["parquet"]
+    path: tuple[str, ...]
+    field: str
+    bad_rows: float
+    min_length: int
+    filter: Filter
+    deduplicate: bool
+    token_budget: int | str | None
+    layout: Literal["pack", "lines"]
+    attention: Literal["row", "document"]
+    long_documents: Literal["split", "truncate"]
+    sequence_length: int
+    tokenizer: Tokenizer
+    split: Split
+
+
+@dataclass(frozen=True, kw_only=True)
+class HubData:
+    """A data set of the Hugging Face Hub, or a local directory in Hub layout."""
+
+    kind: Literal["hub"]
+    path: str
+    config: str | None
+    revision: str | None
+    subset: str
+    streaming: bool
+    block_documents: int
+    disk_budget: str
+    field: str
+    bad_rows: float
+    min_length: int
+    filter: Filter
+    deduplicate: bool
+    token_budget: int | str | None
+    layout: Literal["pack", "lines"]
+    attention: Literal["row", "document"]
+    long_documents: Literal["split", "truncate"]
+    sequence_length: int
+    tokenizer: Tokenizer
+    split: Split
+
+
+# One source of documents, for itself or as each one of a mixture is read
+SingleData = TextData | JsonlData | ParquetData | HubData
+
+
+@dataclass(frozen=True, kw_only=True)
+class MixedText:
+    """Plain text as one source of a mixture; the next three are the other kinds as such."""
+
+    kind: Literal["text"]
+    weight: float
+    path: tuple[str, ...]
+    documents: Literal["line", "paragraph", "file"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class MixedJsonl:
+    kind: Literal["jsonl"]
+    weight: float
+    path: tuple[str, ...]
+    field: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class MixedParquet:
+    kind: Literal["parquet"]
+    weight: float
+    path: tuple[str, ...]
+    field: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class MixedHub:
+    kind: Literal["hub"]
+    weight: float
+    path: str
+    config: str | None
+    revision: str | None
+    subset: str
+    field: str
+
+
+MixedSource = MixedText | MixedJsonl | MixedParquet | MixedHub
+
+
+@dataclass(frozen=True, kw_only=True)
+class MixData:
+    """Several sources, drawn by weight; all but `sources` holds for each of them."""
+
+    kind: Literal["mix"]
+    sources: tuple[MixedSource, ...]
+    bad_rows: float
+    min_length: int
+    filter: Filter
+    deduplicate: bool
+    token_budget: int | str | None
+    layout: Literal["pack", "lines"]
+    attention: Literal["row", "document"]
+    long_documents: Literal["split", "truncate"]
+    sequence_length: int
+    tokenizer: Tokenizer
+    split: Split
+
+
+Data = TextData | JsonlData | ParquetData | HubData | MixData
+
+
+def streamed(data: Data) -> TypeGuard[HubData]:
+    """Is it read while training, instead of before?"""
+    return isinstance(data, HubData) and data.streaming

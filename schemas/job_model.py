@@ -1,0 +1,126 @@
+"""What a job says of its model and its objective, as typed, frozen values (see job.py)."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScratchGpt2:
+    """A new GPT-2 of these sizes; the vocabulary is the tokenizer's."""
+
+    kind: Literal["scratch"]
+    architecture: Literal["gpt2"]
+    hidden_size: int
+    num_hidden_layers: int
+    num_attention_heads: int
+    intermediate_size: int | None
+    max_position_embeddings: int
+    dropout: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScratchBert:
+    kind: Literal["scratch"]
+    architecture: Literal["bert"]
+    hidden_size: int
+    num_hidden_layers: int
+    num_attention_heads: int
+    intermediate_size: int | None
+    max_position_embeddings: int
+    dropout: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScratchModernBert:
+    kind: Literal["scratch"]
+    architecture: Literal["modernbert"]
+    hidden_size: int
+    num_hidden_layers: int
+    num_attention_heads: int
+    intermediate_size: int | None
+    max_position_embeddings: int
+    dropout: float
+    global_attn_every_n_layers: int
+    local_attention: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScratchDebertaV2:
+    kind: Literal["scratch"]
+    architecture: Literal["deberta_v2"]
+    hidden_size: int
+    num_hidden_layers: int
+    num_attention_heads: int
+    intermediate_size: int | None
+    max_position_embeddings: int
+    dropout: float
+    position_buckets: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScratchMPNet:
+    kind: Literal["scratch"]
+    architecture: Literal["mpnet"]
+    hidden_size: int
+    num_hidden_layers: int
+    num_attention_heads: int
+    intermediate_size: int | None
+    max_position_embeddings: int
+    dropout: float
+
+
+ScratchInit = ScratchGpt2 | ScratchBert | ScratchModernBert | ScratchDebertaV2 | ScratchMPNet
+
+
+@dataclass(frozen=True, kw_only=True)
+class PretrainedInit:
+    """Weights of a directory or of a Hub name."""
+
+    kind: Literal["pretrained"]
+    path: str
+    revision: str | None
+
+
+Init = ScratchInit | PretrainedInit
+
+
+@dataclass(frozen=True, kw_only=True)
+class Model:
+    init: Init
+    allow_new: tuple[Literal["head"], ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CausalLM:
+    kind: Literal["clm"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Replace:
+    """Shares of the predicted tokens; they add up to 1."""
+
+    mask: float
+    random: float
+    keep: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Span:
+    """Lengths of hidden runs: geometric, cut at `longest`."""
+
+    geometric: float
+    longest: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class MaskedLM:
+    """Hidden units (tokens, or words with all their pieces) predicted from all around them."""
+
+    kind: Literal["mlm"]
+    unit: Literal["token", "word"]
+    probability: float
+    replace: Replace
+    span: Span | None
+
+
+Objective = CausalLM | MaskedLM
