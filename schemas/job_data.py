@@ -1,7 +1,7 @@
 """What a job says of its data, as typed, frozen values: sources, mixtures of them, tokenizer and sides (see job.py)."""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, TypeGuard
 
 
 @dataclass(frozen=True, kw_only=True)
