@@ -92,7 +92,9 @@ def _load(data: HubData, *, pinned: str | None) -> tuple[Any, str | None]:
     except ValueError as error:  # an unknown config, split or revision; `datasets` lists what there is
         raise JobError(f"data: {data.path} (config {data.config}, subset {data.subset}): {error}") from error
     commit = None if Path(data.path).exists() else commit_of(rows)
-    _refuse_another(data, asked, commit)
+    wanted = asked if asked is not None and COMMIT.fullmatch(asked) else known_commit(data.path, asked or "main")
+    if commit is not None and commit != (wanted or asked or commit):
+        rows, commit = _of_commit(data, wanted, instead=commit), wanted
     return (rows.select_columns([data.field]) if data.field in rows.column_names else rows), commit
 
 
@@ -102,15 +104,26 @@ def commit_of(rows: Any) -> str | None:  # noqa: ANN401
     return next((name for name in names if COMMIT.fullmatch(name)), None)
 
 
-def _refuse_another(data: HubData, asked: str | None, commit: str | None) -> None:
-    """MissingError where `datasets` took the newest of its cache in the place of what was asked for."""
-    wanted = asked if asked is not None and COMMIT.fullmatch(asked) else known_commit(data.path, asked or "main")
-    if commit is not None and (wanted or asked) is not None and commit != wanted:
+def _of_commit(data: HubData, commit: str | None, *, instead: str) -> Any:  # noqa: ANN401
+    """The rows of one commit in the cache of `datasets`, which itself takes the newest there, of whatever commit."""
+    import datasets
+    from datasets.naming import camelcase_to_snakecase
+    from datasets.packaged_modules.cache.cache import Cache
+
+    *owner, name = data.path.split("/")
+    place = "___".join([*owner, camelcase_to_snakecase(name)])
+    folders = list(
+        Path(datasets.config.HF_DATASETS_CACHE).expanduser().glob(f"{place}/{data.config or '*'}/*/{commit}")
+    )
+    if len(folders) != 1:
         raise MissingError(
-            f"data.revision: {data.path} at {asked or 'main'}{'' if wanted in (None, asked) else f' ({wanted})'} is "
-            f"not here and could not be fetched; the cache holds commit {commit}. Write that one, or run "
-            f"`runjob prepare` where the Hub can be reached"
+            f"data.revision: {data.path} at {data.revision or 'main'} ({commit or 'of unknown commit'}) is not here "
+            f"and could not be fetched; the cache holds {instead}. Write that one, or run `runjob prepare` where the "
+            f"Hub can be reached"
         )
+    config, version = folders[0].parts[-3:-1]
+    cached = Cache(dataset_name=name, repo_id=data.path, config_name=config, version=version, hash=commit)
+    return cached.as_dataset(split=data.subset)
 
 
 def known_commit(name: str, revision: str) -> str | None:
