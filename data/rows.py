@@ -47,10 +47,17 @@ class Rows(Protocol):
     `sections`: how many rows each source of a mixture has; rows are numbered one section after another. `bytes` of the
     text that is in rows, 0 where nobody knows (of truncated documents)."""
 
-    sequence_length: int
-    sections: tuple[int, ...]
-    bucketed: bool
-    bytes: int
+    @property
+    def sequence_length(self) -> int: ...
+
+    @property
+    def sections(self) -> tuple[int, ...]: ...
+
+    @property
+    def bucketed(self) -> bool: ...
+
+    @property
+    def bytes(self) -> int: ...
 
     def __len__(self) -> int: ...
 
@@ -132,7 +139,8 @@ class PackedRows:
         # the EOS before a document opens it, and stands one place before its offset
         first, last = np.searchsorted(offsets, (start + 2, end + 1))
         openings = np.concatenate(([start], offsets[first:last] - 1))
-        return np.arange(start, end) - np.repeat(openings, np.diff(np.append(openings, end)))
+        positions: Ints = np.arange(start, end) - np.repeat(openings, np.diff(np.append(openings, end)))
+        return positions
 
 
 class DocumentRows:
