@@ -2,9 +2,12 @@
 parties add theirs by the entry-point group `runjob.launchers` (a callable without arguments that returns one)."""
 
 import difflib
+from typing import TYPE_CHECKING
 
-from runjob.launchers.base import Launcher
 from runjob.schemas.errors import JobError
+
+if TYPE_CHECKING:
+    from runjob.launchers.base import Launcher
 
 OWN = ("local",)
 GROUP = "runjob.launchers"
@@ -16,7 +19,7 @@ def list_launchers() -> tuple[str, ...]:
     return tuple(sorted({*OWN, *(point.name for point in entry_points(group=GROUP))}))
 
 
-def find_launcher(name: str) -> Launcher:
+def find_launcher(name: str) -> "Launcher":
     """The launcher of this name; JobError lists those there are."""
     if name == "local":
         from runjob.launchers.local import LocalLauncher

@@ -2,7 +2,7 @@
 
     file --yaml.py--> tree --overrides.py--> tree with --set --check.py--> values, defaults filled in
                                                                 |--rules.py--> what a schema can't say
-                                                                '--build.py--> Job
+                                                                '--build.py--> Job, when asked for
 
 job.json in the run directory holds the values with each one's origin; the worker reads it with `read_job_json`.
 """
@@ -10,23 +10,24 @@ job.json in the run directory holds the values with each one's origin; the worke
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from runjob.schemas.build import build_job
 from runjob.schemas.check import Checker, plain_node
 from runjob.schemas.errors import RunjobError
-from runjob.schemas.job import Job
 from runjob.schemas.overrides import apply_sets
 from runjob.schemas.problems import JobFileError, Mark, Problem
 from runjob.schemas.rules import find_broken_rules
 from runjob.schemas.yaml import MAX_BYTES, Document, Entry, MapNode, Node, Scalar, compose_bytes
 
+if TYPE_CHECKING:
+    from runjob.schemas.job import Job
+
 __all__ = [
     "JobFileError",
     "Problem",
     "Resolved",
-    "build_job",
     "override_job",
     "read_job",
     "read_job_json",
@@ -36,11 +37,17 @@ __all__ = [
 
 @dataclass(frozen=True, kw_only=True)
 class Resolved:
-    """A job, the same as plain JSON values (paths absolute), and where each value came from."""
+    """A job as plain JSON values, checked (paths absolute), and where each value came from."""
 
-    job: Job
     values: dict[str, Any]
     origins: dict[str, str]
+
+    @cached_property
+    def job(self) -> "Job":
+        """The same, typed."""
+        from runjob.schemas.build import build_job  # 35 ms for the dataclasses, which `validate` does without
+
+        return build_job(self.values)
 
 
 def read_job(path: Path, sets: Sequence[str] = ()) -> Resolved:
@@ -70,7 +77,9 @@ def read_job_json(path: Path) -> Resolved:
 
     raw = read_json(path)
     try:
-        return Resolved(job=build_job(raw["job"]), values=raw["job"], origins=raw["origins"])
+        resolved = Resolved(values=raw["job"], origins=raw["origins"])
+        resolved.job  # noqa: B018 - here, where the file that holds it is known
+        return resolved
     except (KeyError, TypeError, ValueError) as error:
         raise RunjobError(f"{path}: not a job.json of this version of runjob: {error!r}") from error
 
@@ -96,7 +105,7 @@ def _resolve(document: Document, sets: Sequence[str], directory: Path) -> Resolv
         # in the order of the file, then of the arguments
         raise JobFileError(sorted(found, key=lambda problem: (problem.file != file, problem.line, problem.column)))
     plain = json.loads(json.dumps(values))
-    return Resolved(job=build_job(plain), values=plain, origins=checker.origins)
+    return Resolved(values=plain, origins=checker.origins)
 
 
 def _tree_of(value: Any, origins: dict[str, str], path: str) -> Node:  # noqa: ANN401 - any JSON value

@@ -112,7 +112,7 @@ def test_no_light_command_loads_torch_or_rich(home, job: Path, words: list[str])
 def test_plan_shows_and_writes_what_would_run(runjob, job: Path, home, tmp_path: Path):
     done = runjob("plan", job, "--json", "--out", tmp_path / "plan")
     plan = json.loads(done.stdout)
-    assert plan["batch"] == {"global_batch": 8, "ranks": 1, "micro_batch": 4, "accumulation": 2}
+    assert plan["batch"] == {"global_batch": 8, "ranks": 1, "micro_batch": 4, "micro_tokens": None, "accumulation": 2}
     assert (plan["steps"], plan["tokens_per_step"]) == (20, 256)
     assert json.loads((tmp_path / "plan" / "deepspeed.json").read_text()) == plan["deepspeed"]
     assert list(home.runs.iterdir()) == []

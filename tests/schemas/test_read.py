@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from runjob.schemas.build import build_job
 from runjob.schemas.errors import JobError, RunjobError
 from runjob.schemas.job import LinearSchedule, PolynomialSchedule
 from runjob.schemas.job_data import TextData
@@ -14,7 +15,6 @@ from runjob.schemas.job_model import PretrainedInit
 from runjob.schemas.quantities import parse_quantity
 from runjob.schemas.read import (
     JobFileError,
-    build_job,
     override_job,
     read_job,
     read_job_json,
