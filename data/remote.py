@@ -183,7 +183,10 @@ def _said(error: Exception) -> RemoteError:
         return RemoteError("there is no such file", answered=True)
     if isinstance(cause, PermissionError):
         return RemoteError(f"it may not be read ({_line(cause)})", answered=True)
-    return RemoteError(_line(cause), answered=False)
+    said = _line(cause)
+    if "credentials" in said:  # botocore names neither where it looked nor what public buckets want
+        said += " (AWS_PROFILE or AWS_ACCESS_KEY_ID; FSSPEC_S3_ANON=true for a public bucket)"
+    return RemoteError(said, answered=False)
 
 
 def _line(error: BaseException) -> str:
