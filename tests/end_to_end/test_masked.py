@@ -74,3 +74,12 @@ def test_two_ranks_hide_what_one_hides_and_go_on_from_its_checkpoint(bench: Benc
     model = AutoModelForMaskedLM.from_pretrained(together.model).eval()
     with torch.no_grad():
         assert model(torch.arange(5, 25)[None]).logits.isfinite().all()
+
+
+def test_a_step_in_which_nothing_is_hidden_learns_nothing_and_breaks_nothing(bench: Bench) -> None:
+    run = bench.submit(*WORDS, "objective.probability=0.002", "training.length=8 steps", "evaluation.best=null")
+    steps = records(run, "train")
+    nothing = [record for record in steps if record["predicted"] == 0]
+    assert 0 < len(nothing) < 8
+    assert all((record["loss"], record["grad_norm"]) == (0.0, 0.0) for record in nothing)
+    assert all(record["loss"] > 0 for record in steps if record["predicted"])
