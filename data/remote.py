@@ -175,7 +175,7 @@ def _http_options() -> dict[str, Any]:
 def _said(error: Exception) -> RemoteError:
     """In words. fsspec calls everything about http `file not found` and keeps what happened as the cause."""
     cause = error.__cause__ if isinstance(error, FileNotFoundError) and error.__cause__ is not None else error
-    status = getattr(cause, "status", None)
+    status = getattr(cause, "status", getattr(getattr(cause, "response", None), "status_code", None))
     if isinstance(status, int):
         reason = getattr(cause, "message", "")
         return RemoteError(f"the server answers {status} {reason}".strip(), answered=status < FIRST_SERVER_ERROR)

@@ -27,7 +27,16 @@ NAME = "owner/CamelNames"
 def files_of(*texts: str) -> dict[str, bytes]:
     packed = io.BytesIO()
     pq.write_table(pa.table({"text": list(texts)}), packed)
-    return {"README.md": b"---\nlicense: cc0-1.0\n---\n", "data/train-00000.parquet": packed.getvalue()}
+    card = b"---\nlicense: cc0-1.0\n---\n"
+    return {
+        "README.md": card,
+        "data/train-00000.parquet": packed.getvalue(),
+        "data/notes.md": "\n".join(texts).encode(),
+    }
+
+
+def entry(path: str, data: bytes) -> dict[str, object]:
+    return {"type": "file", "oid": hashlib.sha1(data).hexdigest(), "path": path, "size": len(data)}
 
 
 class Hub(BaseHTTPRequestHandler):
@@ -41,6 +50,13 @@ class Hub(BaseHTTPRequestHandler):
 
     def do_HEAD(self) -> None:
         self.do_GET()
+
+    def do_POST(self) -> None:
+        """Which of the paths in the question are files?"""
+        asked = self.rfile.read(int(self.headers["Content-Length"])).decode()
+        wanted = [path for path in COMMITS[OLD] if path in asked or urllib.parse.quote_plus(path) in asked]
+        files = COMMITS[self.branches.get(self.path.rpartition("/")[2], NEW)] if NAME in self.path else {}
+        self._say(200, json.dumps([entry(path, files[path]) for path in wanted if path in files]).encode())
 
     def do_GET(self) -> None:
         path = urllib.parse.unquote(urllib.parse.urlsplit(self.path).path).strip("/")
@@ -71,10 +87,7 @@ class Hub(BaseHTTPRequestHandler):
         if not folder:
             return [{"type": "directory", "oid": "0" * 40, "path": "data", "size": 0}]
         inside = {name: data for name, data in files.items() if name.startswith(f"{folder}/")}
-        return [
-            {"type": "file", "oid": hashlib.sha1(data).hexdigest(), "path": name, "size": len(data)}
-            for name, data in inside.items()
-        ]
+        return [entry(name, data) for name, data in inside.items()]
 
     def _say(self, status: int, data: bytes, headers: dict[str, str] | None = None) -> None:
         self.send_response(status)
@@ -117,7 +130,7 @@ for step in json.loads(sys.argv[2]):
         urllib.request.urlopen(sys.argv[3] + "/move").close()
         continue
     sets, pinned = step
-    downloads = Downloads(Path("cache"), report=print, pinned=pinned)
+    downloads = Downloads(Path("cache"), report=lambda one: None, pinned=pinned)
     try:
         source = open_source(read_job(Path(sys.argv[1]), sets).job.data, downloads=downloads)
         print(json.dumps([[document.text for document in source.documents()], downloads.used]))
@@ -146,7 +159,9 @@ def test_a_run_keeps_the_commit_that_it_began_with_also_offline(hub: str, tmp_pa
     main = f"{NAME}@main"
     old, new = [["een", "twee"], {main: OLD}], [["drie"], {main: NEW}]
     pinned = [job(), {main: OLD}]
-    first, going_on, later, tag, nowhere, nobody = run(
+    file = f"hf://datasets/{NAME}/data/notes.md"
+    text = [["data.kind=text", f"data.path={file}"], {}]
+    first, going_on, later, tag, nowhere, nobody, notes = run(
         hub,
         tmp_path,
         [
@@ -157,15 +172,17 @@ def test_a_run_keeps_the_commit_that_it_began_with_also_offline(hub: str, tmp_pa
             [job("data.revision=v1"), {}],
             [job("data.revision=nowhere"), {}],
             [job(name="owner/nobody"), {}],
+            text,
         ],
         offline=False,
     )
     assert [first, going_on, later] == [old, old, new]
     assert tag == [["een", "twee"], {f"{NAME}@v1": OLD}]
     assert "Revision 'nowhere' doesn't exist" in str(nowhere)
+    assert notes[0] == ["drie"]
     assert "Dataset 'owner/nobody' doesn't exist on the Hub or cannot be accessed" in str(nobody)
 
-    going_on, later, tag, never, unknown = run(
+    going_on, later, tag, never, unknown, notes = run(
         hub,
         tmp_path,
         [
@@ -174,10 +191,12 @@ def test_a_run_keeps_the_commit_that_it_began_with_also_offline(hub: str, tmp_pa
             [job("data.revision=v1"), {}],
             [job(f"data.revision={NEVER}"), {}],
             [job("data.revision=nowhere"), {}],
+            text,
         ],
         offline=True,
     )
     assert [going_on, later] == [old, new]
+    assert notes[0] == ["drie"]
     assert tag == [["een", "twee"], {f"{NAME}@v1": OLD}]
     assert f"at {NEVER} ({NEVER}) is not here and could not be fetched; the cache holds " in str(never)
     assert "at nowhere (of unknown commit) is not here" in str(unknown)
