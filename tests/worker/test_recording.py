@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from runjob.runner.worker.evaluate import note_best, out_of_patience
+from runjob.runner.worker.exchange import CANCEL, GO_ON, PREEMPT
 from runjob.runner.worker.journal import Journal
 from runjob.runner.worker.schedule import Clock
 from runjob.runner.worker.seeds import seed_of
@@ -122,9 +123,9 @@ def test_seeds_depend_on_every_part_and_on_nothing_else() -> None:
 def test_a_stop_request_is_seen_and_a_cancel_wins(run: RunDir) -> None:
     attempt = run.new_attempt()
     watch = StopWatch(attempt)
-    assert watch.requested() == 0
+    assert watch.requested() == GO_ON
     attempt.request_stop("preempt")
-    assert watch.requested() == 1
+    assert watch.requested() == PREEMPT
     attempt.request_stop("cancel")
     attempt.request_stop("preempt")
-    assert watch.requested() == 2
+    assert watch.requested() == CANCEL
