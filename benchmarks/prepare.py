@@ -39,15 +39,17 @@ def main() -> None:
     with tempfile.TemporaryDirectory(dir=arguments.place) as place:
         folder = Path(place)
         tokenizer = train_tokenizer(folder)
-        compare(build_corpus(folder, COMPARED_MEGABYTES), tokenizer, folder, rounds=arguments.rounds)
-        print("\n| MB of text | seconds | MB/s | peak memory, MiB | store, MB |\n|---|---|---|---|---|")
+        if arguments.rounds:
+            compare(build_corpus(folder, COMPARED_MEGABYTES), tokenizer, folder, rounds=arguments.rounds)
+        print("\n| MB of text | seconds | processor seconds | of them a MB | peak memory, MiB | store, MB |")
+        print("|---" * 6 + "|")
         for megabytes in map(int, arguments.megabytes.split(",")):
             corpus = build_corpus(folder, megabytes)
             found = run("prepare", corpus, tokenizer, folder)
-            rate = found["bytes"] / found["seconds"] / 1e6
+            size = found["bytes"] / 1e6
             print(
-                f"| {found['bytes'] / 1e6:,.0f} | {found['seconds']:,.1f} | {rate:.2f} | {found['peak_mib']:,.0f} "
-                f"| {found['tokens'] * 2 / 1e6:,.0f} |",
+                f"| {size:,.0f} | {found['seconds']:,.1f} | {found['processor_s']:,.1f} "
+                f"| {found['processor_s'] / size:.3f} | {found['peak_mib']:,.0f} | {found['tokens'] * 2 / 1e6:,.0f} |",
                 flush=True,
             )
             corpus.unlink()
@@ -56,7 +58,7 @@ def main() -> None:
 def read_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--megabytes", default="100,1000", help="sizes of the corpora for time and memory")
-    parser.add_argument("--rounds", type=int, default=3, help="of the comparison; the best of each way counts")
+    parser.add_argument("--rounds", type=int, default=3, help="of the comparison; the best of each counts; 0: none")
     parser.add_argument("--place", help="where corpora and stores go and are removed; default: the temporary folder")
     parser.add_argument("--way", help=argparse.SUPPRESS)  # one measurement, in a process of its own
     parser.add_argument("files", nargs="*", help=argparse.SUPPRESS)

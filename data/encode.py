@@ -67,5 +67,9 @@ def encode(batches: Iterator[Batch], backend: Any, *, eos_id: int, token_type: T
 
 def _encode(batch: Batch, backend: Any, eos_id: int, code: str) -> Encoded:  # noqa: ANN401
     encodings = backend.encode_batch_fast(batch.texts, add_special_tokens=False)
-    # A list of one document after the other: all lists of a batch at once would be 30 bytes a token.
-    return Encoded(batch=batch, rows=[array(code, [*encoding.ids, eos_id]) for encoding in encodings])
+    rows = []
+    for encoding in encodings:  # one list after the other: those of a whole batch would be 30 bytes a token
+        ids = encoding.ids
+        ids.append(eos_id)
+        rows.append(array(code, ids))
+    return Encoded(batch=batch, rows=rows)
