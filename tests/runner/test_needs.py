@@ -56,3 +56,12 @@ def test_more_gpus_than_there_are_is_an_error_and_never_the_cpu() -> None:
 
 def test_a_second_node_is_not_silently_left_out() -> None:
     assert "hardware.nodes: 2" in missing_needs(tiny("hardware.nodes=2"), BARE, ask_hub=False)[0]
+
+
+def test_an_address_names_the_package_that_it_needs_and_nobody_is_asked() -> None:
+    one = "data.path=[sample:dutch, 'abfs://container@account/a.txt', 'http://127.0.0.1:9/a.txt']"
+    [line] = missing_needs(tiny(one), BARE, ask_hub=True)
+    assert line.startswith("data.path: abfs://container@account/a.txt: reading abfs:// needs a package")
+    assert "adlfs" in line
+    sides = ["data.split={kind: files, validation: 'abfs://c@a/b.txt'}", "data.path=file:///a.txt"]
+    assert len(missing_needs(tiny(*sides), BARE, ask_hub=False)) == 1
