@@ -4,6 +4,8 @@ import gzip
 import random
 import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
@@ -77,6 +79,8 @@ def test_a_download_that_was_given_up_goes_on_with_the_next_prepare(server, down
 
 KILLED = """
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from runjob.data.downloads import Downloads
 Downloads(Path(sys.argv[1]), report=lambda one: None, pinned={}).fetch(sys.argv[2])
@@ -95,6 +99,22 @@ def test_a_killed_download_goes_on_where_it_was(server, downloads):
     [copy] = downloads.fetch(f"{server.url}/a.bin").values()
     assert copy.read_bytes() == LARGE
     assert server.fetched == [2 * BLOCK]
+
+
+def test_two_who_want_the_same_file_fetch_it_once(server, downloads, told):
+    (server.folder / "a.bin").write_bytes(LARGE)
+    server.stalls_at = 2 * BLOCK
+    command = (sys.executable, "-c", KILLED, downloads.root.parent, f"{server.url}/a.bin")
+    with subprocess.Popen(command) as first, ThreadPoolExecutor(1) as pool:
+        assert server.stalled.wait(60)
+        second = pool.submit(downloads.fetch, f"{server.url}/a.bin")
+        while not any("which fetches the same file" in one.note for one in told):
+            time.sleep(0.01)
+        server.go_on.set()
+        [copy] = second.result(60).values()
+        assert first.wait(60) == 0
+    assert copy.read_bytes() == LARGE
+    assert server.fetched == [0, BLOCK, 2 * BLOCK]
 
 
 def test_a_file_that_changed_meanwhile_begins_anew(server, downloads):
