@@ -1,17 +1,12 @@
 """The ranks' side of a streamed run: what they read, and rank 0's hold on the reader (reader.py)."""
 
 import contextlib
-import os
 import shutil
-import socket
 import subprocess
 import sys
 import threading
-import time
 from dataclasses import dataclass
 from pathlib import Path
-
-from torch import distributed
 
 from runjob.data.block_rows import BlockOrder, BlockRows, Blocks, StreamStopped
 from runjob.data.blocks import Folder, Index
@@ -21,15 +16,13 @@ from runjob.data.stream import StepBatch
 from runjob.runner.worker.exchange import DIGEST_BYTES, GO_ON, Exchange
 from runjob.runner.worker.objective import Reader
 from runjob.runner.worker.reader import blocks_folder
+from runjob.runner.worker.shared_disk import refuse_unshared
 from runjob.runner.worker.stopping import StopWatch
-from runjob.schemas.errors import DataError
 from runjob.schemas.job import Job
-from runjob.schemas.run import Attempt, RunDir, read_json, sync_folder, write_json
+from runjob.schemas.run import Attempt, RunDir, read_json, write_json
 
 # Steps beyond the running one whose blocks are asked for: those that are built ahead (data/stream.py), and some.
 STEPS_AHEAD = 4
-# A network file system shows a new file to other machines when its cache of the folder expires: a minute at most.
-SHARED_WITHIN_S = 90.0
 END_WITHIN_S = 10.0
 
 
@@ -91,7 +84,7 @@ def open_feed(
     """Collective."""
     folder = blocks_folder(run, store)
     reader = ReaderProcess(run, attempt, folder, text) if exchange.rank == 0 else None
-    refuse_unshared(folder.path, attempt, exchange)
+    refuse_unshared(folder.path, exchange)
     blocks = Blocks(
         Index(run.stream_index(store.summary.fingerprint)),
         folder,
@@ -158,28 +151,3 @@ class ReaderProcess:
             how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
             said = f"the reader of the stream {how}; its log is {self._log.name} of this attempt; resume the job"
             write_json(self._failure, {"error": said, "broken_off": False})
-
-
-def refuse_unshared(folder: Path, attempt: Attempt, exchange: Exchange) -> None:
-    """DataError if some machine does not see the blocks that the reader writes. Collective."""
-    if exchange.ranks == 1:
-        return
-    sign = folder / f".seen-{attempt.number}"
-    if exchange.rank == 0:
-        sign.touch()
-        sync_folder(folder)
-    distributed.barrier()
-    until = time.monotonic() + SHARED_WITHIN_S
-    while not sign.exists() and time.monotonic() < until:
-        time.sleep(0.1)
-        with contextlib.suppress(FileNotFoundError):
-            os.listdir(folder)  # noqa: PTH208 - makes a network file system look again
-    seen: list[str | None] = [None] * exchange.ranks
-    distributed.all_gather_object(seen, None if sign.exists() else socket.gethostname())
-    if exchange.rank == 0:
-        sign.unlink()
-    if blind := sorted({host for host in seen if host is not None}):
-        raise DataError(
-            f"data.streaming: the blocks that one reader writes into {folder} can't be seen on {', '.join(blind)}: the "
-            f"nodes share no disk there; set RUNJOB_CACHE to a directory that all of them share, or write nodes: 1"
-        )

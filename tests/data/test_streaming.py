@@ -16,14 +16,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runjob.data import tokenizers
+from runjob.data.batches import batch_digest
 from runjob.data.block_keeper import BlockKeeper
 from runjob.data.block_maker import BlockMaker
 from runjob.data.block_rows import BlockOrder, BlockRows, Blocks, StreamStopped
 from runjob.data.blocks import BlockRecord, Folder, Index, to_drop
+from runjob.data.cut import Limit
+from runjob.data.patience import patiently
 from runjob.data.prepare import Progress
 from runjob.data.rows import open_rows
 from runjob.data.samples import locate
 from runjob.data.store import Store
+from runjob.data.stream import TrainStream
 from runjob.data.streaming import FIRST, Reading, open_streamed
 from runjob.data.streaming_prepare import prepare_stream, read_engine, read_start
 from runjob.data.writer import token_type
@@ -390,6 +394,40 @@ def test_rows_come_out_as_the_blocks_hold_them(published: Path, tokenizer: Path,
     assert rows.row(first.rows + 3, position=None).labels.tolist() == inside.labels.tolist()
 
 
+@pytest.mark.parametrize("layout", ["pack", "lines"])
+def test_any_number_of_ranks_and_any_look_ahead_give_the_same_batches(
+    published: Path, tokenizer: Path, sit_down: SitDown, layout: str
+) -> None:
+    desk = sit_down(hub(published, tokenizer, layout=layout))
+    desk.provide(range(240))
+
+    def batches(ranks: int, ahead: int) -> list[str]:
+        seen = []
+        streams = [
+            TrainStream(
+                BlockRows(blocks, sequence_length=LENGTH, bucketed=layout == "lines"),
+                BlockOrder(blocks, seed=5),
+                global_batch=16,
+                limit=Limit(rows=4, tokens=None),
+                rank=rank,
+                ranks=ranks,
+                ahead=ahead,
+            )
+            for rank in range(ranks)
+            for blocks in [desk.blocks()]
+        ]
+        for step in (1, 2, 3, 9, 12):
+            shares = [stream.step(step) for stream in streams]
+            seen.append(batch_digest(shares[0].in_sample_order(digest for share in shares for digest in share.digests)))
+        for stream in streams:
+            stream.close()
+        return seen
+
+    expected = batches(1, 0)
+    assert len(set(expected)) == 5
+    assert batches(1, 3) == batches(2, 0) == batches(2, 2) == batches(4, 1) == expected
+
+
 def test_waiting_has_an_end_and_says_for_what(published: Path, tokenizer: Path, sit_down: SitDown) -> None:
     desk = sit_down(hub(published, tokenizer))
     order = BlockOrder(desk.blocks(patience_s=0.2), seed=1)
@@ -400,6 +438,31 @@ def test_waiting_has_an_end_and_says_for_what(published: Path, tokenizer: Path, 
     with pytest.raises(StreamStopped, match="the source changed") as caught:
         order.rows_at(0, 4)
     assert not caught.value.broken_off
+
+
+def test_what_breaks_off_is_tried_again_and_then_given_up() -> None:
+    said: list[str] = []
+    left = [OSError("reset by peer"), EOFError("ends too early")]
+
+    def read() -> str:
+        if left:
+            raise left.pop()
+        return "text"
+
+    assert patiently(read, what="the source", say=said.append, waits_s=(0.0, 0.0)) == "text"
+    assert said == [
+        "the source broke off (EOFError: ends too early); again in 0 s",
+        "the source broke off (OSError: reset by peer); again in 0 s",
+    ]
+    left[:] = [OSError("gone")] * 3
+    with pytest.raises(
+        StreamStopped, match=r"the source broke off again and again \(OSError: gone\); resume"
+    ) as caught:
+        patiently(read, what="the source", say=said.append, waits_s=(0.0, 0.0))
+    assert caught.value.broken_off
+    left[:] = [KeyError("a bug is no broken stream")]  # type: ignore[list-item]
+    with pytest.raises(KeyError):
+        patiently(read, what="the source", say=said.append, waits_s=(0.0, 0.0))
 
 
 # --- the disk ---------------------------------------------------------------------------------------------------
