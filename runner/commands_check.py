@@ -59,8 +59,10 @@ def run_plan(args: Namespace) -> int:
 
 def plan_text(job: "Job", plan: "Plan", missing: tuple[str, ...], facts: "Facts | None") -> str:
     from runjob.runner.estimate import describe_model
+    from runjob.schemas.job_data import streamed
 
     place = plan.resources
+    rows = "unknown: a stream is read as it comes" if streamed(job.data) else rows_text(plan, facts)
     steps = "unknown" if plan.steps is None else f"{plan.steps:,}"
     most = "at most " if job.data.layout == "lines" else ""
     total = "unknown" if plan.steps is None else f"{most}{plan.steps * plan.tokens_per_step:,}"
@@ -73,7 +75,7 @@ def plan_text(job: "Job", plan: "Plan", missing: tuple[str, ...], facts: "Facts 
             f"{place.nodes} node(s) x {place.ranks_per_node} rank(s), {place.device}, {place.threads} thread(s)",
         ),
         ("global batch", batch_text(plan)),
-        ("rows", rows_text(plan, facts)),
+        ("rows", rows),
         ("steps", f"{steps} ({job.training.length})"),
         ("tokens", f"{most}{plan.tokens_per_step:,} a step, {total} in all"),
         ("zero", str(job.hardware.zero)),

@@ -155,3 +155,9 @@ def test_torchrun_waits_longer_than_its_own_30_seconds_for_a_save() -> None:
     argv = compile_job(tiny(), LAPTOP).stages[-1].argv
     assert any(word.startswith("--shutdown-timeout=") and int(word.split("=")[1]) >= 600 for word in argv)
     assert argv[-1] == "{run}"
+
+
+def test_what_nobody_knows_of_a_stream_is_called_unknown() -> None:
+    plan = compile_job(read_job(ROOT / "tests" / "cases" / "valid" / "hub_streaming.yaml").job, LAPTOP)
+    assert plan.steps == 10_000
+    assert plan.unknown == ("tokens of an epoch: where a stream ends is known when it has been read to there",)
