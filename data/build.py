@@ -99,9 +99,11 @@ class Build:
             return
         shutil.rmtree(scratch, ignore_errors=True)
         self.reporter.begin("looking for copies")
-        selection.leave_out_copies(scratch=scratch, advance=lambda: self.reporter.advance(documents=1, tokens=0)).save(
-            kept
+        copies = selection.leave_out_copies(
+            scratch=scratch, advance=lambda: self.reporter.advance(documents=1, tokens=0)
         )
+        copies.save(kept)
+        self.reporter.reach(selection.corpus.total, documents=0, tokens=0)
         self.reporter.end()
 
     def _tokenizer(self, kept: Path, beside: Path) -> Any:  # noqa: ANN401

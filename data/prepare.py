@@ -86,6 +86,7 @@ def prepare(
     reporter.begin("reading")
     digests = DigestCache(cache / "digests.json", told=reporter.read)
     corpus = source.digest(digests)
+    reporter.end()
     digests.told = None  # what is looked at later is read again only where it changed
     origin = _describe(data, seed=seed, corpus=corpus, tokenizer=tokenizer)
     fingerprint = hashlib.sha256(json.dumps(origin, sort_keys=True).encode()).hexdigest()

@@ -116,8 +116,8 @@ class Tokenising:
 
     def _find_place(self, documents: Divided, count: int) -> None:
         self.reporter.begin("finding the place again")
-        for _ in itertools.islice(documents, count):
-            self.reporter.advance(documents=1, tokens=0)
+        for number, _ in enumerate(itertools.islice(documents, count), 1):
+            self.reporter.reach(self.selection.corpus.done, documents=1, tokens=0, share=number / count)
         self.reporter.end()
 
     def _batches(self, documents: Divided) -> Iterator[Batch]:

@@ -59,17 +59,13 @@ def _watch(run: RunDir, tail: EventTail, view: View) -> Status:
                 view.event(record, steps=steps)
         if status.state not in ALIVE_STATES:
             return status
-        view.status(status, note=_note(read_progress(run)))
+        view.status(status, note=preparation(read_progress(run)))
         time.sleep(POLL_S)
 
 
-def _note(progress: Mapping[str, Any]) -> str:
+def preparation(progress: Mapping[str, Any]) -> str:
     """How far the preparation of the data is, as its stage reports it; training speaks through events."""
-    if "done_bytes" not in progress or "total_bytes" not in progress:
-        return ""
-    done, total = progress["done_bytes"], progress["total_bytes"]
-    share = f" {done / total:.0%} of {total / 1e6:,.0f} MB" if total else ""
-    return f"{progress['stage']}{share}"
+    return str(progress["line"]) if "line" in progress else ""
 
 
 def ask() -> Choice:

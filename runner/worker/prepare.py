@@ -36,21 +36,17 @@ class Teller:
         if stage == self.stage and time.monotonic() - self.last < LINE_EVERY_S:
             return
         self.stage, self.last = stage, time.monotonic()
-        print(progress_line(progress), flush=True)
-        facts = {
-            "stage": "prepare",
-            "doing": progress.stage,
-            "done": progress.done_bytes,
-            "total": progress.total_bytes,
-        }
-        write_json(self.run.progress, {"step": 0, **facts, "updated": time.time()})
+        line = progress_line(progress)
+        print(line, flush=True)
+        facts = {"stage": "prepare", "doing": progress.stage, "share": progress.share, "left_s": progress.left_s}
+        write_json(self.run.progress, {"step": 0, **facts, "line": line, "updated": time.time()})
 
 
 def progress_line(progress: Progress) -> str:
     """`tokenising  62 %  3,100 documents  640,000 tokens  410,000 tokens/s  41 s left`, as far as they are known."""
     parts = [progress.stage, progress.note]
-    if progress.total_bytes and progress.done_bytes:
-        parts.append(f"{100 * progress.done_bytes / progress.total_bytes:.0f} %")
+    if progress.share:
+        parts.append(f"{100 * progress.share:.0f} %")
     if progress.documents:
         parts.append(f"{progress.documents:,} documents")
     if progress.tokens:

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 
 from runjob.data import tokenizers
-from runjob.data.prepare import Progress, prepare
+from runjob.data.prepare import Progress, Sizes, prepare
 from runjob.data.split import hash_side
 from runjob.data.store import FORMAT, Side, Store
 from runjob.schemas.errors import DataError
@@ -100,12 +100,12 @@ def test_the_same_job_again_finds_its_store_and_rebuilds_nothing(words: Path, tm
     os.utime(words, (1, 1))  # long at rest, so that its digest is remembered
     first = prepare(make_text(words), seed=1, cache=tmp_path / "cache", report=no_report)
     before = {file: file.stat().st_mtime_ns for file in first.path.rglob("*")}
-    stages: list[str] = []
-    again = prepare(make_text(words), seed=1, cache=tmp_path / "cache", report=lambda p: stages.append(p.stage))
+    told: list[Progress] = []
+    again = prepare(make_text(words), seed=1, cache=tmp_path / "cache", report=told.append)
     assert (first.built, again.built) == (True, False)
     assert again.path == first.path
     assert {file: file.stat().st_mtime_ns for file in again.path.rglob("*")} == before
-    assert stages == ["reading", "done"]
+    assert list(dict.fromkeys(progress.stage for progress in told)) == ["reading", "done"]
     assert words.as_posix() in (tmp_path / "cache" / "digests.json").read_text()
 
 
@@ -181,7 +181,8 @@ def test_a_corpus_larger_than_a_batch_is_never_in_memory_at_once(tmp_path: Path,
         "from runjob.data.sources import FileSource, cut_lines\n"
         "from pathlib import Path\n"
         "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
-        "source = FileSource((CorpusFile(name='a', path=Path(sys.argv[1])),), cut=cut_lines, read=bytes.decode, bad_rows=0.0)\n"
+        "files = (CorpusFile(name='a', path=Path(sys.argv[1])),)\n"
+        "source = FileSource(files, cut=cut_lines, read=bytes.decode, bad_rows=0.0)\n"
         "print(sum(len(document.text) for document in source.documents()))\n"
         "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)\n"
     )
@@ -254,6 +255,43 @@ def test_progress_ends_with_all_bytes_documents_and_tokens(words: Path, tmp_path
     summary = prepared.summary
     assert last.tokens == summary.train.tokens + summary.validation.tokens - 200 - 2  # without every EOS
     assert last.tokens_per_s > 0
+
+
+def test_every_stage_tells_how_much_of_it_is_done_and_ends_with_all_of_it(words: Path, tmp_path: Path, make_text):
+    told: list[Progress] = []
+
+    def listen(progress: Progress) -> None:
+        told.append(progress)
+        time.sleep(0.21 if progress.stage == "tokenising" else 0)  # longer than reports are held back for
+
+    words.write_text(words.read_text() + words.read_text(), encoding="utf-8")
+    data = make_text(words, deduplicate=True)
+    prepare(data, seed=1, cache=tmp_path / "cache", report=listen, sizes=Sizes(batch=2000, part=10**9))
+    for stage in ("reading", "looking for copies", "tokenising", "checking"):
+        shares = [progress.share for progress in told if progress.stage == stage]
+        assert shares == sorted(shares)
+        assert (shares[0], shares[-1]) == (0, 1)
+    choosing = [progress for progress in told if progress.note == "all is read; choosing the vocabulary"]
+    assert [progress.left_s for progress in choosing] == [None]
+    half = next(progress for progress in told if progress.stage == "tokenising" and progress.share > 0.4)
+    assert half.left_s == half.seconds * (1 - half.share) / half.share
+
+
+def test_what_an_earlier_process_did_is_no_part_of_the_rate():
+    progress = Progress(
+        stage="tokenising",
+        done_bytes=700,
+        total_bytes=1000,
+        documents=7,
+        tokens=90,
+        seconds=10.0,
+        note="",
+        share=0.7,
+        share_before=0.5,
+    )
+    assert progress.left_s == pytest.approx(15)
+    assert progress.bytes_per_s == pytest.approx(20)
+    assert dataclasses.replace(progress, share=0.5).left_s is None
 
 
 @pytest.mark.parametrize(
