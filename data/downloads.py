@@ -19,18 +19,21 @@ import urllib.parse
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, TypeVar
 
 from runjob.data.locks import only_one
-from runjob.data.remote import Remote, RemoteError, expand, look, read_blocks
+from runjob.data.remote import Remote, RemoteError, expand, has_glob, look, read_blocks
 from runjob.data.space import check_space, in_words, saying_full
 from runjob.schemas.errors import DataError, MissingError
 from runjob.schemas.run import read_json, write_json
 
 # Pauses before another try; what comes in between puts the count back, so a bad line gets through too.
 PAUSES_S = (0.5, 1.0, 2.0, 4.0, 8.0)
+# Whether a server answers at all is found out sooner
+ASKED_AGAIN = 2
 TELL_EVERY_S = 0.2
 LONGEST_NAME = 120
+Answer = TypeVar("Answer")
 LOCAL_COPY = "a local copy may lie anywhere: write its path into data.path"
 
 
@@ -63,6 +66,7 @@ class Downloads:
         self.used: dict[str, Any] = {}
         self._report = report
         self._pauses_s = pauses_s
+        self._silent: dict[str, RemoteError] = {}
 
     def fetch(self, pattern: str) -> dict[str, Path]:
         """The local copies of what an address or a glob of addresses stands for, by address."""
@@ -72,17 +76,18 @@ class Downloads:
         return files
 
     def _expand(self, pattern: str) -> list[str]:
+        if not has_glob(pattern):
+            return [pattern]
         listing = self.root / _hash(pattern) / "listing.json"
         try:
-            urls = expand(pattern)
+            urls = self._ask(expand, pattern)
         except RemoteError as error:
             if error.answered or not listing.exists():
                 raise MissingError(f"data.path: {pattern} can't be listed: {error}; {LOCAL_COPY}") from error
             known: list[str] = read_json(listing)
             return known
-        if urls != [pattern]:
-            listing.parent.mkdir(parents=True, exist_ok=True)
-            write_json(listing, urls)
+        listing.parent.mkdir(parents=True, exist_ok=True)
+        write_json(listing, urls)
         return urls
 
     def _fetch(self, url: str, pinned: str | None) -> Path:
@@ -90,7 +95,7 @@ class Downloads:
         if pinned is not None and (copy := folder / pinned / _name(url)).exists():
             return copy
         try:
-            remote = look(url)
+            remote = self._ask(look, url)
         except RemoteError as error:
             return self._earlier(url, folder, error, pinned)
         version = _version(remote)
@@ -105,6 +110,24 @@ class Downloads:
                 if not copy.exists():  # fetched by the process that we waited for
                     self._download(remote, copy)
         return copy
+
+    def _ask(self, question: Callable[[str], Answer], url: str) -> Answer:
+        """A few times where no answer comes; then nothing more is asked of that server, for each answer that doesn't
+        come may take a minute."""
+        server = "{0.scheme}://{0.netloc}".format(urllib.parse.urlsplit(url))
+        if server in self._silent:
+            raise self._silent[server]
+        for pause_s in (*self._pauses_s[:ASKED_AGAIN], None):
+            try:
+                return question(url)
+            except RemoteError as error:
+                if error.answered:
+                    raise
+                if pause_s is None:
+                    self._silent[server] = error
+                    raise
+                time.sleep(pause_s)
+        raise AssertionError("the last try returns or raises")
 
     def _earlier(self, url: str, folder: Path, error: RemoteError, pinned: str | None) -> Path:
         """The newest copy that is complete, where no server answers."""
@@ -173,7 +196,7 @@ class Downloads:
     def _refuse_changed(self, remote: Remote, folder: Path) -> None:
         """The blocks came one by one: were they all of one version?"""
         try:
-            now = look(remote.url)
+            now = self._ask(look, remote.url)
         except RemoteError as error:
             raise MissingError(f"data.path: {remote.url} was fetched, then: {error}; start again") from error
         if now != remote:

@@ -81,8 +81,6 @@ def has_glob(url: str) -> bool:
 
 def expand(pattern: str) -> list[str]:
     """The addresses that a glob stands for, if the server lists its files."""
-    if not has_glob(pattern):
-        return [pattern]
     system, path = _filesystem(pattern)
     try:
         found = [system.unstrip_protocol(name) for name in system.glob(path)]

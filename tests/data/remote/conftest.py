@@ -19,8 +19,8 @@ class Server:
 
     `breaks`: so many bytes after which each of the next answers breaks off, the connection closed. `ranges` and `sizes`
     False: it knows no ranges, it doesn't say how large anything is. `status`: what it answers instead of everything.
-    `claims`: the size that it says files have when it is asked for that alone. `stalls_at`: an answer that begins there
-    waits for `go_on`.
+    `refuses`: the same for the next requests alone. `claims`: the size that it says files have when asked for that
+    alone. `stalls_at`: an answer that begins there waits for `go_on`.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -30,6 +30,7 @@ class Server:
         self.breaks: list[int] = []
         self.ranges = self.sizes = True
         self.status: int | None = None
+        self.refuses: list[int] = []
         self.claims: int | None = None
         self.stalls_at: int | None = None
         self.stalled, self.go_on = threading.Event(), threading.Event()
@@ -58,8 +59,9 @@ class Handler(BaseHTTPRequestHandler):
         wanted = self.headers.get("Range", "")
         first, last = self._range(wanted) if server.ranges else (0, None)
         server.asked.append((self.command, self.path, first))
-        if server.status is not None:
-            return self._say(server.status, b"", {})
+        status = server.refuses.pop(0) if server.refuses else server.status
+        if status is not None:
+            return self._say(status, b"", {})
         if path.is_dir():
             links = "".join(f'<a href="{one.name}">{one.name}</a>' for one in sorted(path.iterdir()))
             return self._say(200, links.encode(), {"Content-Type": "text/html"})

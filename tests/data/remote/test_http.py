@@ -159,6 +159,16 @@ def test_without_a_server_the_copy_of_earlier_is_used_and_said(server, downloads
     assert told[-1].note == "no answer (the server answers 503 Service Unavailable); the copy fetched earlier is used"
 
 
+def test_a_server_that_stumbles_is_asked_again_and_one_that_is_silent_not_for_every_file(server, downloads, make_text):
+    (server.folder / "a.txt").write_text("one\n")
+    server.refuses = [503, 503]  # to HEAD and to GET, which fsspec asks too
+    assert texts(make_text(f"{server.url}/a.txt"), downloads) == ["one"]
+    server.status, server.asked = 503, []
+    copies = [downloads.fetch(f"{server.url}/a.txt") for _ in range(3)]
+    assert copies[0] == copies[1] == copies[2]
+    assert len(server.asked) == 6  # three times HEAD and GET
+
+
 def test_without_a_server_and_a_copy_it_says_where_one_would_go(server, downloads, make_text):
     server.status = 503
     said = (
