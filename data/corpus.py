@@ -10,10 +10,10 @@ theirs: a copy of a validation document is never trained on.
 
 import dataclasses
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from runjob.data.digests import DigestCache
 from runjob.data.documents import Document, Source
@@ -97,11 +97,11 @@ def open_corpus(data: Data, *, downloads: Downloads | None = None) -> Corpus:
         )
     match data.split:
         case FilesSplit(validation=validation, test=test):
-            corpus = _of_sides(data, {"validation": {"path": validation}, "test": test and {"path": test}}, downloads)
+            corpus = _of_sides(data, "path", {"validation": validation, "test": test}, downloads)
             _refuse_shared_files(corpus)
             return corpus
         case SubsetsSplit(validation=validation, test=test):
-            return _of_sides(data, {"validation": {"subset": validation}, "test": test and {"subset": test}}, downloads)
+            return _of_sides(data, "subset", {"validation": validation, "test": test}, downloads)
         case _:
             return Corpus.of(open_source(data, downloads=downloads))
 
@@ -120,14 +120,22 @@ def _alone(mix: MixData, source: MixedSource) -> SingleData:
     return single(**{name: own[name] if name in own else follow(schema[name])["default"] for name in names})
 
 
-def _of_sides(data: SingleData, others: dict[SideName, dict[str, Any] | None], downloads: Downloads | None) -> Corpus:
-    """The training side is the job's own source, the others differ from it in these fields; they are read first."""
-    parts = [
-        Part(source=open_source(dataclasses.replace(data, **fields), downloads=downloads), side=side, section=0)
-        for side, fields in others.items()
-        if fields is not None
-    ]
-    return Corpus((*parts, Part(source=open_source(data, downloads=downloads), side="train", section=0)))
+def _of_sides(
+    data: SingleData,
+    field: Literal["path", "subset"],
+    others: Mapping[SideName, str | tuple[str, ...] | None],
+    downloads: Downloads | None,
+) -> Corpus:
+    """The training side is the job's own source, the others differ from it in one field; they are read first."""
+    sides: list[tuple[SideName, SingleData]] = []
+    for side, value in others.items():
+        if value is not None:
+            changed: dict[str, Any] = {field: value}
+            sides.append((side, dataclasses.replace(data, **changed)))
+    sides.append(("train", data))
+    return Corpus(
+        tuple(Part(source=open_source(one, downloads=downloads), side=side, section=0) for side, one in sides)
+    )
 
 
 def _refuse_shared_files(corpus: Corpus) -> None:

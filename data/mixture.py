@@ -86,7 +86,7 @@ class MixedOrder:
 
 
 def _key(seed: int) -> np.uint64:
-    return np.frombuffer(hashlib.sha256(f"runjob mixture {seed}".encode()).digest()[:8], dtype="<u8")[0]
+    return np.uint64(int.from_bytes(hashlib.sha256(f"runjob mixture {seed}".encode()).digest()[:8], "little"))
 
 
 def _seed_of(seed: int, section: int) -> int:

@@ -12,8 +12,9 @@ from typing import Any
 
 from runjob.data.pieces import train_wordpiece
 from runjob.data.store import TokenizerSummary
+from runjob.data.unigram import train_unigram
 from runjob.schemas.errors import DataError, JobError, MissingError
-from runjob.schemas.job_data import PretrainedTokenizer, Trained, TrainedTokenizer, TrainedWordPiece
+from runjob.schemas.job_data import PretrainedTokenizer, Trained, TrainedTokenizer, TrainedUnigram, TrainedWordPiece
 
 END_OF_TEXT = "<|endoftext|>"
 PADDING = "<|pad|>"
@@ -87,6 +88,8 @@ def train(texts: Callable[[], Iterable[str]], settings: Trained) -> Any:  # noqa
             return train_wordpiece(
                 lambda: _pieces(texts()), vocab_size=settings.vocab_size, lowercase=settings.lowercase
             )
+        case TrainedUnigram():
+            return train_unigram(_pieces(texts()), vocab_size=settings.vocab_size, lowercase=settings.lowercase)
 
 
 def train_bpe(texts: Iterable[str], *, vocab_size: int) -> Any:  # noqa: ANN401

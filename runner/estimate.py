@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 
 from runjob.schemas.job import Job
-from runjob.schemas.job_data import PretrainedTokenizer, TrainedTokenizer, TrainedWordPiece
+from runjob.schemas.job_data import PretrainedTokenizer, TrainedTokenizer, TrainedUnigram, TrainedWordPiece
 from runjob.schemas.job_data import Tokenizer as TokenizerSection
 from runjob.schemas.job_model import (
     Model,
@@ -89,7 +89,7 @@ def gpt2_parameters(init: ScratchGpt2, vocabulary: int) -> int:
 
 def vocabulary_size(tokenizer: TokenizerSection) -> int | None:
     match tokenizer:
-        case TrainedTokenizer() | TrainedWordPiece():
+        case TrainedTokenizer() | TrainedWordPiece() | TrainedUnigram():
             return tokenizer.vocab_size
         case PretrainedTokenizer():
             if tokenizer.path in KNOWN_VOCABULARIES:

@@ -71,7 +71,17 @@ class TrainedWordPiece:
     lowercase: bool
 
 
-Trained = TrainedTokenizer | TrainedWordPiece
+@dataclass(frozen=True, kw_only=True)
+class TrainedUnigram:
+    """The same with a unigram model of pieces."""
+
+    kind: Literal["train"]
+    algorithm: Literal["unigram"]
+    vocab_size: int
+    lowercase: bool
+
+
+Trained = TrainedTokenizer | TrainedWordPiece | TrainedUnigram
 Tokenizer = PretrainedTokenizer | Trained
 
 

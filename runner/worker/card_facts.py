@@ -27,7 +27,7 @@ from runjob.schemas.job_model import CausalLM, MaskedLM, Model, Objective, Pretr
 from runjob.schemas.run import RunDir
 
 SIZES = ("hidden_size", "num_hidden_layers", "num_attention_heads", "max_position_embeddings")
-ALGORITHMS = {"bpe": "BPE", "wordpiece": "WordPiece"}
+ALGORITHMS = {"bpe": "BPE", "wordpiece": "WordPiece", "unigram": "unigram pieces"}
 
 
 def gather_facts(

@@ -1,4 +1,5 @@
-"""WordPiece trained by the job: the same everywhere, with the special tokens of BERT, and reloaded as it was."""
+"""WordPiece and unigram pieces trained by the job: the same everywhere, with the special tokens of BERT, and reloaded
+as they were."""
 
 import os
 import subprocess
@@ -6,21 +7,25 @@ import sys
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 from transformers import AutoTokenizer
 
 from runjob.data import tokenizers
 from runjob.data.prepare import prepare
 from runjob.data.store import Store
 from runjob.schemas.errors import JobError
-from runjob.schemas.job_data import TrainedWordPiece
+from runjob.schemas.job_data import TrainedUnigram, TrainedWordPiece
 
 TRAIN = """
 import sys
 from pathlib import Path
 from runjob.data import tokenizers
-from runjob.schemas.job import TrainedWordPiece
+from runjob.schemas import job_data
 texts = Path(sys.argv[1]).read_text(encoding="utf-8").splitlines()
-settings = TrainedWordPiece(kind="train", algorithm="wordpiece", vocab_size=150, lowercase=False)
+kind = {"wordpiece": job_data.TrainedWordPiece, "unigram": job_data.TrainedUnigram}[sys.argv[3]]
+settings = kind(kind="train", algorithm=sys.argv[3], vocab_size=150, lowercase=False)
 tokenizers.save(tokenizers.train(lambda: iter(texts), settings), Path(sys.argv[2]))
 """
 PANGRAMS = ["Filmquiz bracht knappe ex-yogi van de wijs", "Zweedse ex-VIP, behoorlijk gek op quantumfysica", "été Ähre"]
@@ -31,20 +36,30 @@ def wordpiece(texts: list[str], *, vocab_size: int = 200, lowercase: bool = Fals
     return tokenizers.train(lambda: iter(texts), settings)
 
 
-def test_two_trainings_with_other_hash_seeds_and_threads_give_the_same_bytes(words: Path, tmp_path: Path):
+def unigram(texts: list[str], *, vocab_size: int = 200, lowercase: bool = False):
+    settings = TrainedUnigram(kind="train", algorithm="unigram", vocab_size=vocab_size, lowercase=lowercase)
+    return tokenizers.train(lambda: iter(texts), settings)
+
+
+both = pytest.mark.parametrize("train", [wordpiece, unigram])
+
+
+@pytest.mark.parametrize("algorithm", ["wordpiece", "unigram"])
+def test_trainings_with_other_hash_seeds_and_threads_give_the_same_bytes(words: Path, tmp_path: Path, algorithm: str):
     with words.open("a", encoding="utf-8") as file:
         file.write("\n".join(PANGRAMS * 3))  # letters that are equally frequent: ties to be broken
     written = []
     for number, threads in enumerate("127"):
         where = tmp_path / threads
         env = {**os.environ, "PYTHONHASHSEED": str(number), "RAYON_NUM_THREADS": threads}
-        subprocess.run((sys.executable, "-c", TRAIN, words, where), env=env, check=True, timeout=120)
+        subprocess.run((sys.executable, "-c", TRAIN, words, where, algorithm), env=env, check=True, timeout=120)
         written.append([(file.name, file.read_bytes()) for file in sorted(where.iterdir())])
     assert written[0] == written[1] == written[2]
 
 
-def test_it_has_the_special_tokens_of_bert_and_frames_a_text_with_them(tmp_path: Path):
-    tokenizer = wordpiece(PANGRAMS)
+@both
+def test_it_has_the_special_tokens_of_bert_and_frames_a_text_with_them(tmp_path: Path, train):
+    tokenizer = train(PANGRAMS)
     assert tokenizer.convert_tokens_to_ids(["[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]"]) == [0, 1, 2, 3, 4]
     named = (tokenizer.pad_token_id, tokenizer.unk_token_id, tokenizer.cls_token_id, tokenizer.sep_token_id)
     assert (*named, tokenizer.mask_token_id) == (0, 1, 2, 3, 4)
@@ -56,21 +71,24 @@ def test_it_has_the_special_tokens_of_bert_and_frames_a_text_with_them(tmp_path:
     assert (ids[0], ids[-1]) == (2, 3)
     assert ids == tokenizer(text)["input_ids"]
     assert loaded.decode(ids, skip_special_tokens=True) == text
-    assert loaded.tokenize("[MASK] quiz")[0] == "[MASK]"
+    assert "[MASK]" in loaded.tokenize("een [MASK] quiz")
     assert tokenizers.fingerprint(loaded) == tokenizers.fingerprint(tokenizer)
 
 
-def test_special_tokens_inside_a_document_are_only_text():
-    tokenizer = wordpiece([*PANGRAMS, "[MASK] [SEP]"])
+@both
+@pytest.mark.parametrize("seen", [[], ["[MASK] [SEP] [PAD] [CLS]"] * 9])
+def test_special_tokens_inside_a_document_are_only_text(train, seen: list[str]):
+    tokenizer = train([*PANGRAMS, *seen])
     [encoding] = tokenizers.backend_for_corpus(tokenizer).encode_batch_fast(
         ["een [MASK] en [SEP]"], add_special_tokens=False
     )
     assert not set(encoding.ids) & {0, 2, 3, 4}
 
 
-def test_in_lower_case_accents_go_too_and_otherwise_both_stay():
-    assert wordpiece(PANGRAMS, lowercase=True).tokenize("ÉTÉ") == wordpiece(PANGRAMS, lowercase=True).tokenize("ete")
-    cased = wordpiece(PANGRAMS)
+@both
+def test_in_lower_case_accents_go_too_and_otherwise_both_stay(train):
+    assert train(PANGRAMS, lowercase=True).tokenize("ÉTÉ") == train(PANGRAMS, lowercase=True).tokenize("ete")
+    cased = train(PANGRAMS)
     assert cased.tokenize("été") != cased.tokenize("ete")
     assert cased.tokenize("Ete") != cased.tokenize("ete")
 
@@ -83,13 +101,46 @@ def test_pieces_that_go_on_with_a_word_are_marked_and_an_unknown_character_is_un
     assert tokenizer.tokenize("漢") == ["[UNK]"]
 
 
-def test_a_vocabulary_that_does_not_hold_the_characters_is_refused_with_what_they_need():
+def test_a_space_belongs_to_the_piece_behind_it_and_odd_spaces_and_widths_are_made_even():
+    tokenizer = unigram(["de kat en de hond"] * 5 + PANGRAMS)
+    assert tokenizer.tokenize("de kat")[0] == "▁de"
+    backend = tokenizers.backend_for_corpus(tokenizer)
+    assert tokenizer.decode(backend.encode("  ｄｅ\t kat\n", add_special_tokens=False).ids) == "de kat"
+    assert tokenizer.unk_token_id in backend.encode("漢", add_special_tokens=False).ids
+
+
+@given(texts=st.lists(st.text("abcd ", min_size=1, max_size=30), min_size=1, max_size=8))
+@settings(deadline=None, max_examples=30)
+def test_every_text_of_known_letters_comes_back(texts: list[str]):
+    tokenizer = unigram([*texts, "abcd"], vocab_size=40)
+    assert len(tokenizer) <= 40
+    backend = tokenizers.backend_for_corpus(tokenizer)
+    for text in texts:
+        assert tokenizer.decode(backend.encode(text, add_special_tokens=False).ids) == " ".join(text.split())
+
+
+def test_pieces_are_those_that_cut_the_corpus_best(words: Path):
+    """As few pieces a word as the library's own trainer finds, up to a tenth."""
+    lines = words.read_text(encoding="utf-8").splitlines()
+    tokenizer = unigram(lines, vocab_size=120)
+    library = Tokenizer(models.Unigram())
+    library.pre_tokenizer = pre_tokenizers.Metaspace()
+    library.train_from_iterator(lines, trainers.UnigramTrainer(vocab_size=100, unk_token="?", show_progress=False))
+    ours, theirs = (
+        sum(len(encoding.ids) for encoding in backend.encode_batch(lines, add_special_tokens=False))
+        for backend in (tokenizers.backend_for_corpus(tokenizer), library)
+    )
+    assert ours < 1.1 * theirs
+
+
+@both
+def test_a_vocabulary_that_does_not_hold_the_characters_is_refused_with_what_they_need(train):
     with pytest.raises(JobError, match=r"data\.tokenizer\.vocab_size: 20 is too small: .* alone need (\d+)") as caught:
-        wordpiece(PANGRAMS, vocab_size=20)
+        train(PANGRAMS, vocab_size=20)
     needed = int(str(caught.value).rsplit(" ", 1)[1])
-    assert len(wordpiece(PANGRAMS, vocab_size=needed)) == needed
+    assert len(train(PANGRAMS, vocab_size=needed)) == needed
     with pytest.raises(JobError, match=f"alone need {needed}"):
-        wordpiece(PANGRAMS, vocab_size=needed - 1)
+        train(PANGRAMS, vocab_size=needed - 1)
 
 
 def test_a_job_trains_it_on_its_training_side_alone(words: Path, tmp_path: Path, make_text, no_report):
