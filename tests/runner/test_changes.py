@@ -26,6 +26,7 @@ def test_every_value_of_every_job_has_a_verdict(case: Path):
         ("model.init.hidden_size", "refused"),
         ("objective.kind", "refused"),
         ("training.global_batch", "refused"),
+        ("data.disk_budget", "free"),
         ("training.learning_rate", "accept"),
         ("training.schedule.warmup", "accept"),
         ("training.length", "accept"),
