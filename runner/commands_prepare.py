@@ -41,8 +41,7 @@ def prepare_in(run: RunDir, attempt: Attempt, *, statistics: bool, as_json: bool
         argv = tuple(word.replace("worker.prepare", "worker.statistics") for word in stage.argv)
         code = start(argv, attempt, to_stderr=as_json)
     said = attempt.read_exit()
-    if said is not None:
-        print(f"runjob: {said.error or said.reason}", file=sys.stderr)
+    if said is not None:  # the stage has said why on the standard error that it shares with us
         return said.code
     if code == 0:
         show(run, statistics=statistics, as_json=as_json)
