@@ -24,6 +24,7 @@ from runjob.schemas.errors import DataError
 from runjob.schemas.job_data import MixData
 from runjob.schemas.read import read_job
 from tests.conftest import ROOT
+from tests.data.test_going_on import broken_off, contents, gone_on
 
 GOLDEN = [3, 2, 1, 0, 0, 6, 1, 2, 7, 0, 1, 5]
 SECTIONS = st.lists(st.tuples(st.integers(1, 50), st.integers(1, 9)), min_size=1, max_size=4)
@@ -41,7 +42,7 @@ def test_a_cycle_has_the_proportions_of_the_weights_exactly(weights: list[float]
     assert np.gcd.reduce(shares) == 1
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=40)
 @given(drawn=SECTIONS, seed=st.integers(0, 2**64), cycle=st.integers(0, 10**9))
 def test_every_cycle_holds_each_source_in_its_share(drawn: list[tuple[int, int]], seed: int, cycle: int):
     order = order_of(drawn, seed)
@@ -49,8 +50,8 @@ def test_every_cycle_holds_each_source_in_its_share(drawn: list[tuple[int, int]]
     assert counted.tolist() == [share for _, share in drawn]
 
 
-@settings(deadline=None, max_examples=60)
-@given(drawn=SECTIONS, seed=st.integers(0, 2**64), start=st.integers(0, 10**12), count=st.integers(0, 3000))
+@settings(deadline=None, max_examples=40)
+@given(drawn=SECTIONS, seed=st.integers(0, 2**64), start=st.integers(0, 10**12), count=st.integers(0, 400))
 def test_any_cut_of_the_order_is_the_same_order(drawn: list[tuple[int, int]], seed: int, start: int, count: int):
     order = order_of(drawn, seed)
     whole = order.rows_at(start, count)
@@ -60,7 +61,7 @@ def test_any_cut_of_the_order_is_the_same_order(drawn: list[tuple[int, int]], se
     assert all(0 <= row < order.rows for row in whole)
 
 
-@settings(deadline=None, max_examples=40)
+@settings(deadline=None, max_examples=25)
 @given(drawn=SECTIONS, seed=st.integers(0, 2**32))
 def test_a_source_taken_out_of_the_mixture_goes_through_all_of_its_rows_pass_after_pass(
     drawn: list[tuple[int, int]], seed: int
@@ -170,6 +171,19 @@ def test_weights_decide_the_order_and_no_token(two_sources: tuple[str, str], tmp
     sections = PackedRows(Store.open(stores[0].path).train, 16).sections
     drawn = [open_order(data, sections, seed=1).rows_at(0, 4000) for data in (one, heavier)]
     assert [int((rows < sections[0]).sum()) for rows in drawn] == [3000, 3500]
+
+
+@pytest.mark.parametrize("batches", [2, 21])  # in the first source, and in the second
+def test_a_mixture_that_is_broken_off_goes_on_to_the_same_bytes(
+    two_sources: tuple[str, str], tmp_path: Path, no_report, batches: int
+):
+    unigram = "data.tokenizer={kind: train, algorithm: unigram, vocab_size: 120}"
+    data = mixture(*two_sources, sets=(unigram, FIRST, "data.deduplicate=true"))
+    whole = prepare(data, seed=1, cache=tmp_path / "whole", report=no_report)
+    broken_off(data, tmp_path / "cache", "tokenising", batches)
+    prepared, _ = gone_on(data, tmp_path / "cache")
+    assert contents(prepared.path) == contents(whole.path)
+    assert [len(side.sections) for side in prepared.summary.sides().values()] == [2, 2]
 
 
 def test_a_source_without_training_documents_is_named(two_sources: tuple[str, str], tmp_path: Path, no_report):
