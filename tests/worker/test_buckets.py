@@ -1,5 +1,6 @@
 """Buckets by length change what is computed beside what, and nothing of what comes out."""
 
+from collections.abc import Iterator
 from itertools import accumulate
 from pathlib import Path
 
@@ -10,12 +11,27 @@ import torch
 from runjob.data.batches import MicroBatch
 from runjob.data.cut import Limit
 from runjob.data.order import Order
-from runjob.data.rows import DocumentRows
+from runjob.data.rows import DocumentRows, PackedRows
 from runjob.data.store import SectionSummary, Side, SideSummary
 from runjob.data.stream import TrainStream
+from runjob.runner.compile import compile_job
+from runjob.runner.machine import detect_machine
+from runjob.runner.worker.assemble import tokens_per_step
 from runjob.runner.worker.models.causal_lm import CausalLMObjective
+from runjob.schemas.read import read_job
+from tests.conftest import ROOT
 
 LENGTH = 48
+CASES = ROOT / "tests" / "cases" / "valid"
+
+
+@pytest.fixture(autouse=True)
+def one_thread() -> Iterator[None]:
+    """Tensors this small lose by threads, and where other processes run, minutes."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 @pytest.fixture
@@ -76,3 +92,10 @@ def test_little_of_what_is_computed_is_padding(rows: DocumentRows) -> None:
     assert computed(Limit(rows=1, tokens=None)) == tokens
     assert computed(Limit(rows=None, tokens=128)) < 1.1 * tokens
     assert 1.5 * tokens < 32 * LENGTH
+
+
+def test_amounts_in_tokens_are_divided_by_what_a_step_holds_on_average(rows: DocumentRows) -> None:
+    plan = compile_job(read_job(CASES / "lines.yaml").job, detect_machine())
+    assert plan.tokens_per_step == 256 * 32
+    assert tokens_per_step(rows, plan) == round(256 * rows.predicted / 64)
+    assert tokens_per_step(PackedRows(rows.side, LENGTH), plan) == 256 * 32

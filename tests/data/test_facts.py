@@ -1,0 +1,71 @@
+"""What preparing says of a job's batches is what its stream then feeds."""
+
+from pathlib import Path
+
+import pytest
+
+from runjob.data.cut import Limit
+from runjob.data.facts import measure
+from runjob.data.order import Order
+from runjob.data.prepare import prepare
+from runjob.data.rows import open_rows
+from runjob.data.store import Store
+from runjob.data.stream import TrainStream
+from runjob.schemas.facts import keep_facts, recall_facts
+from runjob.schemas.job import Job
+from runjob.schemas.read import read_job
+from tests.conftest import ROOT
+
+SMALLEST = ROOT / "tests" / "cases" / "valid" / "smallest.yaml"
+BY_TOKENS = ("training.micro_batch=null", "training.micro_tokens=64", "data.sequence_length=24")
+
+
+def open_job(words: Path, *sets: str) -> Job:
+    return read_job(SMALLEST, [f"data.path={words}", "data.split.validation=0.2", *sets]).job
+
+
+@pytest.fixture
+def open_store(tmp_path: Path, no_report):
+    return lambda job: Store.open(prepare(job.data, seed=job.seed, cache=tmp_path / "cache", report=no_report).path)
+
+
+@pytest.mark.parametrize("layout", ["lines", "pack"])
+def test_rows_padding_and_micro_batches_are_those_of_the_first_epoch(words: Path, open_store, layout: str) -> None:
+    job = open_job(words, f"data.layout={layout}", *BY_TOKENS)
+    store = open_store(job)
+    facts = measure(job, store)
+    rows = open_rows(store.train, job.data)
+    limit = Limit(rows=None, tokens=64)
+    stream = TrainStream(rows, Order(len(rows), job.seed), global_batch=8, limit=limit, rank=0, ranks=2)
+    alone = TrainStream(rows, Order(len(rows), job.seed), global_batch=8, limit=limit, rank=0, ranks=1)
+    steps = range(1, min(50, len(rows) // 8) + 1)
+    counts = [len(stream.step(step).micro_batches) for step in steps]
+    fed = [alone.step(step) for step in steps]
+    stream.close()
+    alone.close()
+    computed = sum(micro.tensors["input_ids"].numel() for step in fed for micro in step.micro_batches)
+    assert (facts.rows, facts.tokens, facts.left_out) == (len(rows), store.train.summary.predicted, 0)
+    assert facts.padding == pytest.approx(1 - sum(step.tokens for step in fed) / computed)
+    assert facts.micro_batches["2"] == (min(counts), max(counts))
+    assert set(facts.micro_batches) == {"1", "2", "4", "8"}
+    assert (facts.padding > 0.02) == (layout == "lines")
+
+
+def test_what_is_cut_off_is_counted(words: Path, open_store) -> None:
+    job = open_job(words, "data.layout=lines", "data.long_documents=truncate", *BY_TOKENS, "data.sequence_length=8")
+    store = open_store(job)
+    facts = measure(job, store)
+    assert facts.rows == store.train.summary.documents
+    assert facts.left_out == store.train.summary.predicted - facts.tokens > 0
+
+
+def test_facts_are_remembered_for_the_settings_that_decide_them(words: Path, open_store, tmp_path, monkeypatch) -> None:
+    monkeypatch.setenv("RUNJOB_CACHE", str(tmp_path / "cache"))
+    job = open_job(words, "data.layout=lines", *BY_TOKENS)
+    assert recall_facts(job) is None
+    facts = measure(job, open_store(job))
+    keep_facts(job, facts)
+    assert recall_facts(job) == facts
+    assert recall_facts(open_job(words, "data.layout=lines", *BY_TOKENS, "training.learning_rate=0.1")) == facts
+    for other in ("training.micro_tokens=65", "training.global_batch=16", "seed=7", "data.min_length=1"):
+        assert recall_facts(open_job(words, "data.layout=lines", *BY_TOKENS, other)) is None
