@@ -1,6 +1,6 @@
 """Looking for exact copies among millions of lines: processor time, memory and room on the disk, and what that makes
 for a corpus of 255 million documents. `python benchmarks/duplicates.py --millions 1,3,10`; the table stands in
-docs/scale.md. One line in ten is a copy of the line a million before it."""
+docs/scale.md. From the second million on one line in ten is a copy of one of the first million."""
 
 import argparse
 import json
@@ -43,7 +43,7 @@ def main() -> None:
 
 def lines(count: int) -> Iterator[str]:
     for number in range(count):
-        same = number - 10**6 if number % 10 == 0 and number >= 10**6 else number
+        same = number % 10**6 if number % 10 == 0 else number
         yield f"line {same} of a corpus whose lines are about as long as a short sentence of running text"
 
 

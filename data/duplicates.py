@@ -54,8 +54,11 @@ def find_copies(texts: Iterable[str], *, scratch: Path, held_bytes: int = HELD_B
     held = bytearray()
     spilled = False
     documents = 0
+    keyed = hashlib.blake2b(digest_size=16, key=_KEY)  # copying it takes two thirds of the time of making one
     for text in texts:
-        held += hashlib.blake2b(text.encode(), digest_size=16, key=_KEY).digest()
+        digest = keyed.copy()
+        digest.update(text.encode())
+        held += digest.digest()
         held += documents.to_bytes(8, "little")
         documents += 1
         if len(held) >= held_bytes:
