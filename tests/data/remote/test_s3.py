@@ -1,6 +1,5 @@
 """Files in S3, from a server on loopback: credentials from the environment and nowhere else."""
 
-import importlib.util
 import random
 from collections.abc import Iterator
 
@@ -9,11 +8,6 @@ import pytest
 from runjob.data.remote import BLOCK
 from runjob.data.sources import open_source
 from runjob.schemas.errors import MissingError
-
-if importlib.util.find_spec("s3fs") is None or importlib.util.find_spec("moto") is None:
-    pytest.skip(
-        "needs s3fs and moto's server: pip install 'runjob[s3]' 'moto[s3]' flask flask-cors", allow_module_level=True
-    )
 
 LARGE = random.Random(1).randbytes(BLOCK + 99)
 
