@@ -113,7 +113,7 @@ def test_what_is_no_tokenizer_directory_is_named(tmp_path: Path):
 LOAD = """
 from runjob.data import tokenizers
 from runjob.schemas.errors import MissingError
-from runjob.schemas.job import PretrainedTokenizer
+from runjob.schemas.job_data import PretrainedTokenizer
 try:
     tokenizers.load_pretrained(PretrainedTokenizer(kind="pretrained", path="nobody/nothing", revision=None))
 except MissingError as error:
