@@ -22,6 +22,7 @@ class DataFacts:
     validation_bytes: int
     split: str
     rows: str
+    truncated: bool
     tokenizer: str
     vocab_size: int
 
@@ -161,6 +162,8 @@ def _evaluation(facts: CardFacts) -> list[str]:
         return ["This model was not evaluated.", *_test(facts.test)]
     which = f"the best by {found.best_of}" if found.best_of is not None else "the last"
     predicted = f"all {facts.data.validation_tokens - 1:,} predicted tokens of the validation side"
+    if facts.data.truncated:
+        predicted = "the documents of the validation side, as far as a row holds them"
     if facts.masking is not None:
         predicted = "the hidden tokens of the whole validation side, the same in every evaluation"
     lines = [

@@ -81,6 +81,7 @@ def data_facts(job: Job, summary: Summary) -> DataFacts:
         validation_bytes=summary.validation.bytes,
         split=_split(data.split, seed),
         rows=_rows(data, job.objective),
+        truncated=data.long_documents == "truncate",
         tokenizer=_tokenizer(data),
         vocab_size=summary.tokenizer.vocab_size,
     )
@@ -143,8 +144,11 @@ def _tokenizer(data: Data) -> str:
 
 def _rows(data: Data, objective: Objective) -> str:
     rows = f"rows of {data.sequence_length:,} tokens, packed"
+    if data.attention == "document":
+        rows += ", each document attending to itself alone"
     if data.layout == "lines":
-        rows = f"rows of at most {data.sequence_length:,} tokens, one document each"
+        longer = "cut off there" if data.long_documents == "truncate" else "in several"
+        rows = f"rows of at most {data.sequence_length:,} tokens, one document each, longer ones {longer}"
     if isinstance(objective, MaskedLM):
         return f"{rows}, between the tokenizer's special tokens"
     return f"{rows}; an end-of-text token closes every document and is learnt"

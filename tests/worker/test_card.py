@@ -153,6 +153,24 @@ def test_a_masked_model_says_how_to_fill_a_gap_and_what_was_hidden(tmp_path):
     assert "end-of-text" not in card
 
 
+@pytest.mark.parametrize(
+    ("sets", "said"),
+    [
+        (["layout=lines"], "rows of at most 128 tokens, one document each, longer ones in several;"),
+        (["layout=lines", "long_documents=truncate"], "one document each, longer ones cut off there;"),
+        (["attention=document"], "rows of 128 tokens, packed, each document attending to itself alone;"),
+    ],
+)
+def test_the_card_says_how_documents_became_rows(tmp_path, sets: list[str], said: str):
+    job = read_job(ROOT / "tests" / "cases" / "valid" / "smallest.yaml", [f"data.{one}" for one in sets]).job
+    facts = _facts(tmp_path)
+    truncated = job.data.long_documents == "truncate"
+    data = dataclasses.replace(facts.data, rows=_rows(job.data, job.objective), truncated=truncated)
+    card = write_card(dataclasses.replace(facts, data=data))
+    assert said in card
+    assert ("On the documents of the validation side, as far as a row holds them" in card) == truncated
+
+
 def test_the_test_side_is_one_line_with_its_size(tmp_path):
     seen = SeenOnce(documents=12, tokens=3456, bytes=15_000, metrics={"loss": 1.25, "bits_per_byte": 0.5})
     card = write_card(dataclasses.replace(_facts(tmp_path), test=seen))
