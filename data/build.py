@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from runjob.data import tokenizers
-from runjob.data.documents import SHOWN, refusal
+from runjob.data.documents import SHOWN, refusal, too_many
 from runjob.data.duplicates import Copies
 from runjob.data.journal import End
 from runjob.data.progress import Reporter
@@ -153,7 +153,7 @@ class Build:
         """Where the budget ended the reading, no source was read to its end, where it judges by itself."""
         left_out, corpus = written.end.left_out, self.tokenising.selection.corpus
         rows = sum(dataclasses.asdict(left_out).values()) + sum(side.documents for side in written.sides.values())
-        if written.end.budget_reached and left_out.bad > self.bad_rows * rows:
+        if written.end.budget_reached and too_many(left_out.bad, rows=rows, allowed=self.bad_rows):
             said = refusal(corpus.first_bad_rows[:SHOWN], count=left_out.bad, rows=rows, allowed=self.bad_rows)
             raise DataError(said)
 

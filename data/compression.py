@@ -29,7 +29,7 @@ LARGEST_WINDOW = 2**31
 
 def open_packed(file: Path, raw: io.BufferedReader, *, name: str) -> io.BufferedReader:
     """The unpacked bytes of `raw`, which is the opened `file`; `name` is what it is called in messages."""
-    if file.suffix in ARCHIVES:
+    if file.suffix in ARCHIVES or ".tar" in file.suffixes[-2:]:
         raise DataError(f"{name} is an archive of files; unpack it and name them (.gz, .bz2, .xz and .zst are read)")
     if file.suffix not in BEGINNINGS:
         return raw

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Protocol
 
 from runjob.data.digests import DigestCache
@@ -47,8 +48,17 @@ class BadRows:
 
     def refuse(self, *, rows: int) -> None:
         """DataError if more of so many rows were bad than are allowed."""
-        if self.count > self.allowed * rows:
+        if too_many(self.count, rows=rows, allowed=self.allowed):
             raise DataError(refusal(self.first, count=self.count, rows=rows, allowed=self.allowed))
+
+
+def too_many(count: int, *, rows: int, allowed: float) -> bool:
+    """By the number that stands in the job: as a float 0.29 of 100 rows would be a little less than 29.
+
+    >>> too_many(29, rows=100, allowed=0.29), too_many(30, rows=100, allowed=0.29)
+    (False, True)
+    """
+    return count > Fraction(str(allowed)) * rows
 
 
 def refusal(first: list[str], *, count: int, rows: int, allowed: float) -> str:

@@ -10,12 +10,17 @@ import socket
 import subprocess
 import sys
 import tempfile
+from fractions import Fraction
 from pathlib import Path
 
 import pytest
 import zstandard
+from hypothesis import example, given
+from hypothesis import strategies as st
 
-from runjob.data.sources import open_source
+from runjob.data.compression import open_packed
+from runjob.data.files import CorpusFile
+from runjob.data.sources import FileSource, cut_lines, open_source
 from runjob.schemas.errors import DataError, MissingError
 
 
@@ -116,9 +121,10 @@ def test_what_is_not_packed_as_its_name_says_is_named(
 
 
 def test_an_archive_is_no_packed_file(tmp_path: Path, make_text):
-    (tmp_path / "a.zip").write_bytes(b"PK")
-    with pytest.raises(DataError, match=r"a\.zip is an archive of files; unpack it"):
-        texts(make_text(tmp_path / "a.zip"))
+    for name in ("a.zip", "a.tar.gz", "a.tar"):
+        (tmp_path / name).write_bytes(b"PK")
+        with pytest.raises(DataError, match=rf"{name} is an archive of files; unpack it"):
+            texts(make_text(tmp_path / name))
 
 
 def test_zst_says_which_package_it_needs(tmp_path: Path, make_text):
@@ -136,6 +142,35 @@ def test_empty_documents_are_counted_and_the_bytes_too(tmp_path: Path, make_text
     source = open_source(make_text(file))
     assert [document.text for document in source.documents()] == ["one", "two"]
     assert (source.empty, source.done, source.total) == (2, 12, 12)
+
+
+ROWS = {"good": b"een huis", "bad": b"caf\xe9", "empty": b" "}
+
+
+@given(kinds=st.lists(st.sampled_from(sorted(ROWS)), max_size=30), share=st.sampled_from([0.0, 0.1, 0.29, 0.5, 0.9]))
+@example(kinds=["good"] * 71 + ["bad"] * 29, share=0.29)
+def test_every_row_is_counted_once_and_the_share_decides(tmp_path_factory, kinds: list[str], share: float):
+    file = tmp_path_factory.getbasetemp() / "rows.txt"
+    file.write_bytes(b"".join(ROWS[kind] + b"\n" for kind in kinds))
+    source = FileSource((CorpusFile(name="rows", path=file),), cut=cut_lines, read=bytes.decode, bad_rows=share)
+    documents, refused = [], False
+    try:
+        documents.extend(document.text for document in source.documents())
+    except DataError:
+        refused = True
+    bad = kinds.count("bad")
+    assert (source.rows, source.bad.count, source.empty) == (len(kinds), bad, kinds.count("empty"))
+    assert refused == (bad > Fraction(str(share)) * len(kinds))
+    if not refused:
+        assert len(documents) == kinds.count("good")
+
+
+@given(frames=st.lists(st.binary(max_size=2000), min_size=1, max_size=6))
+def test_frames_of_any_size_are_read_as_one_text(tmp_path_factory, frames: list[bytes]):
+    file = tmp_path_factory.getbasetemp() / "frames.zst"
+    file.write_bytes(b"".join(map(zstandard.ZstdCompressor().compress, frames)))
+    with file.open("rb") as raw, open_packed(file, raw, name="frames") as opened:
+        assert opened.read() == b"".join(frames)
 
 
 def test_what_is_missing_is_named(tmp_path: Path, make_text):
