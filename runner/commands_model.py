@@ -60,7 +60,7 @@ def fill_arguments(args: Namespace) -> list[str]:
     words = [word for prompt in args.prompt for word in ("--prompt", prompt)]
     valued = {"--prompts-file": args.prompts_file, "--top-k": args.top_k, "--device": args.device}
     words += [word for name, value in valued.items() if value is not None for word in (name, str(value))]
-    flags = {"--interactive": args.interactive, "--json": args.json}
+    flags = {"--interactive": args.interactive, "--benchmark": args.benchmark, "--json": args.json}
     return words + [name for name, on in flags.items() if on]
 
 
@@ -102,6 +102,7 @@ def configure_fill_mask(parser: ArgumentParser) -> None:
     parser.add_argument("--prompt", action="append", default=[], help="text with [MASK] in it (repeatable)")
     parser.add_argument("--prompts-file", metavar="FILE", help="one prompt a line")
     parser.add_argument("--interactive", action="store_true", help="ask for prompts until the input ends")
+    parser.add_argument("--benchmark", action="store_true", help="tokens/s, beside transformers")
     parser.add_argument("--top-k", type=int, metavar="K", help="guesses for each gap (default: 5)")
     parser.add_argument("--device", choices=("cpu", "cuda"), help="where to compute (default: cpu)")
     add_json(parser)

@@ -16,8 +16,10 @@ from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast
 from transformers.utils.logging import disable_progress_bar
 
 from runjob.runner.worker.export import load_network
+from runjob.runner.worker.fill_speed import measure_fill_speed
 from runjob.runner.worker.models.configs import positions_of
 from runjob.runner.worker.models.loading import task_of
+from runjob.runner.worker.models.masked_lm import MaskedLMObjective, check_family
 from runjob.runner.worker.prompts import converse, find_target, read_prompts
 from runjob.schemas.errors import JobError, MissingError, NumericsError, RunjobError
 
@@ -52,6 +54,8 @@ class Filler:
         if task_of(self.network.config) != "mlm":
             raise JobError(f"{model}: this model goes on from a text and has no gaps to fill; type: runjob generate")
         self.tokenizer: PreTrainedTokenizerFast = AutoTokenizer.from_pretrained(model, local_files_only=True)
+        self.predict = MaskedLMObjective(self.network).predict
+        check_family(self.network)
         # a vocabulary table may be longer than the vocabulary, and nobody can read its spare rows
         self.known = len(self.tokenizer)
 
@@ -73,7 +77,9 @@ class Filler:
         ids = self.encode(prompt)
         row = torch.tensor([ids], device=self.network.device)
         places = [place for place, token in enumerate(ids) if token == self.tokenizer.mask_token_id]
-        logits = self.network(input_ids=row).logits[0, places, : self.known].float()
+        here = torch.zeros_like(row, dtype=torch.bool)
+        here[0, places] = True
+        logits = self.answer(row, here)[:, : self.known].float()
         if not bool(logits.isfinite().all()):
             raise NumericsError("the model answers NaN or Inf: its training has diverged; take an earlier checkpoint")
         likeliest = logits.softmax(-1).topk(min(top_k, self.known))
@@ -81,6 +87,10 @@ class Filler:
         for place, gap in zip(places, gaps, strict=True):
             ids[place] = gap[0].id
         return Filled(prompt=prompt, text=self.tokenizer.decode(ids, skip_special_tokens=True), gaps=gaps)
+
+    def answer(self, rows: torch.Tensor, gaps: torch.Tensor) -> torch.Tensor:
+        """Logits of each gap, one after another."""
+        return self.predict(self.network.base_model(input_ids=rows).last_hidden_state[gaps])
 
     def _guesses(self, probabilities: Sequence[float], tokens: Sequence[int]) -> tuple[Guess, ...]:
         words = self.tokenizer.convert_ids_to_tokens(list(tokens))
@@ -101,8 +111,13 @@ def show(filled: Filled, *, as_json: bool) -> None:
 
 def fill_mask(options: argparse.Namespace) -> None:
     target = find_target(options.target.absolute())
-    prompts = read_prompts(options, target, needed=not options.interactive, example=EXAMPLE)
+    needed = not options.interactive and not options.benchmark
+    prompts = read_prompts(options, target, needed=needed, example=EXAMPLE)
     filler = Filler(target.model, device=options.device)
+    if options.benchmark:
+        report = measure_fill_speed(filler.network, filler.answer)
+        print(json.dumps([vars(row) for row in report]) if options.json else "\n".join(map(str, report)))
+        return
 
     def answer(prompt: str) -> None:
         show(filler.fill(prompt, top_k=options.top_k), as_json=options.json)
@@ -128,6 +143,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser.add_argument("--prompt", action="append", default=[], help=f"a text with {GAP} in it; may be repeated")
     parser.add_argument("--prompts-file", type=Path, help="a file with a prompt a line")
     parser.add_argument("--interactive", action="store_true", help="read prompts from the terminal, a line each")
+    parser.add_argument("--benchmark", action="store_true", help="measure tokens per second, beside transformers")
     parser.add_argument("--top-k", type=count, default=SHOWN, help=f"guesses shown for each gap (default: {SHOWN})")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="where to compute (default: cpu)")
     parser.add_argument("--json", action="store_true", help="one JSON object a text")

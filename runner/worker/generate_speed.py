@@ -65,7 +65,7 @@ def _measure(network: PreTrainedModel, sampling: Sampling, batch: int, prompt_to
     def theirs(peer: PreTrainedModel) -> None:
         peer.generate(on_device, attention_mask=mask)
 
-    one, whole, their_one, their_whole = _alternate(
+    one, whole, their_one, their_whole = alternate(
         network.device,
         partial(ours, first),
         partial(ours, sampling),
@@ -98,7 +98,7 @@ def _without_end(network: PreTrainedModel, sampling: Sampling) -> PreTrainedMode
     return theirs
 
 
-def _alternate(device: torch.device, *calls: Callable[[], None]) -> list[float]:
+def alternate(device: torch.device, *calls: Callable[[], object]) -> list[float]:
     """Median seconds of each call; the first round only warms up."""
     seconds: list[list[float]] = [[] for _ in calls]
     with torch.inference_mode():

@@ -98,6 +98,15 @@ def test_without_json_a_person_reads_the_text_and_the_guesses(model, capsys):
     assert text.startswith("the")
 
 
+def test_the_benchmark_measures_both_batch_sizes_against_transformers(model, capsys):
+    assert main([str(model), "--benchmark", "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert [(row["batch"], row["row_tokens"]) for row in rows] == [(1, 12), (8, 12)]
+    assert min(row[name] for row in rows for name in ("fill", "transformers")) > 0
+    assert main([str(model), "--benchmark"]) == 0
+    assert capsys.readouterr().out.count("transformers") == 2
+
+
 def test_interactive_answers_every_line_even_after_a_wrong_one(model):
     command = [sys.executable, "-m", "runjob.runner.worker.fill_mask", str(model), "--interactive", "--json"]
     done = subprocess.run(command, input="the [MASK]\nno gap\na [MASK]\n", capture_output=True, text=True, check=False)
