@@ -13,16 +13,13 @@ from typing import Any
 from runjob.schemas.batch_rule import batch_problem
 from runjob.schemas.data_rules import DATA_RULES
 from runjob.schemas.derived import dotted_keys, refuse_derived
+from runjob.schemas.model_rules import MODEL_RULES
 from runjob.schemas.problems import DEFAULT, Mark, Problem
 from runjob.schemas.stream_rules import STREAM_RULES
 from runjob.schemas.values import Unknown, Values
 
 # Families whose attention can be told where documents begin (runner/worker/models/document_attention.py)
 APART = frozenset(["gpt2", "bert", "modernbert", "mpnet"])
-
-# Which objective an architecture can learn
-DECODERS = ("gpt2",)
-ENCODERS = ("bert", "modernbert", "deberta_v2", "mpnet")
 
 # (path, message)
 Findings = Iterator[tuple[str, str]]
@@ -122,49 +119,6 @@ def sequence_fits_the_model(job: Values) -> Findings:
         yield "data.sequence_length", said
 
 
-def heads_divide_the_width(job: Values) -> Findings:
-    width, heads = job["model.init.hidden_size"], job["model.init.num_attention_heads"]
-    if width % heads:
-        below = width // heads * heads
-        works = f"{below} and {below + heads} are" if below else f"{heads} is"
-        yield "model.init.hidden_size", f"{width} is not divisible by num_attention_heads {heads}; {works}"
-
-
-def heads_are_even(job: Values) -> Findings:
-    architecture, width, heads = (
-        job["model.init.architecture"],
-        job["model.init.hidden_size"],
-        job["model.init.num_attention_heads"],
-    )
-    if architecture == "modernbert" and width % heads == 0 and width // heads % 2:
-        said = f"{width} leaves {width // heads} to each of {heads} heads; rotary positions turn pairs, so write"
-        yield "model.init.hidden_size", f"{said} {width + heads}"
-
-
-def objective_fits_the_architecture(job: Values) -> Findings:
-    architecture, kind = job["model.init.architecture"], job["objective.kind"]
-    if kind == "mlm" and architecture in DECODERS:
-        said = f"mlm predicts from both sides and {architecture} sees only what stands before; write `kind: clm`"
-        yield "objective.kind", f"{said}, or an architecture of {', '.join(ENCODERS)}"
-    if kind == "clm" and architecture in ENCODERS:
-        said = f"clm predicts what comes next and {architecture} sees it; write `kind: mlm`"
-        yield "objective.kind", f"{said}, or `architecture: {DECODERS[0]}`"
-
-
-def metrics_fit_the_objective(job: Values) -> Findings:
-    kind = job["objective.kind"]
-    wrong, right = ("bits_per_byte", "masked_bits_per_byte") if kind == "mlm" else ("masked_bits_per_byte", "loss")
-    early = job["evaluation.early_stopping"]
-    for path, metric in (
-        ("evaluation.best", job["evaluation.best"]),
-        ("evaluation.early_stopping.metric", None if early is None else early["metric"]),
-    ):
-        if metric == wrong:
-            yield path, f"{wrong} is not measured by the objective {kind}; write `{right}`"
-    if kind == "mlm" and job["evaluation.baseline"] is not None:
-        yield "evaluation.baseline", "a bigram model predicts the next token, and mlm does not; write null"
-
-
 def whole_documents_are_measured(job: Values) -> Findings:
     """Of truncated documents it isn't known how many bytes of text are left, and a bigram model reads all of them."""
     if job["data.long_documents"] != "truncate":
@@ -179,30 +133,6 @@ def whole_documents_are_measured(job: Values) -> Findings:
     if job["evaluation.baseline"] is not None:
         said = "a bigram model reads whole documents, and data.long_documents truncates them; write null"
         yield "evaluation.baseline", said
-
-
-def shares_add_up(job: Values) -> Findings:
-    shares = [job[f"objective.replace.{name}"] for name in ("mask", "random", "keep")]
-    if abs(sum(shares) - 1) > 1e-9:
-        yield "objective.replace", f"mask, random and keep add up to {sum(shares):g}, not to 1"
-
-
-def spans_leave_room(job: Values) -> Findings:
-    probability = job["objective.probability"]
-    if job["objective.span"] is not None and probability > 0.5:
-        said = f"{probability:g} leaves no room between spans; write 0.5 or less, or `span: null`"
-        yield "objective.probability", said
-
-
-def masks_have_a_token(job: Values) -> Findings:
-    if job["objective.kind"] == "mlm" and job["data.tokenizer.algorithm"] == "bpe":
-        said = "bpe trained by the job has no mask token, which mlm needs; write wordpiece"
-        yield "data.tokenizer.algorithm", said
-
-
-def rows_hold_more_than_marks(job: Values) -> Findings:
-    if job["objective.kind"] == "mlm" and job["data.sequence_length"] < 3:
-        yield "data.sequence_length", "a row of mlm begins and ends with a special token; write 3 or more"
 
 
 def filter_is_a_regular_expression(path: str) -> Rule:
@@ -309,15 +239,7 @@ RULES: tuple[Rule, ...] = (
     amount_is_whole("evaluation.every"),
     amount_is_whole("evaluation.early_stopping.patience"),
     sequence_fits_the_model,
-    heads_divide_the_width,
-    heads_are_even,
-    objective_fits_the_architecture,
-    metrics_fit_the_objective,
     whole_documents_are_measured,
-    shares_add_up,
-    spans_leave_room,
-    masks_have_a_token,
-    rows_hold_more_than_marks,
     *DATA_RULES,
     filter_is_a_regular_expression("data.filter.keep"),
     filter_is_a_regular_expression("data.filter.drop"),
@@ -329,6 +251,7 @@ RULES: tuple[Rule, ...] = (
     metrics_need_evaluations,
     deepspeed_keys_are_not_derived,
     *STREAM_RULES,
+    *MODEL_RULES,
 )
 
 

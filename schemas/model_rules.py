@@ -1,0 +1,99 @@
+"""Rules about the network and what it learns: sizes that fit, and objectives that an architecture and a tokenizer can
+serve."""
+
+from collections.abc import Iterator
+
+from runjob.schemas.values import Values
+
+# (path, message)
+Findings = Iterator[tuple[str, str]]
+
+# Which objective an architecture can learn
+DECODERS = ("gpt2",)
+ENCODERS = ("bert", "modernbert", "deberta_v2", "mpnet")
+
+
+def heads_divide_the_width(job: Values) -> Findings:
+    width, heads = job["model.init.hidden_size"], job["model.init.num_attention_heads"]
+    if width % heads:
+        below = width // heads * heads
+        works = f"{below} and {below + heads} are" if below else f"{heads} is"
+        yield "model.init.hidden_size", f"{width} is not divisible by num_attention_heads {heads}; {works}"
+
+
+def heads_are_even(job: Values) -> Findings:
+    architecture, width, heads = (
+        job["model.init.architecture"],
+        job["model.init.hidden_size"],
+        job["model.init.num_attention_heads"],
+    )
+    if architecture == "modernbert" and width % heads == 0 and width // heads % 2:
+        said = f"{width} leaves {width // heads} to each of {heads} heads; rotary positions turn pairs, so write"
+        yield "model.init.hidden_size", f"{said} {width + heads}"
+
+
+def objective_fits_the_architecture(job: Values) -> Findings:
+    architecture, kind = job["model.init.architecture"], job["objective.kind"]
+    if kind == "mlm" and architecture in DECODERS:
+        said = f"mlm predicts from both sides and {architecture} sees only what stands before; write `kind: clm`"
+        yield "objective.kind", f"{said}, or an architecture of {', '.join(ENCODERS)}"
+    if kind == "clm" and architecture in ENCODERS:
+        said = f"clm predicts what comes next and {architecture} sees it; write `kind: mlm`"
+        yield "objective.kind", f"{said}, or `architecture: {DECODERS[0]}`"
+
+
+def metrics_fit_the_objective(job: Values) -> Findings:
+    kind = job["objective.kind"]
+    wrong, right = ("bits_per_byte", "masked_bits_per_byte") if kind == "mlm" else ("masked_bits_per_byte", "loss")
+    early = job["evaluation.early_stopping"]
+    for path, metric in (
+        ("evaluation.best", job["evaluation.best"]),
+        ("evaluation.early_stopping.metric", None if early is None else early["metric"]),
+    ):
+        if metric == wrong:
+            yield path, f"{wrong} is not measured by the objective {kind}; write `{right}`"
+    if kind == "mlm" and job["evaluation.baseline"] is not None:
+        yield "evaluation.baseline", "a bigram model predicts the next token, and mlm does not; write null"
+
+
+def shares_add_up(job: Values) -> Findings:
+    shares = [job[f"objective.replace.{name}"] for name in ("mask", "random", "keep")]
+    if abs(sum(shares) - 1) > 1e-9:
+        yield "objective.replace", f"mask, random and keep add up to {sum(shares):g}, not to 1"
+
+
+def spans_leave_room(job: Values) -> Findings:
+    probability = job["objective.probability"]
+    if job["objective.span"] is not None and probability > 0.5:
+        said = f"{probability:g} leaves no room between spans; write 0.5 or less, or `span: null`"
+        yield "objective.probability", said
+
+
+def masks_have_a_token(job: Values) -> Findings:
+    if job["objective.kind"] == "mlm" and job["data.tokenizer.algorithm"] == "bpe":
+        said = "bpe trained by the job has no mask token, which mlm needs; write wordpiece or unigram"
+        yield "data.tokenizer.algorithm", said
+
+
+def padding_is_where_mpnet_looks(job: Values) -> Findings:
+    if job["model.init.architecture"] == "mpnet" and job["data.tokenizer.kind"] == "train":
+        said = "mpnet takes id 1 for padding, and tokenizers that a job trains have it at 0; name a finished one"
+        yield "data.tokenizer.kind", f"{said} made for MPNet or RoBERTa, or write `architecture: bert`"
+
+
+def rows_hold_more_than_marks(job: Values) -> Findings:
+    if job["objective.kind"] == "mlm" and job["data.sequence_length"] < 3:
+        yield "data.sequence_length", "a row of mlm begins and ends with a special token; write 3 or more"
+
+
+MODEL_RULES = (
+    heads_divide_the_width,
+    heads_are_even,
+    objective_fits_the_architecture,
+    metrics_fit_the_objective,
+    shares_add_up,
+    spans_leave_room,
+    masks_have_a_token,
+    padding_is_where_mpnet_looks,
+    rows_hold_more_than_marks,
+)
