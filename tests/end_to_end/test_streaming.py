@@ -83,7 +83,7 @@ def test_a_stream_broken_in_many_ways_equals_an_unbroken_one(stream_bench: Bench
     last = shard(bench.home.path, FILES - 1)
     content = last.read_bytes()
     last.unlink()
-    wait_until(lambda: not bench.processes.alive(), within_s=60, what="the run to end without its data")
+    wait_until(lambda: not bench.processes.alive(), within_s=180, what="the run to end without its data")
     outcome = run.list_attempts()[-1].read_exit()
     assert outcome is not None and outcome.outcome == "preempted"
     assert "broke off again and again" in outcome.reason and last.name in outcome.reason
@@ -108,7 +108,7 @@ def test_two_ranks_see_the_same_batches_and_survive_the_reader(stream_bench: Ben
     run = bench.start("hardware.ranks=2")
     bench.reach(run, 5)
     kill(reader_of(run))
-    wait_until(lambda: not bench.processes.alive(), within_s=60, what="the run to end without its reader")
+    wait_until(lambda: not bench.processes.alive(), within_s=180, what="the run to end without its reader")
     outcome = run.list_attempts()[-1].read_exit()
     assert outcome is not None and outcome.outcome == "failed"
     assert "the reader of the stream was killed by signal 9" in outcome.error
