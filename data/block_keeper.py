@@ -1,8 +1,10 @@
 """Which blocks of a stream are on disk: those that the running steps read, some that come next, and of the others as
 many as fit into the budget. One process per run keeps them; everybody else only reads."""
 
+from collections.abc import Mapping
+
 from runjob.data.block_maker import BlockMaker
-from runjob.data.blocks import BlockRecord, Folder, Index, digest_of, refuse_other, size_of, to_drop
+from runjob.data.blocks import BlockRecord, Folder, Index, digest_of, refuse_other, size_of
 
 # Blocks beyond those in use: one to go on with, one being read. A block of 10,000 documents is read in seconds and
 # trained on for minutes.
@@ -87,3 +89,22 @@ class BlockKeeper:
                 self._folder.drop(number)
             elif self._aside.pop(number, None) is not None:
                 self._folder.forget(number)
+
+
+def to_drop(held: Mapping[int, int], *, used: range, keep_from: int, budget: int) -> list[int]:
+    """Which blocks go so that the others fit into `budget` bytes. `held`: block -> bytes; `used`: the blocks that the
+    running steps read, which always stay; `keep_from`: that of the oldest kept checkpoint.
+
+    First those that no checkpoint needs, then what only a resume would need (it reads them again), then what was read
+    too far ahead, the farthest first.
+    """
+    done = [number for number in sorted(held) if number < min(keep_from, used.start)]
+    behind = [number for number in sorted(held) if keep_from <= number < used.start]
+    ahead = [number for number in sorted(held, reverse=True) if number >= used.stop]
+    total, going = sum(held.values()), []
+    for number in (*done, *behind, *ahead):
+        if total <= budget:
+            break
+        total -= held[number]
+        going.append(number)
+    return going

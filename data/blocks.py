@@ -222,25 +222,6 @@ def refuse_other(record: BlockRecord, found: str, *, source: str) -> None:
         )
 
 
-def to_drop(held: Mapping[int, int], *, used: range, keep_from: int, budget: int) -> list[int]:
-    """Which blocks go so that the others fit into `budget` bytes. `held`: block -> bytes; `used`: the blocks that the
-    running steps read, which always stay; `keep_from`: that of the oldest kept checkpoint.
-
-    First those that no checkpoint needs, then what only a resume would need (it reads them again), then what was read
-    too far ahead, the farthest first.
-    """
-    done = [number for number in sorted(held) if number < min(keep_from, used.start)]
-    behind = [number for number in sorted(held) if keep_from <= number < used.start]
-    ahead = [number for number in sorted(held, reverse=True) if number >= used.stop]
-    total, going = sum(held.values()), []
-    for number in (*done, *behind, *ahead):
-        if total <= budget:
-            break
-        total -= held[number]
-        going.append(number)
-    return going
-
-
 def in_batches(texts: Iterator[str], *, characters: int = BATCH_CHARACTERS) -> Iterator[list[str]]:
     """Neighbours of about so many characters together, at least one."""
     batch: list[str] = []

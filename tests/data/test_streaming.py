@@ -17,10 +17,10 @@ from hypothesis import strategies as st
 
 from runjob.data import tokenizers
 from runjob.data.batches import batch_digest
-from runjob.data.block_keeper import BlockKeeper
+from runjob.data.block_keeper import BlockKeeper, to_drop
 from runjob.data.block_maker import BlockMaker
 from runjob.data.block_rows import BlockOrder, BlockRows, Blocks, StreamStopped
-from runjob.data.blocks import BlockRecord, Folder, Index, to_drop
+from runjob.data.blocks import BlockRecord, Folder, Index
 from runjob.data.cut import Limit
 from runjob.data.patience import patiently
 from runjob.data.prepare import Progress
