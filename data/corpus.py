@@ -21,7 +21,7 @@ from runjob.data.downloads import Downloads
 from runjob.data.parquet import ParquetSource
 from runjob.data.sources import FileSource, open_source
 from runjob.data.store import SideName
-from runjob.schemas.errors import JobError
+from runjob.schemas.errors import JobError, RunjobError
 from runjob.schemas.job_data import (
     Data,
     FilesSplit,
@@ -92,7 +92,8 @@ def open_corpus(data: Data, *, downloads: Downloads | None = None) -> Corpus:
         sources = enumerate(alone(data))
         return Corpus(
             tuple(
-                Part(source=open_source(one, downloads=downloads), side=None, section=number) for number, one in sources
+                Part(source=_open(one, f"data.sources[{number}].path", downloads), side=None, section=number)
+                for number, one in sources
             )
         )
     match data.split:
@@ -133,9 +134,16 @@ def _of_sides(
             changed: dict[str, Any] = {field: value}
             sides.append((side, dataclasses.replace(data, **changed)))
     sides.append(("train", data))
-    return Corpus(
-        tuple(Part(source=open_source(one, downloads=downloads), side=side, section=0) for side, one in sides)
-    )
+    called = {side: f"data.split.{side}" if field == "path" and side != "train" else "data.path" for side, _ in sides}
+    return Corpus(tuple(Part(source=_open(one, called[side], downloads), side=side, section=0) for side, one in sides))
+
+
+def _open(data: SingleData, called: str, downloads: Downloads | None) -> Source:
+    """A source whose files the job names at `called`: what can't be opened is said of that and not of data.path."""
+    try:
+        return open_source(data, downloads=downloads)
+    except RunjobError as error:
+        raise type(error)(str(error).replace("data.path", called)) from error
 
 
 def _refuse_shared_files(corpus: Corpus) -> None:

@@ -29,6 +29,14 @@ def open_order(data: Data, sections: tuple[int, ...], *, seed: int) -> RowOrder:
     """The order of training over rows that are numbered one section after another."""
     if not isinstance(data, MixData):
         return Order(sum(sections), seed)
+    refuse_empty_sources(data, sections)
+    return MixedOrder(sections, cycle_of([source.weight for source in data.sources]), seed=seed)
+
+
+def refuse_empty_sources(data: Data, sections: tuple[int, ...]) -> None:
+    """DataError if a source of a mixture brings nothing to training; `sections`: how much each does, in any unit."""
+    if not isinstance(data, MixData):
+        return
     empty = next((number for number, rows in enumerate(sections) if not rows), None)
     if empty is not None or len(sections) < len(data.sources):
         number = len(sections) if empty is None else empty
@@ -36,7 +44,6 @@ def open_order(data: Data, sections: tuple[int, ...], *, seed: int) -> RowOrder:
             f"data.sources[{number}]: none of its documents is on the training side, so its weight can't be kept; "
             f"leave it out, or let fewer of its documents go by filter, min_length and split"
         )
-    return MixedOrder(sections, cycle_of([source.weight for source in data.sources]), seed=seed)
 
 
 class MixedOrder:

@@ -24,6 +24,7 @@ from runjob.data.corpus import alone, open_corpus
 from runjob.data.digests import DigestCache
 from runjob.data.downloads import Downloads
 from runjob.data.locks import only_one
+from runjob.data.mixture import refuse_empty_sources
 from runjob.data.progress import Progress as Progress
 from runjob.data.progress import Reporter, fetching
 from runjob.data.room import check_room
@@ -117,6 +118,7 @@ def prepare(
                 with saying_full(path.parent):
                     build.write(path, fingerprint=fingerprint, origin=origin)
     store = Store.open(path)
+    refuse_empty_sources(data, tuple(section.documents for section in store.summary.train.sections))
     reporter.begin("done")
     return PreparedStore(
         path=path,

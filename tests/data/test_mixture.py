@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from runjob.data import tokenizers
 from runjob.data.batches import sample_digest
+from runjob.data.corpus import open_corpus
 from runjob.data.cut import Limit
 from runjob.data.mixture import MixedOrder, open_order
 from runjob.data.prepare import prepare
@@ -20,7 +21,7 @@ from runjob.data.rows import PackedRows
 from runjob.data.store import Store
 from runjob.data.stream import TrainStream
 from runjob.schemas.data_rules import LONGEST_CYCLE, cycle_of
-from runjob.schemas.errors import DataError
+from runjob.schemas.errors import DataError, MissingError
 from runjob.schemas.job_data import MixData
 from runjob.schemas.read import read_job
 from tests.conftest import ROOT
@@ -189,9 +190,15 @@ def test_a_mixture_that_is_broken_off_goes_on_to_the_same_bytes(
 def test_a_source_without_training_documents_is_named(two_sources: tuple[str, str], tmp_path: Path, no_report):
     (tmp_path / "few.txt").write_text("een\ntwee\n", encoding="utf-8")
     data = mixture(*two_sources, f"{{kind: text, path: {tmp_path}/few.txt}}", sets=(BPE, FIRST))
-    store = Store.open(prepare(data, seed=1, cache=tmp_path / "cache", report=no_report).path)
     with pytest.raises(DataError, match=r"data\.sources\[2\]: none of its documents is on the training side"):
-        open_order(data, PackedRows(store.train, 16).sections, seed=1)
+        prepare(data, seed=1, cache=tmp_path / "cache", report=no_report)
+    with pytest.raises(DataError, match=r"data\.sources\[2\]: none of its documents is on the training side"):
+        open_order(data, (5, 5, 0), seed=1)
+
+
+def test_a_source_that_is_not_there_is_named_by_its_place(two_sources: tuple[str, str], tmp_path: Path):
+    with pytest.raises(MissingError, match=r"^data\.sources\[2\]\.path: .*nowhere\.txt: no such file"):
+        open_corpus(mixture(*two_sources, f"{{kind: text, path: {tmp_path}/nowhere.txt}}"))
 
 
 def test_a_far_place_costs_what_a_near_one_costs():

@@ -109,7 +109,7 @@ def test_a_side_of_which_nothing_is_left_is_refused_by_its_name(folder: Path, pr
         said = rf"data\.split\.{side}: .*short\.txt: no document is left on the {side} side \(1 of white space alone"
         with pytest.raises(DataError, match=said):
             prepared(job(folder, "data.min_length=2", **sets))
-    with pytest.raises(MissingError, match=r"nowhere\.txt: no such file"):
+    with pytest.raises(MissingError, match=r"^data\.split\.validation: .*nowhere\.txt: no such file"):
         prepared(job(folder, validation="nowhere.txt"))
 
 
