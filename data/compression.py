@@ -19,6 +19,9 @@ from runjob.schemas.errors import DataError, MissingError
 # What the unpackers raise on a damaged or cut file (bz2 and zstandard: OSError and EOFError too)
 DAMAGED = (EOFError, zlib.error, gzip.BadGzipFile, lzma.LZMAError, OSError)
 BEGINNINGS = {".gz": b"\x1f\x8b", ".bz2": b"BZh", ".xz": b"\xfd7zXZ\x00", ".zst": b"\x28\xb5\x2f\xfd"}
+# Text may begin with BZh, but goes on otherwise; no text has a control character behind PAR1
+BZ2_BLOCK = b"1AY&SY"
+PARQUET = b"PAR1\x15"
 # zstd may also begin with a frame that is skipped, of sixteen kinds
 SKIPPED_FRAMES = tuple(bytes([0x50 + kind, 0x2A, 0x4D, 0x18]) for kind in range(16))
 ARCHIVES = (".zip", ".tar", ".tgz", ".7z", ".rar")
@@ -32,6 +35,7 @@ def open_packed(file: Path, raw: io.BufferedReader, *, name: str) -> io.Buffered
     if file.suffix in ARCHIVES or ".tar" in file.suffixes[-2:]:
         raise DataError(f"{name} is an archive of files; unpack it and name them (.gz, .bz2, .xz and .zst are read)")
     if file.suffix not in BEGINNINGS:
+        _refuse_unnamed(raw, name)
         return raw
     begins = raw.read(6)
     raw.seek(0)
@@ -40,6 +44,16 @@ def open_packed(file: Path, raw: io.BufferedReader, *, name: str) -> io.Buffered
         said = "is empty, and" if not begins else "is not packed as its name says:"
         raise DataError(f"{name} {said} no {file.suffix} file begins so; fetch or write it again, or rename it")
     return io.BufferedReader(OPENERS[file.suffix](raw, name), CHUNK)
+
+
+def _refuse_unnamed(raw: io.BufferedReader, name: str) -> None:
+    """DataError for a packed or a Parquet file under another name; else every line of it would be a bad row."""
+    begins = raw.peek(10)
+    if begins.startswith(PARQUET):
+        raise DataError(f"{name} is a Parquet file; read it with `kind: parquet`")
+    for suffix, beginning in BEGINNINGS.items():
+        if begins.startswith(beginning) and (suffix != ".bz2" or begins[4:10] == BZ2_BLOCK):
+            raise DataError(f"{name} is packed ({suffix}) and its name doesn't say so; rename it to end with {suffix}")
 
 
 def _open_zst(raw: BinaryIO, name: str) -> Any:  # noqa: ANN401 - what BufferedReader takes has no public name

@@ -120,6 +120,28 @@ def test_what_is_not_packed_as_its_name_says_is_named(
         texts(make_text(tmp_path / f"a.{packing}"))
 
 
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (gzip.compress(b"text"), r"is packed \(\.gz\) and its name doesn't say so; rename it"),
+        (bz2.compress(b"text"), r"is packed \(\.bz2\)"),
+        (lzma.compress(b"text"), r"is packed \(\.xz\)"),
+        (zstandard.compress(b"text"), r"is packed \(\.zst\)"),
+        (b"PAR1\x15\x04\x15", r"is a Parquet file; read it with `kind: parquet`"),
+    ],
+    ids=["gz", "bz2", "xz", "zst", "parquet"],
+)
+def test_a_packed_file_under_another_name_is_known_by_its_beginning(
+    tmp_path: Path, make_text, content: bytes, said: str
+):
+    file = tmp_path / "corpus.txt"
+    file.write_bytes(content)
+    with pytest.raises(DataError, match=said):
+        texts(make_text(file))
+    file.write_bytes(b"BZh is a text\nPAR1 too\n")
+    assert texts(make_text(file)) == ["BZh is a text", "PAR1 too"]
+
+
 def test_an_archive_is_no_packed_file(tmp_path: Path, make_text):
     for name in ("a.zip", "a.tar.gz", "a.tar"):
         (tmp_path / name).write_bytes(b"PK")
