@@ -42,7 +42,7 @@ def refuse_empty_sources(data: Data, sections: tuple[int, ...]) -> None:
         number = len(sections) if empty is None else empty
         raise DataError(
             f"data.sources[{number}]: none of its documents is on the training side, so its weight can't be kept; "
-            f"leave it out, or let fewer of its documents go by filter, min_length and split"
+            f"leave it out, or let fewer of its documents go by deduplicate, filter, min_length and split"
         )
 
 

@@ -111,7 +111,9 @@ def refuse_foreign(checkpoint: Checkpoint, identity: dict[str, object]) -> None:
         if checkpoint.identity[name] != value
     ]
     if differing:
+        changed = identity["data"] != checkpoint.identity["data"]
+        back = "put the files of data.path back as they were then, or " if changed else ""
         raise CheckpointError(
             f"{checkpoint.path.name} belongs to other data or another model: {'; '.join(differing)}; "
-            "start a new job for that"
+            f"{back}start a new job for that"
         )

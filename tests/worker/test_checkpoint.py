@@ -155,8 +155,10 @@ def test_a_run_without_checkpoints_starts_before_step_0(run: RunDir) -> None:
 
 def test_a_checkpoint_of_another_tokenizer_is_refused_by_name(run: RunDir) -> None:
     opened = open_checkpoint(save(run, 7))
-    with pytest.raises(CheckpointError, match="tokenizer: t1 in the checkpoint, t2 now"):
+    with pytest.raises(CheckpointError, match="tokenizer: t1 in the checkpoint, t2 now; start a new job"):
         refuse_foreign(opened, IDENTITY | {"tokenizer": "t2"})
+    with pytest.raises(CheckpointError, match=r"d2 now; put the files of data\.path back as they were then, or start"):
+        refuse_foreign(opened, IDENTITY | {"data": "d2"})
     refuse_foreign(opened, IDENTITY)
 
 
