@@ -68,12 +68,10 @@ class ParquetSource:
         schema = opened.schema_arrow
         if self.field not in schema.names:
             raise DataError(f"data.field: {name} has no column {self.field!r}, but {', '.join(schema.names)}")
-        kind = schema.field(self.field).type
-        inner = kind.value_type if pyarrow.types.is_dictionary(kind) else kind
-        if not (pyarrow.types.is_string(inner) or pyarrow.types.is_large_string(inner)):
-            texts = [column.name for column in schema if pyarrow.types.is_string(column.type)]
+        texts = [column.name for column in schema if _holds_text(column.type, pyarrow.types)]
+        if self.field not in texts:
             raise DataError(
-                f"data.field: column {self.field!r} of {name} holds {kind} and not text; "
+                f"data.field: column {self.field!r} of {name} holds {schema.field(self.field).type} and not text; "
                 f"columns of text: {', '.join(texts) or 'none'}"
             )
         return opened
@@ -91,6 +89,11 @@ class ParquetSource:
             raise DataError(
                 f"{name}: can't be read to its end ({str(error).splitlines()[0]}); fetch or write it again"
             ) from error
+
+
+def _holds_text(kind: Any, types: Any) -> bool:  # noqa: ANN401
+    inner = kind.value_type if types.is_dictionary(kind) else kind
+    return bool(types.is_string(inner) or types.is_large_string(inner))
 
 
 def _pyarrow() -> tuple[Any, Any]:

@@ -62,8 +62,10 @@ def test_documents_come_row_group_by_row_group_in_the_order_of_files(corpus: Pat
 @pytest.mark.parametrize("kind", [pa.large_string(), pa.dictionary(pa.int32(), pa.string())], ids=str)
 def test_text_may_be_stored_in_other_ways(tmp_path: Path, kind: pa.DataType):
     column = pa.array(["een", "twee", "een"]).cast(kind)
-    pq.write_table(pa.table({"body": column}), tmp_path / "a.parquet")
+    pq.write_table(pa.table({"body": column, "number": [1, 2, 3]}), tmp_path / "a.parquet")
     assert texts(parquet(tmp_path / "a.parquet", field="body")) == ["een", "twee", "een"]
+    with pytest.raises(DataError, match=r"'number' of .* holds int64 and not text; columns of text: body$"):
+        texts(parquet(tmp_path / "a.parquet", field="number"))
 
 
 def test_a_store_is_made_of_them_and_found_again(corpus: Path, tmp_path: Path, no_report):
