@@ -117,6 +117,8 @@ def prepared_stream(run: RunDir, data: HubData) -> int:
         f"{summary.validation.tokens:,} tokens{test}, vocabulary {summary.tokenizer.vocab_size:,}; training documents "
         f"are streamed: how many there are is unknown"
     )
+    if left_out := summary.left_out.words():
+        print(f"left out up to there: {left_out}")
     return 0
 
 

@@ -3,6 +3,7 @@
 import functools
 import gzip
 import json
+import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -74,6 +75,8 @@ def test_a_stream_goes_through_its_source_and_begins_again(straight_stream: RunD
     assert {block["begin"]["cycle"] for block in blocks} == {0, 1}
     start = next(record for record in straight_stream.read_events() if record["event"] == "start")
     assert start["rows"] is None and start["steps"] == 60
+    said = (straight_stream.path / "attempts" / "1" / "prepare.log").read_text()
+    assert re.search(r"left out up to there: \d+ shorter than data\.min_length", said)
 
 
 def test_a_stream_broken_in_many_ways_equals_an_unbroken_one(stream_bench: Bench, straight_stream: RunDir) -> None:
