@@ -28,7 +28,7 @@ from runjob.data.split import refuse_empty_sides, sides_of
 from runjob.data.store import FORMAT, Budget, FileSummary, SideName, Summary, sha256_of
 from runjob.data.tokenise import CHANGED, Tokenising, Written
 from runjob.data.writer import token_type
-from runjob.schemas.errors import DataError
+from runjob.schemas.errors import DataError, JobError
 from runjob.schemas.job_data import Trained
 from runjob.schemas.run import sync_folder, write_json
 
@@ -59,7 +59,7 @@ class Build:
             unfinished.mkdir(parents=True, exist_ok=True)
             try:
                 written = dataclasses.asdict(self._make(building, unfinished, fingerprint=fingerprint, origin=origin))
-            except DataError:  # the corpus is not fit, or damaged is what is there: nothing to go on with
+            except (DataError, JobError):  # corpus or settings are not fit, or damaged is what is there
                 shutil.rmtree(building)
                 raise
             write_json(unfinished / summary.name, written)
@@ -141,11 +141,13 @@ class Build:
 
     def _refuse_empty_sides(self, written: Written) -> None:
         counts = {side: summary.documents for side, summary in written.sides.items()}
-        if written.end.budget_reached and not counts["validation"]:
+        missing = next((side for side, count in counts.items() if not count), None)
+        if written.end.budget_reached and missing is not None:
+            fixed = ", ".join(f"{side}: 100" for side in counts if side != "train")
             raise DataError(
                 f"data.token_budget: {self.tokenising.token_budget:,} is reached after {counts['train']} training "
-                f"document(s), before the first one for validation; raise it, or take those that come first: "
-                f"split: {{kind: first, validation: 100}}"
+                f"document(s), before the first one for {missing}; raise it, or take those that come first: "
+                f"split: {{kind: first, {fixed}}}"
             )
         refuse_empty_sides(self.tokenising.split, counts, left_out=written.end.left_out)
 

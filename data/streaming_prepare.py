@@ -103,9 +103,13 @@ def _build(
     building.mkdir(parents=True)
     turn = Turn(streamed, data, Place(cycle=0, tokens=0, state=FIRST))
     reporter.begin("tokenising")
-    sides = {side: _write_side(building / side, turn, count, tokenizer, reporter) for side, count in _sides(data)}
-    reporter.end()
-    _refuse_short(data, sides)
+    try:
+        sides = {side: _write_side(building / side, turn, count, tokenizer, reporter) for side, count in _sides(data)}
+        reporter.end()
+        _refuse_short(data, sides)
+    except DataError:  # the stream is not fit: nothing to go on with
+        shutil.rmtree(building)
+        raise
     tokenizers.save(tokenizer, building / "tokenizer")
     write_json(building / "stream.json", {"start": turn.place.state})
     (building / "engine.json").write_text(tokenizer.backend_tokenizer.to_str(), encoding="utf-8")

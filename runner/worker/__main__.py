@@ -8,6 +8,7 @@ from pathlib import Path
 
 from runjob.runner.worker.outcome import attempt_of, report_ending, report_failure
 from runjob.runner.worker.stopping import StopWatch
+from runjob.schemas.errors import RunjobError
 from runjob.schemas.lifeline import die_with_parent
 from runjob.schemas.run import RunDir
 
@@ -24,7 +25,10 @@ def main(run: RunDir) -> int:
     try:
         ending = session.run_to_end()
     except Exception as error:  # the one broad handler of the worker: whatever it was, the run directory says it
-        traceback.print_exc()
+        if isinstance(error, RunjobError):  # it says what to do; where in the code it was noticed helps nobody
+            print(f"runjob: {error}", file=sys.stderr, flush=True)
+        else:
+            traceback.print_exc()
         if rank == 0:
             session.log_error(error)
             report_failure(attempt, error, step=session.step)

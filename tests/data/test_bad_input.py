@@ -12,7 +12,7 @@ from runjob.data.prepare import prepare
 from runjob.data.progress import Progress
 from runjob.data.store import LeftOut, Store
 from runjob.schemas.errors import MissingError, RunjobError
-from runjob.schemas.job_data import FirstSplit, HashSplit, ParquetData
+from runjob.schemas.job_data import FirstSplit, HashSplit, ParquetData, TrainedUnigram, TrainedWordPiece
 
 GOOD = [json.dumps({"text": f"een huis met {number} tuinen"}) + "\n" for number in range(108)]
 FEW = HashSplit(kind="hash", validation=0.01, test=None)
@@ -48,6 +48,20 @@ def test_a_first_document_larger_than_the_budget(tmp_path: Path, make_text):
     (tmp_path / "a.txt").write_text("woord " * 5000 + "\n" + "".join(f"kort {number}\n" for number in range(900)))
     said = refusal(make_text(tmp_path / "a.txt", token_budget=10, split=FEW), tmp_path)
     assert "data.token_budget: 10 is reached after 1 training document(s), before the first one for validation" in said
+
+
+def test_a_budget_that_is_reached_before_the_test_side_has_a_document(words: Path, tmp_path: Path, make_text):
+    split = HashSplit(kind="hash", validation=0.5, test=0.02)
+    said = refusal(make_text(words, token_budget=20, split=split), tmp_path)
+    assert "before the first one for test; raise it" in said
+    assert "split: {kind: first, validation: 100, test: 100}" in said
+
+
+@pytest.mark.parametrize("algorithm", ["wordpiece", "unigram"])
+def test_a_vocabulary_that_is_too_small(words: Path, tmp_path: Path, make_text, algorithm: str):
+    kind = TrainedWordPiece if algorithm == "wordpiece" else TrainedUnigram
+    settings = kind(kind="train", algorithm=algorithm, vocab_size=7, lowercase=False)
+    assert "data.tokenizer.vocab_size: 7 is too small" in refusal(make_text(words, tokenizer=settings), tmp_path)
 
 
 def test_a_file_that_grows_while_it_is_read(tmp_path: Path, words: Path, make_text):
