@@ -3,6 +3,7 @@
 import fcntl
 import os
 import select
+import signal
 import subprocess
 import termios
 import time
@@ -14,6 +15,13 @@ import pytest
 from runjob.runner.follow import PlainView
 from runjob.runner.lines import event_line
 from runjob.schemas.run import RunDir, Status
+
+
+def begin_session() -> None:
+    """The terminal is this process's own, and Ctrl-C means something there even where the tests run in the background
+    of a shell, which ignores it for them."""
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
 class Terminal:
@@ -29,7 +37,7 @@ class Terminal:
             stdout=slave,
             stderr=slave,
             start_new_session=True,
-            preexec_fn=lambda: fcntl.ioctl(0, termios.TIOCSCTTY, 0),
+            preexec_fn=begin_session,
         )
         os.close(slave)
         self.text = ""
