@@ -44,15 +44,20 @@ class PreparedStream:
 
 
 def prepare_stream(
-    data: HubData, *, commit: str | None, cache: Path, report: Callable[[Progress], None]
+    data: HubData,
+    *,
+    commit: str | None,
+    cache: Path,
+    report: Callable[[Progress], None],
+    say: Callable[[str], None],
 ) -> PreparedStream:
-    """Find the store of this stream, or build it."""
+    """Find the store of this stream, or build it; `say` is told when the source broke off and is tried again."""
     assert isinstance(data.tokenizer, PretrainedTokenizer), "a rule of the job"
     tokenizer = tokenizers.load_pretrained(data.tokenizer)
     streamed = patiently(
         lambda: open_streamed(data, commit=commit),
         what=f"opening {data.path}",
-        say=lambda text: print(text, flush=True),
+        say=say,
     )
     origin = _describe(data, streamed, tokenizer)
     fingerprint = hashlib.sha256(json.dumps(origin, sort_keys=True).encode()).hexdigest()
@@ -67,7 +72,7 @@ def prepare_stream(
                 patiently(
                     lambda: _build(path, data, streamed, tokenizer, reporter, fingerprint=fingerprint, origin=origin),
                     what=streamed.name,
-                    say=lambda text: print(text, flush=True),
+                    say=say,
                 )
     summary = Store.open(path).summary
     reporter.begin("done")

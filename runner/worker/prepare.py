@@ -108,7 +108,13 @@ def lines_text(facts: Facts) -> str:
 def prepared_stream(run: RunDir, data: HubData) -> int:
     """What a stream needs before training. The commit of the first attempt is that of all others."""
     commit = read_json(run.data)["commit"] if run.data.exists() else None
-    stream = prepare_stream(data, commit=commit, cache=cache_home(), report=Teller(run))
+    stream = prepare_stream(
+        data,
+        commit=commit,
+        cache=cache_home(),
+        report=Teller(run),
+        say=lambda text: print(text, flush=True),
+    )
     store, summary = stream.store, stream.store.summary
     write_json(run.data, {"store": str(store.path), "fingerprint": store.fingerprint, "commit": stream.commit})
     test = "" if summary.test is None else f", {summary.test.documents:,} test documents of {summary.test.tokens:,}"

@@ -9,7 +9,7 @@ from torch import distributed
 
 from runjob.runner.worker.checkpoint import Checkpoint, folder_name, list_folders, newest_complete, open_checkpoint
 from runjob.schemas.errors import CheckpointError
-from runjob.schemas.run import Attempt, RunDir, read_json
+from runjob.schemas.run import Attempt, RunDir, read_json, write_atomic
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,6 +64,8 @@ def find_start(run: RunDir, attempt: Attempt) -> Start:
         checkpoint, passed_over = open_checkpoint(run.checkpoints / folder_name(int(wish.start_from))), []
     start = Start(checkpoint=checkpoint, passed_over=tuple(passed_over), after_finish=wish.after == "finished")
     set_aside(run, attempt, start.step)
+    if checkpoint is not None:  # a run that was killed just before LATEST moved has a newer one than that names
+        write_atomic(run.latest, checkpoint.path.name + "\n")
     return start
 
 

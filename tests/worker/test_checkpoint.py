@@ -142,6 +142,15 @@ def test_a_start_from_a_named_step_leaves_later_history(run: RunDir) -> None:
     assert [path.name for path in list_folders(run)] == ["step-00000005"]
 
 
+def test_latest_names_the_start_also_where_a_kill_fell_just_before_it_moved(run: RunDir) -> None:
+    save(run, 7)
+    older = run.latest.read_text()
+    save(run, 14)
+    run.latest.write_text(older)
+    assert find_start(run, run.new_attempt()).step == 14
+    assert run.latest.read_text() == "step-00000014\n"
+
+
 def test_a_run_whose_checkpoints_are_all_damaged_does_not_start_over_by_itself(run: RunDir) -> None:
     (save(run, 7) / "state.json").unlink()
     with pytest.raises(CheckpointError, match=r"no checkpoint of some-.* is complete"):
