@@ -25,7 +25,7 @@ from typing import Any
 from runjob.data.store import LeftOut, SectionSummary, Side, SideSummary, TokenType, sha256_of
 from runjob.data.writer import SideWriter
 from runjob.schemas.errors import DataError
-from runjob.schemas.run import sync_folder
+from runjob.schemas.run import sync_path
 
 # Of text handed to the tokenizer at once.
 BATCH_CHARACTERS = 1_000_000
@@ -123,7 +123,7 @@ class Index:
         finally:
             os.close(descriptor)
         if new:
-            sync_folder(self.path.parent)
+            sync_path(self.path.parent)
         self._read += len(record.to_line())
         self._note(record)
 
@@ -195,10 +195,10 @@ class Folder:
             summary = writer.close()
         if summary.documents:
             for file in building.iterdir():
-                _flush(file)
-            sync_folder(building)
+                sync_path(file)
+            sync_path(building)
             building.rename(self.block(number))
-            sync_folder(self.path)
+            sync_path(self.path)
         return summary
 
 
@@ -234,11 +234,3 @@ def in_batches(texts: Iterator[str], *, characters: int = BATCH_CHARACTERS) -> I
             batch, size = [], 0
     if batch:
         yield batch
-
-
-def _flush(file: Path) -> None:
-    descriptor = os.open(file, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -12,7 +12,6 @@ disk is gone on with: the bytes of the store are the same.
 """
 
 import dataclasses
-import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -25,12 +24,12 @@ from runjob.data.duplicates import Copies
 from runjob.data.journal import End
 from runjob.data.progress import Reporter
 from runjob.data.split import refuse_empty_sides, sides_of
-from runjob.data.store import FORMAT, Budget, FileSummary, SideName, Summary, sha256_of
+from runjob.data.store import FORMAT, Budget, FileSummary, SideName, Summary, settle_files
 from runjob.data.tokenise import CHANGED, Tokenising, Written
 from runjob.data.writer import token_type
 from runjob.schemas.errors import DataError, JobError
 from runjob.schemas.job_data import Trained
-from runjob.schemas.run import sync_folder, write_json
+from runjob.schemas.run import sync_path, write_json
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,10 +63,10 @@ class Build:
                 raise
             write_json(unfinished / summary.name, written)
             (unfinished / summary.name).rename(summary)
-        sync_folder(building)
+        sync_path(building)
         shutil.rmtree(unfinished, ignore_errors=True)
         building.rename(path)
-        sync_folder(path.parent)
+        sync_path(path.parent)
 
     def _make(self, building: Path, unfinished: Path, *, fingerprint: str, origin: dict[str, Any]) -> Summary:
         if self.deduplicate:
@@ -112,10 +111,10 @@ class Build:
             shutil.rmtree(beside, ignore_errors=True)
             tokenizers.save(self.tokenizer or self._train_tokenizer(), beside)
             for file in beside.iterdir():
-                _flush(file)
+                sync_path(file)
             shutil.rmtree(kept, ignore_errors=True)
             beside.rename(kept)
-            sync_folder(kept.parent)
+            sync_path(kept.parent)
         return self.tokenizer or tokenizers.load_saved(kept)
 
     def _train_tokenizer(self) -> Any:  # noqa: ANN401
@@ -168,20 +167,8 @@ class Build:
 
     def _list_files(self, directory: Path, *, but: Path) -> dict[str, FileSummary]:
         """Size and sha256 of every file, after it has reached the disk."""
-        paths = sorted(path for path in directory.rglob("*") if path.is_file() and but not in path.parents)
+        paths = [path for path in directory.rglob("*") if path.is_file() and but not in path.parents]
         self.reporter.begin("checking", total_bytes=sum(path.stat().st_size for path in paths))
-        files = {}
-        for path in paths:
-            _flush(path)
-            name = path.relative_to(directory).as_posix()
-            files[name] = FileSummary(size=path.stat().st_size, sha256=sha256_of(path, told=self.reporter.read))
+        files = settle_files(directory, paths, told=self.reporter.read)
         self.reporter.end()
         return files
-
-
-def _flush(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

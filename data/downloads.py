@@ -25,7 +25,7 @@ from runjob.data.locks import only_one
 from runjob.data.remote import Remote, RemoteError, expand, has_glob, look, read_blocks
 from runjob.data.space import check_space, in_words, saying_full
 from runjob.schemas.errors import DataError, MissingError
-from runjob.schemas.run import read_json, write_json
+from runjob.schemas.run import read_json, sync_path, write_json
 
 # Pauses before another try; what comes in between puts the count back, so a bad line gets through too.
 PAUSES_S = (0.5, 1.0, 2.0, 4.0, 8.0)
@@ -152,7 +152,7 @@ class Downloads:
             self._keep_trying(remote, part)
             self._refuse_changed(remote, copy.parent)
             part.rename(copy)
-            _flush(copy.parent)
+            sync_path(copy.parent)
 
     def _keep_trying(self, remote: Remote, part: Path) -> None:
         failed = 0
@@ -224,11 +224,3 @@ def _version(remote: Remote) -> str:
 
 def _hash(text: str) -> str:
     return hashlib.sha256(text.encode()).hexdigest()[:32]
-
-
-def _flush(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

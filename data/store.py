@@ -17,14 +17,14 @@ The control side reads `store.json` through `read_summary`, so numpy is imported
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from runjob.schemas.errors import DataError
-from runjob.schemas.run import read_json
+from runjob.schemas.run import read_json, sync_path
 
 if TYPE_CHECKING:
     import numpy as np
@@ -302,3 +302,15 @@ def sha256_of(file: Path, *, told: Callable[[int], None] | None = None) -> str:
             if told is not None:
                 told(len(piece))
     return digest.hexdigest()
+
+
+def settle_files(
+    directory: Path, paths: Iterable[Path], *, told: Callable[[int], None] | None = None
+) -> dict[str, FileSummary]:
+    """Size and sha256 of these files below `directory`, each after it has reached the disk."""
+    files = {}
+    for path in sorted(paths):
+        sync_path(path)
+        name = path.relative_to(directory).as_posix()
+        files[name] = FileSummary(size=path.stat().st_size, sha256=sha256_of(path, told=told))
+    return files

@@ -12,7 +12,6 @@ kept and how they are cut into blocks, the tokenizer. What the blocks hold is no
 import dataclasses
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -26,13 +25,13 @@ from runjob.data.locks import only_one
 from runjob.data.patience import patiently
 from runjob.data.prepare import PreparedStore
 from runjob.data.progress import Progress, Reporter
-from runjob.data.store import FORMAT, FileSummary, SideName, SideSummary, Store, Summary, sha256_of
+from runjob.data.store import FORMAT, SideName, SideSummary, Store, Summary, settle_files
 from runjob.data.streaming import FIRST, State, Streamed, open_streamed
 from runjob.data.writer import SideWriter, token_type
 from runjob.schemas.errors import DataError
 from runjob.schemas.job_data import FirstSplit, HubData, PretrainedTokenizer
 from runjob.schemas.quantities import parse_count
-from runjob.schemas.run import read_json, sync_folder, write_json
+from runjob.schemas.run import read_json, sync_path, write_json
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,13 +127,13 @@ def _build(
         left_out=turn.left_out,
         budget=None,
         tokenizer=tokenizers.summarise(tokenizer),
-        files=_list_files(building),
+        files=settle_files(building, [path for path in building.rglob("*") if path.is_file()]),
         origin=origin,
     )
     write_json(building / "store.json", dataclasses.asdict(summary))
-    sync_folder(building)
+    sync_path(building)
     building.rename(path)
-    sync_folder(path.parent)
+    sync_path(path.parent)
 
 
 def _sides(data: HubData) -> list[tuple[SideName, int]]:
@@ -166,20 +165,6 @@ def _refuse_short(data: HubData, sides: Mapping[SideName, SideSummary]) -> None:
                 f"data.split.{side}: {count:,} documents are asked for and the stream has {sides[side].documents:,} "
                 f"there before it ends; lower it"
             )
-
-
-def _list_files(directory: Path) -> dict[str, FileSummary]:
-    """Size and sha256 of every file, after it has reached the disk."""
-    files = {}
-    for file in sorted(path for path in directory.rglob("*") if path.is_file()):
-        descriptor = os.open(file, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
-        name = file.relative_to(directory).as_posix()
-        files[name] = FileSummary(size=file.stat().st_size, sha256=sha256_of(file))
-    return files
 
 
 def _describe(data: HubData, streamed: Streamed, tokenizer: Any) -> dict[str, Any]:  # noqa: ANN401

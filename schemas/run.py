@@ -35,8 +35,9 @@ def write_atomic(path: Path, text: str) -> None:
     beside.replace(path)
 
 
-def sync_folder(path: Path) -> None:
-    """A rename is only safe once the directory that holds the name is on disk too."""
+def sync_path(path: Path) -> None:
+    """The bytes of a file, or the names in a folder, are on the disk when this returns: a rename is only safe once the
+    directory that holds the name is there too."""
     descriptor = os.open(path, os.O_RDONLY)
     try:
         os.fsync(descriptor)

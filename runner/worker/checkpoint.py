@@ -26,7 +26,7 @@ from runjob.runner.worker.faults import fault_point
 from runjob.runner.worker.optimizer_state import NamedState
 from runjob.runner.worker.state import TrainingState
 from runjob.schemas.errors import CheckpointError, RunjobError
-from runjob.schemas.run import RunDir, read_json, sync_folder, write_atomic, write_json
+from runjob.schemas.run import RunDir, read_json, sync_path, write_atomic, write_json
 
 FORMAT = 1
 KINDS = ("weights", "exp_avg", "exp_avg_sq")
@@ -115,7 +115,7 @@ class Writer:
         # A damaged checkpoint of this very step may stand there: resume passed it over, this one replaces it
         shutil.rmtree(final, ignore_errors=True)
         self.beside.rename(final)
-        sync_folder(self.run.checkpoints)
+        sync_path(self.run.checkpoints)
         fault_point("checkpoint-before-latest", step=self.step)
         write_atomic(self.run.latest, final.name + "\n")
         return final

@@ -26,7 +26,7 @@ from runjob.runner.worker.models.configs import positions_of
 from runjob.runner.worker.models.loading import AUTO, attention_of, load, task_of
 from runjob.schemas.errors import CheckpointError, JobError, RunjobError, StateError
 from runjob.schemas.job import Generation
-from runjob.schemas.run import RunDir, sync_folder
+from runjob.schemas.run import RunDir, sync_path
 
 WEIGHTS = "model.safetensors"
 # Longest row that the comparison reads: enough to pass every layer and many positions, a moment even for 774 M.
@@ -163,7 +163,7 @@ def _replace(target: Path, write: Callable[[Path], None], verify: Callable[[Path
         target.rename(old)
     fault_point("export-moved", step=0)
     beside.rename(target)
-    sync_folder(target.parent)
+    sync_path(target.parent)
     shutil.rmtree(old, ignore_errors=True)
 
 
@@ -172,7 +172,7 @@ def _sync(directory: Path) -> None:
         if path.is_file():
             with path.open("rb") as file:
                 os.fsync(file.fileno())
-    sync_folder(directory)
+    sync_path(directory)
 
 
 def main(arguments: list[str] | None = None) -> int:

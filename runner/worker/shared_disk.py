@@ -10,7 +10,7 @@ from torch import distributed
 
 from runjob.runner.worker.exchange import Exchange
 from runjob.schemas.errors import DataError
-from runjob.schemas.run import sync_folder
+from runjob.schemas.run import sync_path
 
 # A network file system shows a new file to other machines when its cache of the folder expires: a minute at most.
 SHARED_WITHIN_S = 90.0
@@ -23,7 +23,7 @@ def refuse_unshared(folder: Path, exchange: Exchange, *, within_s: float = SHARE
     sign = folder / ".seen"
     if exchange.rank == 0:
         sign.touch()
-        sync_folder(folder)
+        sync_path(folder)
     distributed.barrier()
     until = time.monotonic() + within_s
     while not sign.exists() and time.monotonic() < until:
