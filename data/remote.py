@@ -86,9 +86,8 @@ def expand(pattern: str) -> list[str]:
         found = [system.unstrip_protocol(name) for name in system.glob(path)]
     except failures() as error:
         raise _said(error) from error
-    except NotImplementedError as error:
-        found = []
-        raise RemoteError("this kind of server lists no files; name them one by one", answered=True) from error
+    except (NotImplementedError, ValueError) as error:  # of a kind that has files and no list of them
+        raise RemoteError("this kind of address lists no files; name them one by one", answered=True) from error
     if not found:
         raise RemoteError("no file there matches, or the server doesn't list its files; name them", answered=True)
     return sorted(found)
@@ -156,7 +155,13 @@ def _filesystem(url: str) -> tuple[Any, str]:
         raise (JobError if "no kind of address" in problem else MissingError)(f"data.path: {url}: {problem}")
     protocol = url.partition("://")[0]
     options = _http_options() if protocol in ("http", "https") else {}
-    system, path = fsspec.core.url_to_fs(url, **options)
+    try:
+        system, path = fsspec.core.url_to_fs(url, **options)
+    except failures() as error:  # some ask their server when they are opened
+        raise _said(error) from error
+    except (AttributeError, TypeError, ValueError) as error:  # fsspec's own words for `more than an address is needed`
+        why = f"{protocol}:// can't be opened by an address alone ({error})"
+        raise JobError(f"data.path: {url}: {why}; write https://, s3://, hf:// or a path") from error
     return system, path
 
 

@@ -5,7 +5,6 @@ import sys
 import tempfile
 from pathlib import Path
 
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -66,13 +65,13 @@ from runjob.data.duplicates import find_copies
 before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 texts = (f"line {number % 400_000}" for number in range(600_000))
 print(find_copies(texts, scratch=Path(sys.argv[1]), held_bytes=2**20).count)
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
+grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+print(grown // 1024 if sys.platform == "darwin" else grown)  # KiB; macOS counts in bytes
 """
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="ru_maxrss is in KiB on Linux")
 def test_memory_is_bounded_by_what_may_be_held(tmp_path: Path):
-    """14.4 MB of records, of which 1 MiB may be held."""
+    """14.4 MB of records, of which 1 MiB may be held. Grown by 2.6 MB so, by 35 MB with all of them held."""
     command = (sys.executable, "-c", PROGRAM, str(tmp_path / "scratch"))
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
     count, grown_kib = map(int, done.stdout.split())

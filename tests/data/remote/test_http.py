@@ -2,6 +2,7 @@
 
 import gzip
 import random
+import re
 import subprocess
 import sys
 import time
@@ -215,6 +216,17 @@ def test_what_fsspec_does_not_know_is_refused_by_name(downloads, make_text):
         texts(make_text("gopher://host/a"), downloads)
     with pytest.raises(MissingError, match=r"abfs:// needs a package that is not installed; .*adlfs"):
         texts(make_text("abfs://container@account/a.txt"), downloads)
+
+
+@pytest.mark.parametrize("address", ["github://owner/a.txt", "cached://host/a.txt", "zip://host/a.txt"])
+def test_an_address_that_says_too_little_is_refused_in_words(downloads, make_text, address: str):
+    with pytest.raises((JobError, MissingError, DataError), match=re.escape(address)):
+        texts(make_text(address), downloads)
+
+
+def test_a_glob_of_a_kind_that_lists_no_files_is_refused(downloads, make_text):
+    with pytest.raises((MissingError, DataError), match="this kind of address lists no files; name them one by one"):
+        texts(make_text("data://host/*.txt"), downloads)
 
 
 def test_a_file_address_is_the_file_itself(tmp_path: Path, downloads, make_text):
