@@ -13,15 +13,14 @@ from pathlib import Path
 
 import torch
 from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast
-from transformers.utils.logging import disable_progress_bar
 
 from runjob.runner.worker.export import load_network
 from runjob.runner.worker.fill_speed import measure_fill_speed
 from runjob.runner.worker.models.configs import positions_of
 from runjob.runner.worker.models.loading import task_of
 from runjob.runner.worker.models.masked_lm import MaskedLMObjective, check_family
-from runjob.runner.worker.prompts import converse, find_target, read_prompts
-from runjob.schemas.errors import JobError, MissingError, NumericsError, RunjobError
+from runjob.runner.worker.prompts import add_questions, answer, converse, find_target, read_prompts
+from runjob.schemas.errors import JobError, MissingError, NumericsError
 
 GAP = "[MASK]"
 EXAMPLE = f"The {GAP} swam away."
@@ -139,27 +138,14 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="runjob fill-mask", usage=argparse.SUPPRESS, description="Fill the gaps of texts with a masked model."
     )
-    parser.add_argument("target", type=Path, help="a run directory or a model directory")
-    parser.add_argument("--prompt", action="append", default=[], help=f"a text with {GAP} in it; may be repeated")
-    parser.add_argument("--prompts-file", type=Path, help="a file with a prompt a line")
-    parser.add_argument("--interactive", action="store_true", help="read prompts from the terminal, a line each")
-    parser.add_argument("--benchmark", action="store_true", help="measure tokens per second, beside transformers")
     parser.add_argument("--top-k", type=count, default=SHOWN, help=f"guesses shown for each gap (default: {SHOWN})")
-    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="where to compute (default: cpu)")
-    parser.add_argument("--json", action="store_true", help="one JSON object a text")
+    add_questions(parser, prompt=f"a text with {GAP} in it")
     return parser
 
 
 def main(arguments: list[str] | None = None) -> int:
-    disable_progress_bar()
-    try:
-        fill_mask(build_parser().parse_args(arguments))
-    except RunjobError as error:
-        print(f"runjob: {error}", file=sys.stderr)
-        return error.exit_code
-    except KeyboardInterrupt:
-        return 130
-    return 0
+    options = build_parser().parse_args(arguments)
+    return answer(lambda: fill_mask(options))
 
 
 if __name__ == "__main__":

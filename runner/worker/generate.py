@@ -15,14 +15,13 @@ from pathlib import Path
 
 import torch
 from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast
-from transformers.utils.logging import disable_progress_bar
 
 from runjob.runner.worker.export import load_network
 from runjob.runner.worker.generate_speed import measure_speed
 from runjob.runner.worker.models.loading import task_of
-from runjob.runner.worker.prompts import Target, converse, find_target, read_prompts
+from runjob.runner.worker.prompts import Target, add_questions, answer, converse, find_target, read_prompts
 from runjob.runner.worker.sampling import Continuation, Sampling, continue_prompts
-from runjob.schemas.errors import JobError, MissingError, RunjobError
+from runjob.schemas.errors import JobError, MissingError
 
 # Prompts computed together: enough to fill a matrix product, few enough for the cache of a large model.
 TOGETHER = 8
@@ -122,10 +121,6 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="runjob generate", usage=argparse.SUPPRESS, description="Let a finished model go on from prompts."
     )
-    parser.add_argument("target", type=Path, help="a run directory or a model directory")
-    parser.add_argument("--prompt", action="append", default=[], help="a text to go on from; may be repeated")
-    parser.add_argument("--prompts-file", type=Path, help="a file with a prompt a line")
-    parser.add_argument("--interactive", action="store_true", help="read prompts from the terminal, a line each")
     parser.add_argument(
         "--max-new-tokens", type=partial(_number, kind=int, low=1), help="tokens after the prompt, at most"
     )
@@ -146,24 +141,13 @@ def build_parser() -> argparse.ArgumentParser:
         "--seed", type=partial(_number, kind=int, low=0), help="the same seed gives the same text again"
     )
     parser.add_argument("--greedy", action="store_true", help="the same as --temperature 0")
-    parser.add_argument(
-        "--benchmark", action="store_true", help="measure tokens per second instead, beside transformers"
-    )
-    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="where to compute (default: cpu)")
-    parser.add_argument("--json", action="store_true", help="one JSON object a text")
+    add_questions(parser, prompt="a text to go on from")
     return parser
 
 
 def main(arguments: list[str] | None = None) -> int:
-    disable_progress_bar()  # transformers' bar for reading 28 tensors would stand in the text
-    try:
-        generate(build_parser().parse_args(arguments))
-    except RunjobError as error:
-        print(f"runjob: {error}", file=sys.stderr)
-        return error.exit_code
-    except KeyboardInterrupt:
-        return 130
-    return 0
+    options = build_parser().parse_args(arguments)
+    return answer(lambda: generate(options))
 
 
 if __name__ == "__main__":

@@ -6,8 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from transformers.utils.logging import disable_progress_bar
+
 from runjob.runner.worker.export import WEIGHTS
-from runjob.schemas.errors import JobError, NotFoundError, StateError
+from runjob.schemas.errors import JobError, NotFoundError, RunjobError, StateError
 from runjob.schemas.job import Generation
 from runjob.schemas.read import read_job_json
 from runjob.schemas.run import RunDir
@@ -70,3 +72,29 @@ def converse(answer: Callable[[str], None]) -> None:
             answer(line.rstrip("\n"))
         except JobError as error:
             print(f"runjob: {error}", file=sys.stderr)
+
+
+def answer(work: Callable[[], None]) -> int:
+    """The exit code of one of the two programs; what a user caused is one line."""
+    disable_progress_bar()  # transformers' bar for reading 28 tensors would stand in the text
+    try:
+        work()
+    except RunjobError as error:
+        print(f"runjob: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+def add_questions(parser: argparse.ArgumentParser, *, prompt: str) -> None:
+    """What both are asked: the model, the texts, where to compute, and how to say it."""
+    parser.add_argument("target", type=Path, help="a run directory or a model directory")
+    parser.add_argument("--prompt", action="append", default=[], help=f"{prompt}; may be repeated")
+    parser.add_argument("--prompts-file", type=Path, help="a file with a prompt a line")
+    parser.add_argument("--interactive", action="store_true", help="read prompts from the terminal, a line each")
+    parser.add_argument(
+        "--benchmark", action="store_true", help="measure tokens per second instead, beside transformers"
+    )
+    parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="where to compute (default: cpu)")
+    parser.add_argument("--json", action="store_true", help="one JSON object a text")
