@@ -11,7 +11,7 @@ from torch import nn
 from torch.nn import functional as F
 from transformers import PreTrainedModel
 
-from runjob.runner.worker.models.document_attention import documents_apart
+from runjob.runner.worker.models.document_attention import seen_by
 
 IGNORED = -100
 
@@ -39,9 +39,7 @@ class CausalLMObjective(nn.Module):
         position_ids: torch.Tensor | None = None,
     ) -> Answer:
         """With `position_ids` (from 0 in each document) the documents of a row are kept apart."""
-        seen = {"attention_mask": attention_mask}
-        if position_ids is not None:
-            seen = documents_apart(self.network, position_ids)
+        seen = seen_by(self.network, attention_mask, position_ids)
         logits_BLV = self.network(input_ids=input_ids, use_cache=False, **seen).logits
         # fp32 before the softmax: in bf16 a loss of 3 is known to 0.016, and the sum of a row not at all.
         losses = F.cross_entropy(

@@ -37,6 +37,16 @@ def check_documents_apart(network: PreTrainedModel) -> None:
         )
 
 
+def seen_by(
+    network: PreTrainedModel, attention_mask: torch.Tensor | None, position_ids: torch.Tensor | None
+) -> dict[str, Any]:
+    """What a forward pass takes besides the tokens: the mask of padding, or (with positions that count from 0 in each
+    document) everything that keeps the documents of a row apart."""
+    if position_ids is None:
+        return {"attention_mask": attention_mask}
+    return documents_apart(network, position_ids)
+
+
 def documents_apart(network: PreTrainedModel, position_ids_BL: torch.Tensor) -> dict[str, Any]:
     """`attention_mask` and `position_ids` for a forward pass of `network` (or of its body) over rows whose tokens have
     these places in their documents."""

@@ -1,15 +1,13 @@
 """What the loop trains for `objective: mlm`. The body sees the whole row; the head, a matrix of the vocabulary's size,
 only the places that are predicted: at 15 % of them it does a seventh of the work, and the loss is the same."""
 
-from typing import Any
-
 import torch
 from torch import nn
 from torch.nn import functional as F
 from transformers import PreTrainedModel
 
 from runjob.runner.worker.models.causal_lm import IGNORED, Answer
-from runjob.runner.worker.models.document_attention import documents_apart
+from runjob.runner.worker.models.document_attention import seen_by
 from runjob.schemas.errors import JobError
 
 # Family -> the modules of its head, in order
@@ -46,9 +44,7 @@ class MaskedLMObjective(nn.Module):
         position_ids: torch.Tensor | None = None,
     ) -> Answer:
         """With `position_ids` (from 0 in each document) the documents of a row are kept apart."""
-        seen: dict[str, Any] = {"attention_mask": attention_mask}
-        if position_ids is not None:
-            seen = documents_apart(self.network, position_ids)
+        seen = seen_by(self.network, attention_mask, position_ids)
         hidden_BLH = self.network.base_model(input_ids=input_ids, **seen).last_hidden_state
         # N: the predicted places of all rows
         predicted_BL = labels != IGNORED
