@@ -94,67 +94,51 @@ class Filter:
 
 
 @dataclass(frozen=True, kw_only=True)
-class TextData:
+class Treatment:
+    """What becomes of documents, whatever they are read from: which are left out, and how the others become rows."""
+
+    bad_rows: float
+    min_length: int
+    filter: Filter
+    deduplicate: bool
+    token_budget: int | str | None
+    layout: Literal["pack", "lines"]
+    attention: Literal["row", "document"]
+    long_documents: Literal["split", "truncate"]
+    sequence_length: int
+    tokenizer: Tokenizer
+    split: Split
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextData(Treatment):
     """Plain text; `documents` says what one document is. `path` may be `sample:NAME`."""
 
     kind: Literal["text"]
     path: tuple[str, ...]
     documents: Literal["line", "paragraph", "file"]
-    bad_rows: float
-    min_length: int
-    filter: Filter
-    deduplicate: bool
-    token_budget: int | str | None
-    layout: Literal["pack", "lines"]
-    attention: Literal["row", "document"]
-    long_documents: Literal["split", "truncate"]
-    sequence_length: int
-    tokenizer: Tokenizer
-    split: Split
 
 
 @dataclass(frozen=True, kw_only=True)
-class JsonlData:
+class JsonlData(Treatment):
     """One JSON object a line; the document is its `field`."""
 
     kind: Literal["jsonl"]
     path: tuple[str, ...]
     field: str
-    bad_rows: float
-    min_length: int
-    filter: Filter
-    deduplicate: bool
-    token_budget: int | str | None
-    layout: Literal["pack", "lines"]
-    attention: Literal["row", "document"]
-    long_documents: Literal["split", "truncate"]
-    sequence_length: int
-    tokenizer: Tokenizer
-    split: Split
 
 
 @dataclass(frozen=True, kw_only=True)
-class ParquetData:
+class ParquetData(Treatment):
     """Parquet files; the document is the column `field`."""
 
     kind: Literal["parquet"]
     path: tuple[str, ...]
     field: str
-    bad_rows: float
-    min_length: int
-    filter: Filter
-    deduplicate: bool
-    token_budget: int | str | None
-    layout: Literal["pack", "lines"]
-    attention: Literal["row", "document"]
-    long_documents: Literal["split", "truncate"]
-    sequence_length: int
-    tokenizer: Tokenizer
-    split: Split
 
 
 @dataclass(frozen=True, kw_only=True)
-class HubData:
+class HubData(Treatment):
     """A data set of the Hugging Face Hub, or a local directory in Hub layout."""
 
     kind: Literal["hub"]
@@ -166,17 +150,6 @@ class HubData:
     block_documents: int
     disk_budget: str
     field: str
-    bad_rows: float
-    min_length: int
-    filter: Filter
-    deduplicate: bool
-    token_budget: int | str | None
-    layout: Literal["pack", "lines"]
-    attention: Literal["row", "document"]
-    long_documents: Literal["split", "truncate"]
-    sequence_length: int
-    tokenizer: Tokenizer
-    split: Split
 
 
 # One source of documents, for itself or as each one of a mixture is read
@@ -224,22 +197,11 @@ MixedSource = MixedText | MixedJsonl | MixedParquet | MixedHub
 
 
 @dataclass(frozen=True, kw_only=True)
-class MixData:
+class MixData(Treatment):
     """Several sources, drawn by weight; all but `sources` holds for each of them."""
 
     kind: Literal["mix"]
     sources: tuple[MixedSource, ...]
-    bad_rows: float
-    min_length: int
-    filter: Filter
-    deduplicate: bool
-    token_budget: int | str | None
-    layout: Literal["pack", "lines"]
-    attention: Literal["row", "document"]
-    long_documents: Literal["split", "truncate"]
-    sequence_length: int
-    tokenizer: Tokenizer
-    split: Split
 
 
 Data = TextData | JsonlData | ParquetData | HubData | MixData

@@ -5,68 +5,44 @@ from typing import Literal
 
 
 @dataclass(frozen=True, kw_only=True)
-class ScratchGpt2:
-    """A new GPT-2 of these sizes; the vocabulary is the tokenizer's."""
+class Scratch:
+    """New weights of these sizes; the vocabulary is the tokenizer's."""
 
     kind: Literal["scratch"]
+    hidden_size: int
+    num_hidden_layers: int
+    num_attention_heads: int
+    intermediate_size: int | None
+    max_position_embeddings: int
+    dropout: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScratchGpt2(Scratch):
     architecture: Literal["gpt2"]
-    hidden_size: int
-    num_hidden_layers: int
-    num_attention_heads: int
-    intermediate_size: int | None
-    max_position_embeddings: int
-    dropout: float
 
 
 @dataclass(frozen=True, kw_only=True)
-class ScratchBert:
-    kind: Literal["scratch"]
+class ScratchBert(Scratch):
     architecture: Literal["bert"]
-    hidden_size: int
-    num_hidden_layers: int
-    num_attention_heads: int
-    intermediate_size: int | None
-    max_position_embeddings: int
-    dropout: float
 
 
 @dataclass(frozen=True, kw_only=True)
-class ScratchModernBert:
-    kind: Literal["scratch"]
+class ScratchModernBert(Scratch):
     architecture: Literal["modernbert"]
-    hidden_size: int
-    num_hidden_layers: int
-    num_attention_heads: int
-    intermediate_size: int | None
-    max_position_embeddings: int
-    dropout: float
     global_attn_every_n_layers: int
     local_attention: int
 
 
 @dataclass(frozen=True, kw_only=True)
-class ScratchDebertaV2:
-    kind: Literal["scratch"]
+class ScratchDebertaV2(Scratch):
     architecture: Literal["deberta_v2"]
-    hidden_size: int
-    num_hidden_layers: int
-    num_attention_heads: int
-    intermediate_size: int | None
-    max_position_embeddings: int
-    dropout: float
     position_buckets: int
 
 
 @dataclass(frozen=True, kw_only=True)
-class ScratchMPNet:
-    kind: Literal["scratch"]
+class ScratchMPNet(Scratch):
     architecture: Literal["mpnet"]
-    hidden_size: int
-    num_hidden_layers: int
-    num_attention_heads: int
-    intermediate_size: int | None
-    max_position_embeddings: int
-    dropout: float
 
 
 ScratchInit = ScratchGpt2 | ScratchBert | ScratchModernBert | ScratchDebertaV2 | ScratchMPNet
