@@ -53,6 +53,10 @@ SIZES = Sizes(batch=250_000, part=32_000_000)
 NOTHING_PINNED: Mapping[str, Any] = MappingProxyType({})
 
 
+def anything(origin: Mapping[str, Any]) -> None:
+    """Whoever prepares for the first time takes what there is."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class PreparedStore:
     """`built` is False where the store was there already. `sources`: which version of what lies elsewhere was used;
@@ -74,8 +78,10 @@ def prepare(
     report: Callable[[Progress], None],
     sizes: Sizes = SIZES,
     pinned: Mapping[str, Any] = NOTHING_PINNED,
+    admit: Callable[[Mapping[str, Any]], None] = anything,
 ) -> PreparedStore:
-    """Find the store of these data, or build it. `pinned` is the `sources` of an earlier attempt of the same run."""
+    """Find the store of these data, or build it. `pinned` is the `sources` of an earlier attempt of the same run;
+    `admit` hears what the store is made from before it is built, and may raise."""
     match data.tokenizer:
         case PretrainedTokenizer():
             tokenizer, to_train = tokenizers.load_pretrained(data.tokenizer), None
@@ -90,6 +96,7 @@ def prepare(
     reporter.end()
     digests.told = None  # what is looked at later is read again only where it changed
     origin = _describe(data, seed=seed, corpus=corpus, tokenizer=tokenizer)
+    admit(origin)
     fingerprint = hashlib.sha256(json.dumps(origin, sort_keys=True).encode()).hexdigest()
     path = cache / "stores" / fingerprint
     found = path.exists()

@@ -23,7 +23,7 @@ from runjob.data.block_maker import Turn
 from runjob.data.blocks import Place, in_batches
 from runjob.data.locks import only_one
 from runjob.data.patience import patiently
-from runjob.data.prepare import PreparedStore
+from runjob.data.prepare import PreparedStore, anything
 from runjob.data.progress import Progress, Reporter
 from runjob.data.store import FORMAT, SideName, SideSummary, Store, Summary, settle_files
 from runjob.data.streaming import FIRST, State, Streamed, open_streamed
@@ -49,8 +49,10 @@ def prepare_stream(
     cache: Path,
     report: Callable[[Progress], None],
     say: Callable[[str], None],
+    admit: Callable[[Mapping[str, Any]], None] = anything,
 ) -> PreparedStream:
-    """Find the store of this stream, or build it; `say` is told when the source broke off and is tried again."""
+    """Find the store of this stream, or build it; `say` is told when the source broke off and is tried again, and
+    `admit` as in prepare.py."""
     assert isinstance(data.tokenizer, PretrainedTokenizer), "a rule of the job"
     tokenizer = tokenizers.load_pretrained(data.tokenizer)
     streamed = patiently(
@@ -59,6 +61,7 @@ def prepare_stream(
         say=say,
     )
     origin = _describe(data, streamed, tokenizer)
+    admit(origin)
     fingerprint = hashlib.sha256(json.dumps(origin, sort_keys=True).encode()).hexdigest()
     path = cache / "stores" / fingerprint
     found = path.exists()

@@ -145,7 +145,7 @@ class RunDir:
         self.stream_failure = path / "stream" / "failure.json"
         # Numbers about that store, where `prepare --stats` asked for them
         self.statistics = path / "statistics.json"
-        # Where `prepare` says which store it made: {"store": path, "fingerprint": hex}
+        # Where `prepare` says which store it made: {"store": path, "fingerprint": hex, "origin": what it was made from}
         self.data = path / "data.json"
 
     @staticmethod

@@ -2,17 +2,19 @@
 or builds the store of the job's data, writes down where it is, and says how far it is: a line now and then, and
 progress.json."""
 
+import functools
 import sys
 import time
 from pathlib import Path
 from typing import Any
 
 from runjob.data.facts import measure
-from runjob.data.prepare import Progress, prepare
+from runjob.data.prepare import PreparedStore, Progress, prepare
 from runjob.data.space import in_words
 from runjob.data.store import Store
 from runjob.data.streaming_prepare import prepare_stream
 from runjob.runner.worker.outcome import attempt_of, report_failure
+from runjob.runner.worker.same_data import refuse_other_data
 from runjob.schemas.errors import RunjobError
 from runjob.schemas.facts import Facts, keep_facts
 from runjob.schemas.job_data import HubData, streamed
@@ -66,12 +68,19 @@ def main(run: RunDir) -> int:
     try:
         if streamed(job.data):
             return prepared_stream(run, job.data)
-        store = prepare(job.data, seed=job.seed, cache=cache_home(), report=Teller(run), pinned=pinned_sources(run))
+        store = prepare(
+            job.data,
+            seed=job.seed,
+            cache=cache_home(),
+            report=Teller(run),
+            pinned=pinned_sources(run),
+            admit=functools.partial(refuse_other_data, run),
+        )
     except RunjobError as error:
         print(f"runjob: {error}", file=sys.stderr)
         report_failure(attempt_of(run), error, step=0)
         return error.exit_code
-    write_json(run.data, {"store": str(store.path), "fingerprint": store.fingerprint, "sources": dict(store.sources)})
+    write_json(run.data, {**named(store), "sources": dict(store.sources)})
     train, validation, test = store.summary.train, store.summary.validation, store.summary.test
     tested = "" if test is None else f"{test.documents:,} test documents of {test.tokens:,}, "
     print(
@@ -91,6 +100,11 @@ def main(run: RunDir) -> int:
         if job.data.layout == "lines":
             print(lines_text(facts))
     return 0
+
+
+def named(store: PreparedStore) -> dict[str, Any]:
+    """What data.json says of a store: where it is, and what it was made from, since a cache may be emptied."""
+    return {"store": str(store.path), "fingerprint": store.fingerprint, "origin": dict(store.summary.origin)}
 
 
 def pinned_sources(run: RunDir) -> dict[str, Any]:
@@ -114,9 +128,10 @@ def prepared_stream(run: RunDir, data: HubData) -> int:
         cache=cache_home(),
         report=Teller(run),
         say=lambda text: print(text, flush=True),
+        admit=functools.partial(refuse_other_data, run),
     )
     store, summary = stream.store, stream.store.summary
-    write_json(run.data, {"store": str(store.path), "fingerprint": store.fingerprint, "commit": stream.commit})
+    write_json(run.data, {**named(store), "commit": stream.commit})
     test = "" if summary.test is None else f", {summary.test.documents:,} test documents of {summary.test.tokens:,}"
     print(
         f"{'built' if store.built else 'found'}: {summary.validation.documents:,} validation documents of "

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from torch import distributed
 
 from runjob.runner.worker.checkpoint import Checkpoint, folder_name, list_folders, newest_complete, open_checkpoint
+from runjob.runner.worker.same_data import belongs_elsewhere
 from runjob.schemas.errors import CheckpointError
 from runjob.schemas.run import Attempt, RunDir, read_json, write_atomic
 
@@ -114,8 +115,4 @@ def refuse_foreign(checkpoint: Checkpoint, identity: dict[str, object]) -> None:
     ]
     if differing:
         changed = identity["data"] != checkpoint.identity["data"]
-        back = "put the files of data.path back as they were then, or " if changed else ""
-        raise CheckpointError(
-            f"{checkpoint.path.name} belongs to other data or another model: {'; '.join(differing)}; "
-            f"{back}start a new job for that"
-        )
+        raise belongs_elsewhere(checkpoint.path.name, "data or another model", differing, data_changed=changed)

@@ -2,6 +2,7 @@
 
 import json
 import math
+import re
 from pathlib import Path
 
 import pytest
@@ -151,10 +152,16 @@ def test_early_stopping_ends_the_job_with_its_best_model(bench: Bench) -> None:
     assert only(run, "finish")["step"] == 12
 
 
-def test_another_tokenizer_is_refused_on_resume(bench: Bench) -> None:
+def test_another_tokenizer_or_corpus_is_refused_on_resume_before_it_is_prepared(bench: Bench) -> None:
     run = bench.submit("training.stop_after=7 steps", expect=75)
     said = bench.resume(run, "--set", "data.tokenizer.vocab_size=600", expect=2)
     assert "data.tokenizer.vocab_size" in said
+    corpus, stores = bench.home.path / "corpus.txt", set((bench.home.cache / "stores").iterdir())
+    corpus.write_text(corpus.read_text(encoding="utf-8") + "\nZin.\n", encoding="utf-8")
+    said = bench.resume(run, expect=1)
+    assert re.search(r"step-00000007 belongs to other data: corpus: [0-9a-f]{12} then, [0-9a-f]{12} now; put the", said)
+    assert set((bench.home.cache / "stores").iterdir()) == stores
+    assert not run.attempt(2).rank_log(0).exists()
 
 
 def test_gradient_checkpointing_gives_the_same_losses(bench: Bench) -> None:

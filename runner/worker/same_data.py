@@ -1,0 +1,39 @@
+"""Are the data of a resumed run still those that it began with? Asked by the prepare stage as soon as it knows what
+there is now: before hours go into preparing another corpus, which the ranks would then refuse (start.py)."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from runjob.schemas.errors import CheckpointError
+from runjob.schemas.run import RunDir, read_json
+
+# Of a sha256, in a message
+SHOWN = 12
+
+
+def refuse_other_data(run: RunDir, origin: Mapping[str, Any]) -> None:
+    """CheckpointError if the run has a checkpoint and its store was made from something else than `origin`. Without a
+    checkpoint it begins anew, with whatever there is."""
+    newest = max((path.name for path in run.checkpoints.glob("step-*")), default=None)
+    if newest is None or not run.data.exists():
+        return
+    began, now = read_json(run.data)["origin"], json.loads(json.dumps(origin))
+    differing = [name for name in {**began, **now} if began.get(name) != now.get(name)]
+    if differing:
+        said = [f"{name}: {_short(began.get(name))} then, {_short(now.get(name))} now" for name in differing]
+        raise belongs_elsewhere(newest, "data", said, data_changed=differing != ["tokenizer"])
+
+
+def belongs_elsewhere(checkpoint: str, to: str, differing: list[str], *, data_changed: bool) -> CheckpointError:
+    """The words of whoever notices that a checkpoint and a job don't fit; `to` is what may be another one."""
+    back = "put the files of data.path back as they were then, or " if data_changed else ""
+    return CheckpointError(
+        f"{checkpoint} belongs to other {to}: {'; '.join(differing)}; {back}start a new job for that"
+    )
+
+
+def _short(value: object) -> str:
+    if isinstance(value, dict) and "fingerprint" in value:
+        value = value["fingerprint"]
+    return value[:SHOWN] if isinstance(value, str) else json.dumps(value)
