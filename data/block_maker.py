@@ -13,7 +13,7 @@ from typing import Any
 
 from runjob.data.blocks import BlockRecord, Folder, Place, digest_of, in_batches, size_of
 from runjob.data.corpus import Corpus
-from runjob.data.documents import refusal
+from runjob.data.documents import refusal, too_many
 from runjob.data.rows import Rows
 from runjob.data.selection import Selection
 from runjob.data.store import LeftOut, Side, SideSummary
@@ -33,6 +33,7 @@ class Turn:
         self._documents = self._selection.documents()
         self.cycle = begin.cycle
         self.tokens = begin.tokens
+        self._taken_from = (0, 0)  # rows and bad ones that were read before the documents taken last
 
     @property
     def place(self) -> Place:
@@ -43,15 +44,21 @@ class Turn:
         return self._selection.left_out
 
     def take(self, count: int) -> Iterator[str]:
-        """The next so many kept documents, or as many as are left; none is read before it is asked for. DataError at
-        the end if more of the rows read for them were bad than data.bad_rows allows."""
-        reading = self._reading
-        rows, bad, reading.bad.first = reading.rows, reading.bad.count, []
+        """The next so many kept documents, or as many as are left; none is read before it is asked for. Whoever has
+        taken what it wants calls `judge`."""
+        self._taken_from = self._reading.rows, self._reading.bad.count
+        self._reading.bad.first = []
         for _, document in itertools.islice(self._documents, count):
             yield document.text
+
+    def judge(self) -> tuple[str, ...]:
+        """The first bad rows among those read for the documents taken last; DataError if they are more than
+        data.bad_rows allows."""
+        reading, (rows, bad) = self._reading, self._taken_from
         rows, bad = reading.rows - rows, reading.bad.count - bad
-        if bad > reading.bad.allowed * rows:
+        if too_many(bad, rows=rows, allowed=reading.bad.allowed):
             raise DataError(refusal(reading.bad.first, count=bad, rows=rows, allowed=reading.bad.allowed))
+        return tuple(reading.bad.first)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +68,7 @@ class Made:
     summary: SideSummary
     end: Place
     left_out: LeftOut
+    bad_rows: tuple[str, ...]
 
 
 class BlockMaker:
@@ -110,14 +118,21 @@ class BlockMaker:
     def _write(self, number: int, begin: Place, *, documents: int) -> Made:
         turn, self._turn = self._turn_at(begin), None
         before = turn.left_out
-        summary = self._folder.write(number, self._encoded(turn, documents), eos_id=self._eos_id)
+        bad_rows: list[str] = []
+        encoded = self._encoded(turn, documents, bad_rows)
+        summary = self._folder.write(number, encoded, eos_id=self._eos_id)
         over = summary.documents < documents or (self._budget is not None and turn.tokens >= self._budget)
         if not over:
             self._turn = turn
         end = self._turn_begins(turn.cycle + 1) if over else turn.place
-        return Made(summary=summary, end=end, left_out=_difference(turn.left_out, before))
+        return Made(summary=summary, end=end, left_out=_difference(turn.left_out, before), bad_rows=tuple(bad_rows))
 
-    def _encoded(self, turn: Turn, documents: int) -> Iterator[tuple[str, list[int]]]:
+    def _encoded(self, turn: Turn, documents: int, bad_rows: list[str]) -> Iterator[tuple[str, list[int]]]:
+        """Judged before the block is whole, since one that is there counts."""
+        yield from self._up_to_the_budget(turn, documents)
+        bad_rows += turn.judge()
+
+    def _up_to_the_budget(self, turn: Turn, documents: int) -> Iterator[tuple[str, list[int]]]:
         for texts in in_batches(turn.take(documents)):
             encodings = self._backend.encode_batch_fast(texts, add_special_tokens=False)
             for text, encoding in zip(texts, encodings, strict=True):
@@ -146,6 +161,7 @@ class BlockMaker:
             text_bytes=section.bytes,
             words=section.words,
             left_out=made.left_out,
+            bad_rows=made.bad_rows,
             rows=len(self._open_rows(side)),
             size=size_of(block),
             sha256=digest_of(block),

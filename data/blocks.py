@@ -44,7 +44,7 @@ class Place:
 @dataclass(frozen=True, kw_only=True)
 class BlockRecord:
     """One line of the index. `end` is where the next block begins; `size` in bytes on disk; `sha256` over the files;
-    `rows` in the layout of the run."""
+    `rows` in the layout of the run; `bad_rows` the first of those that could not be read, in words."""
 
     number: int
     begin: Place
@@ -54,6 +54,7 @@ class BlockRecord:
     text_bytes: int
     words: int
     left_out: LeftOut
+    bad_rows: tuple[str, ...]
     rows: int
     size: int
     sha256: str
@@ -71,7 +72,8 @@ class BlockRecord:
     def from_line(line: bytes) -> "BlockRecord":
         raw = json.loads(line)
         places = {name: Place(**raw[name]) for name in ("begin", "end")}
-        return BlockRecord(**{**raw, **places, "left_out": LeftOut(**raw["left_out"])})
+        out = {"left_out": LeftOut(**raw["left_out"]), "bad_rows": tuple(raw["bad_rows"])}
+        return BlockRecord(**{**raw, **places, **out})
 
 
 class Index:
@@ -90,6 +92,11 @@ class Index:
 
     def first_row(self, number: int) -> int:
         return self._first_rows[number]
+
+    def begun_in(self, rows: range) -> list[BlockRecord]:
+        """The blocks whose first row (or first position: it is the same) is among these, as far as they are known."""
+        first, behind = (bisect.bisect_left(self._first_rows, row) for row in (rows.start, rows.stop))
+        return self.records[first:behind]
 
     def block_of(self, row: int) -> BlockRecord:
         """The block that holds a row (or a position: those of a block are its rows in another order)."""

@@ -48,8 +48,8 @@ class HubSource:
     def documents(self) -> Iterator[Document]:
         self.done = self.rows = self.empty = 0
         self.bad.restart()
-        for number, text in enumerate(self._texts()):
-            origin = f"{self.name}:{number}"
+        for number, text in enumerate(self._texts(), 1):
+            origin = f"{self.name}:row {number}"
             self.rows += 1
             if not isinstance(text, str):
                 self.bad.add(origin, f"column {self._field!r} holds {type(text).__name__} and not a string")

@@ -36,8 +36,8 @@ class ParquetSource:
             with file.path.open("rb") as raw:
                 opened = self._open(file.name, raw)
                 rows = opened.metadata.num_rows
-                for number, value in enumerate(self._values(file.name, opened)):
-                    self.done = before + size * (number + 1) // rows
+                for number, value in enumerate(self._values(file.name, opened), 1):
+                    self.done = before + size * number // rows
                     self.rows += 1
                     yield from self._document(f"{file.name}:row {number}", value)
             self.done = before + size

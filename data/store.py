@@ -16,6 +16,7 @@ The control side reads `store.json` through `read_summary`, so numpy is imported
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -90,6 +91,10 @@ class LeftOut:
     short: int
     filtered: int
     duplicates: int
+
+    def plus(self, other: LeftOut) -> LeftOut:
+        mine = dataclasses.asdict(self)
+        return LeftOut(**{reason: count + mine[reason] for reason, count in dataclasses.asdict(other).items()})
 
     def words(self) -> str:
         """`3 of white space alone, 12 by data.filter`; empty where nothing was left out."""

@@ -1,14 +1,14 @@
 """A data set of the Hub read as a stream: nothing is downloaded as a whole, and reading can go on from any row.
 
     data set  ->  its files, in order  ->  (Parquet) row groups  ->  rows  ->  documents
-                  `file` of a state        `rows` of a state: where `datasets` itself stands in that file
+                  `file` of a state        `rows` of a state: where `datasets` itself stands in that file, which is
+                                           behind `row` rows of it
 
 Each file is read by an IterableDataset of its own. So a state says which file, and `datasets` opens that one alone:
 going on costs one row group of a Parquet file, and in other formats the part of the file that lies before the place.
 """
 
 import hashlib
-import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,15 +23,16 @@ from runjob.schemas.job_data import HubData
 LOOKED_AT = 65536
 
 State = dict[str, Any]
-FIRST: State = {"file": 0, "rows": None}
+FIRST: State = {"file": 0, "row": 0, "rows": None}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Streamed:
     """A data set to be streamed. `identity`: equal for two copies of one data set, wherever they lie; `commit` is the
-    one on the Hub, None for a directory."""
+    one on the Hub, None for a directory; `files` are their names for messages."""
 
     name: str
+    files: tuple[str, ...]
     field: str
     bad_rows: float
     identity: str
@@ -54,13 +55,15 @@ class Reading:
         self.empty = 0
         self.bad = BadRows(allowed=streamed.bad_rows)
         self._file: int = state["file"]
+        self._row: int = state["row"]
         self._begin: Any = state["rows"]
         self._rows: Any = None
 
     @property
     def state(self) -> State:
         """Where the document after the one handed out last begins."""
-        return {"file": self._file, "rows": self._begin if self._rows is None else self._rows.state_dict()}
+        rows = self._begin if self._rows is None else self._rows.state_dict()
+        return {"file": self._file, "row": self._row, "rows": rows}
 
     def digest(self, cache: DigestCache) -> str:
         return self.streamed.identity
@@ -72,18 +75,19 @@ class Reading:
             if self._begin is not None:
                 self._rows.load_state_dict(self._begin)
             yield from self._documents_of_file()
-            self._file, self._begin, self._rows = self._file + 1, None, None
+            self._file, self._row, self._begin, self._rows = self._file + 1, 0, None, None
 
     def _documents_of_file(self) -> Iterator[Document]:
         rows = iter(self._rows)
-        for count in itertools.count(1):
-            origin = f"{self.streamed.name}, file {self._file + 1}, row {count} of those read now"
+        while True:
+            origin = f"{self.streamed.files[self._file]}:row {self._row + 1}"
             try:
                 row = next(rows, None)
             except ValueError as error:  # datasets: a line that is no JSON, columns that differ from file to file
                 raise DataError(f"{origin}: can't be read: {error}") from error
             if row is None:
                 return
+            self._row += 1
             yield from self._document(row, origin)
 
     def _document(self, row: dict[str, Any], origin: str) -> Iterator[Document]:
@@ -128,6 +132,7 @@ def open_streamed(data: HubData, *, commit: str | None) -> Streamed:
     files = [str(file) for file in builder.config.data_files[data.subset]]
     return Streamed(
         name=name,
+        files=_named(files, shards=rows.num_shards, name=name),
         field=data.field,
         bad_rows=data.bad_rows,
         identity=_identity(data, files, root=str(builder.base_path)),
@@ -148,6 +153,11 @@ def _builder(data: HubData, commit: str | None) -> Any:  # noqa: ANN401
     if features is not None and data.field not in features:
         return builder
     return datasets.load_dataset_builder(data.path, name=data.config, revision=revision, columns=[data.field])
+
+
+def _named(files: list[str], *, shards: int, name: str) -> tuple[str, ...]:
+    """The files as `datasets` numbers them; where it makes several parts of one (an archive), those are numbered."""
+    return tuple(files) if len(files) == shards else tuple(f"{name} part {part + 1}" for part in range(shards))
 
 
 def _identity(data: HubData, files: list[str], *, root: str) -> str:

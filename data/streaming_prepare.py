@@ -21,6 +21,7 @@ from typing import Any
 from runjob.data import tokenizers
 from runjob.data.block_maker import Turn
 from runjob.data.blocks import Place, in_batches
+from runjob.data.documents import SHOWN
 from runjob.data.locks import only_one
 from runjob.data.patience import patiently
 from runjob.data.prepare import PreparedStore, anything
@@ -67,18 +68,21 @@ def prepare_stream(
     found = path.exists()
     turn = Turn(streamed, data, Place(cycle=0, tokens=0, state=FIRST))
     reporter = Reporter(report, turn.corpus)
+    bad_rows: tuple[str, ...] = ()
     if not found:
         with only_one(path.with_suffix(".lock"), waiting=reporter.waiting):
             found = path.exists()  # made by the process that we waited for
             if not found:
-                patiently(
+                bad_rows = patiently(
                     lambda: _build(path, data, streamed, tokenizer, reporter, fingerprint=fingerprint, origin=origin),
                     what=streamed.name,
                     say=say,
                 )
     summary = Store.open(path).summary
     reporter.begin("done")
-    store = PreparedStore(path=path, fingerprint=fingerprint, built=not found, summary=summary, sources={}, bad_rows=())
+    store = PreparedStore(
+        path=path, fingerprint=fingerprint, built=not found, summary=summary, sources={}, bad_rows=bad_rows
+    )
     return PreparedStream(store=store, commit=streamed.commit)
 
 
@@ -102,16 +106,21 @@ def _build(
     *,
     fingerprint: str,
     origin: dict[str, Any],
-) -> None:
-    """Make the store at `path`; whatever interrupts this, `path` holds all of it or does not exist."""
+) -> tuple[str, ...]:
+    """Make the store at `path`; whatever interrupts this, `path` holds all of it or does not exist. The first of the
+    rows that could not be read."""
     building = path.with_name(f".building-{path.name}")
     if building.exists():  # of a process that was killed, or of a try that broke off
         shutil.rmtree(building)
     building.mkdir(parents=True)
     turn = Turn(streamed, data, Place(cycle=0, tokens=0, state=FIRST))
     reporter.begin("tokenising")
+    sides: dict[SideName, SideSummary] = {}
+    bad_rows: list[str] = []
     try:
-        sides = {side: _write_side(building / side, turn, count, tokenizer, reporter) for side, count in _sides(data)}
+        for side, count in _sides(data):
+            sides[side] = _write_side(building / side, turn, count, tokenizer, reporter)
+            bad_rows += turn.judge()
         reporter.end()
         _refuse_short(data, sides)
     except DataError:  # the stream is not fit: nothing to go on with
@@ -137,6 +146,7 @@ def _build(
     sync_path(building)
     building.rename(path)
     sync_path(path.parent)
+    return tuple(bad_rows[:SHOWN])
 
 
 def _sides(data: HubData) -> list[tuple[SideName, int]]:
@@ -176,6 +186,7 @@ def _describe(data: HubData, streamed: Streamed, tokenizer: Any) -> dict[str, An
         "format": FORMAT,
         "kind": "stream",
         "source": streamed.identity,
+        "state": sorted(FIRST),
         "field": data.field,
         "min_length": data.min_length,
         "filter": dataclasses.asdict(data.filter),

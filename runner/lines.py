@@ -22,6 +22,10 @@ def event_line(record: dict[str, Any], *, steps: int | None) -> str | None:
             return "  ".join(filter(None, [where, "eval", *shown]))
         case "checkpoint":
             return f"{where}  checkpoint saved"
+        case "bad_rows":
+            count = record["count"]
+            rows = "1 row that can't be read is" if count == 1 else f"{count:,} rows that can't be read are"
+            return "\n  ".join([f"{where}  {rows} left out of block {record['block']}", *record["first"]])
         case "start" | "init":
             return None
         case "advice":

@@ -20,6 +20,7 @@ class DataFacts:
     validation_tokens: int
     train_bytes: int
     validation_bytes: int
+    left_out: str
     split: str
     rows: str
     truncated: bool
@@ -217,6 +218,7 @@ def _data(data: DataFacts) -> list[str]:
         f"- training: {_training_side(data)}",
         f"- validation: {data.validation_documents:,} documents, {data.validation_tokens:,} tokens, "
         f"{data.validation_bytes:,} bytes",
+        *([f"- left out: {data.left_out}"] if data.left_out else []),
         f"- split: {data.split}",
         f"- {data.rows}",
     ]

@@ -8,8 +8,9 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
+from runjob.data.blocks import Index
 from runjob.data.corpus import alone
-from runjob.data.store import Summary
+from runjob.data.store import LeftOut, Summary
 from runjob.runner.worker.card import CardFacts, DataFacts, EvaluationFacts, ModelFacts, SeenOnce, TrainingFacts
 from runjob.schemas.job import AdamW, ConstantSchedule, Job, Schedule
 from runjob.schemas.job_data import (
@@ -22,6 +23,7 @@ from runjob.schemas.job_data import (
     PretrainedTokenizer,
     Split,
     SubsetsSplit,
+    streamed,
 )
 from runjob.schemas.job_model import CausalLM, MaskedLM, Model, Objective, PretrainedInit
 from runjob.schemas.run import RunDir
@@ -51,7 +53,7 @@ def gather_facts(
         license=job.output.license,
         language=job.output.language,
         description=job.output.description,
-        data=data_facts(job, summary),
+        data=data_facts(job, summary, left_out_until(run, job, summary, step)),
         model=ModelFacts(
             init=_init(job.model),
             architecture=config.architectures[0] if config.architectures else config.model_type,
@@ -67,7 +69,19 @@ def gather_facts(
     )
 
 
-def data_facts(job: Job, summary: Summary) -> DataFacts:
+def left_out_until(run: RunDir, job: Job, summary: Summary, step: int) -> LeftOut:
+    """What no model saw, by its reason: of a stream what was left out of the blocks that began up to `step`, once,
+    however often the source was read."""
+    left_out = summary.left_out
+    if streamed(job.data):
+        index = Index(run.stream_index(summary.fingerprint))
+        index.refresh()
+        for record in index.begun_in(range(step * job.training.global_batch)):
+            left_out = left_out.plus(record.left_out) if record.begin.cycle == 0 else left_out
+    return left_out
+
+
+def data_facts(job: Job, summary: Summary, left_out: LeftOut) -> DataFacts:
     data, seed = job.data, job.seed
     source, sample = _source(data)
     return DataFacts(
@@ -79,6 +93,7 @@ def data_facts(job: Job, summary: Summary) -> DataFacts:
         validation_tokens=summary.validation.tokens,
         train_bytes=summary.train.bytes,
         validation_bytes=summary.validation.bytes,
+        left_out=left_out.words(),
         split=_split(data.split, seed),
         rows=_rows(data, job.objective),
         truncated=data.long_documents == "truncate",

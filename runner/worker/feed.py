@@ -7,9 +7,11 @@ import sys
 import threading
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from runjob.data.block_rows import BlockOrder, BlockRows, Blocks, StreamStopped
-from runjob.data.blocks import Folder, Index
+from runjob.data.blocks import BlockRecord, Folder, Index
+from runjob.data.documents import SHOWN
 from runjob.data.rows import Rows, open_rows
 from runjob.data.store import Store
 from runjob.data.stream import StepBatch
@@ -31,6 +33,7 @@ class Feed:
     """Rows and order of the stream for every rank; `reader` is rank 0's alone."""
 
     blocks: Blocks
+    index: Index
     rows: Rows
     order: BlockOrder
     reader: "ReaderProcess | None"
@@ -43,6 +46,20 @@ class Feed:
         if self.reader is not None:
             until = min(step + STEPS_AHEAD, last)
             self.reader.want(range((step - 1) * self.global_batch, until * self.global_batch))
+
+    def bad_rows(self, step: int) -> list[dict[str, Any]]:
+        """What is to be said with this step: of each block that begins in it how many rows could not be read, and of
+        the run the first ten of them. Later turns leave the same ones out, so they are told in the first. Rank 0's."""
+        if self.reader is None:
+            return []
+        self.index.refresh()
+        begun = self.index.begun_in(range((step - 1) * self.global_batch, step * self.global_batch))
+        return [self._told(record) for record in begun if record.left_out.bad and record.begin.cycle == 0]
+
+    def _told(self, record: BlockRecord) -> dict[str, Any]:
+        before = sum(earlier.left_out.bad for earlier in self.index.records[: record.number])
+        first = list(record.bad_rows[: max(SHOWN - before, 0)])
+        return {"block": record.number, "count": record.left_out.bad, "first": first}
 
     def nothing(self, error: StreamStopped) -> StepBatch:
         """What a rank takes part with whose samples can't be had: of the right size for the exchange, and empty. The
@@ -84,9 +101,10 @@ def open_feed(
     """Collective."""
     folder = blocks_folder(run, store)
     reader = ReaderProcess(run, attempt, folder, text) if exchange.rank == 0 else None
+    path = run.stream_index(store.summary.fingerprint)
     refuse_unshared(folder.path, exchange)
     blocks = Blocks(
-        Index(run.stream_index(store.summary.fingerprint)),
+        Index(path),
         folder,
         failure=run.stream_failure,
         open_rows=lambda side: open_rows(side, text.data, eos=text.eos),
@@ -95,6 +113,7 @@ def open_feed(
     rows = BlockRows(blocks, sequence_length=text.data.sequence_length, bucketed=job.data.layout == "lines")
     return Feed(
         blocks=blocks,
+        index=Index(path),  # its own: that of `blocks` belongs to the thread that builds steps ahead
         rows=text.finish(rows),
         order=BlockOrder(blocks, job.seed),
         reader=reader,

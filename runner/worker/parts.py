@@ -51,10 +51,13 @@ class Parts:
             return self.stream.step(step)
         self.feed.advance(step, last=self.clock.total_steps)
         try:
-            return self.stream.step(step)
+            batch = self.stream.step(step)
         except StreamStopped as error:
             self.given_up = True
             return self.feed.nothing(error)
+        for told in self.feed.bad_rows(step):
+            self.journal.log("bad_rows", step=step, **told)
+        return batch
 
     def close_data(self, *, finished: bool) -> None:
         if self.feed is not None:

@@ -88,10 +88,7 @@ def main(run: RunDir) -> int:
         f"{validation.documents:,} validation documents of {validation.tokens:,}, {tested}"
         f"vocabulary {store.summary.tokenizer.vocab_size:,}"
     )
-    if left_out := store.summary.left_out.words():
-        print(f"left out: {left_out}")
-    for row in store.bad_rows:
-        print(f"  {row}")
+    tell_left_out("left out", store)
     if budget := store.summary.budget:
         print(budget.words(train.predicted))
     if train.documents:
@@ -100,6 +97,13 @@ def main(run: RunDir) -> int:
         if job.data.layout == "lines":
             print(lines_text(facts))
     return 0
+
+
+def tell_left_out(said: str, store: PreparedStore) -> None:
+    if left_out := store.summary.left_out.words():
+        print(f"{said}: {left_out}")
+    for row in store.bad_rows:
+        print(f"  {row}")
 
 
 def named(store: PreparedStore) -> dict[str, Any]:
@@ -138,8 +142,7 @@ def prepared_stream(run: RunDir, data: HubData) -> int:
         f"{summary.validation.tokens:,} tokens{test}, vocabulary {summary.tokenizer.vocab_size:,}; training documents "
         f"are streamed: how many there are is unknown"
     )
-    if left_out := summary.left_out.words():
-        print(f"left out up to there: {left_out}")
+    tell_left_out("left out up to there", store)
     return 0
 
 

@@ -99,7 +99,7 @@ def test_other_documents_make_another_store(published: Path, tmp_path: Path, no_
 
 
 def test_a_row_without_text_is_named(published: Path):
-    with pytest.raises(DataError, match=r"published\[test\]:1: column 'text' holds NoneType and not a string"):
+    with pytest.raises(DataError, match=r"published\[test\]:row 2: column 'text' holds NoneType and not a string"):
         list(open_source(hub(published, subset="test")).documents())
 
 

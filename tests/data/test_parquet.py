@@ -55,7 +55,7 @@ def test_documents_come_row_group_by_row_group_in_the_order_of_files(corpus: Pat
     source = open_source(parquet(tmp_path / "*.parquet"))
     documents = list(source.documents())
     assert [document.text for document in documents] == ["één", "twee\nregels", "vier", "vijf", "zes", "zeven"]
-    assert documents[2].origin == f"{corpus}:row 3"
+    assert documents[2].origin == f"{corpus}:row 4"
     assert (source.empty, source.done) == (1, source.total)
 
 
@@ -92,8 +92,8 @@ def test_rows_that_hold_no_text_are_named(tmp_path: Path):
     with pytest.raises(DataError) as caught:
         texts(parquet(tmp_path / "a.parquet"))
     assert str(caught.value).splitlines() == [
-        f"{tmp_path}/a.parquet:row 1: column 'text' is null and not text",
-        f"{tmp_path}/a.parquet:row 2: is not UTF-8 (unexpected end of data)",
+        f"{tmp_path}/a.parquet:row 2: column 'text' is null and not text",
+        f"{tmp_path}/a.parquet:row 3: is not UTF-8 (unexpected end of data)",
         "2 rows can't be read; mend or remove them and start again",
     ]
 

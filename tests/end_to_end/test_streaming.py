@@ -22,12 +22,14 @@ from tests.end_to_end.conftest import JOB, Bench, assert_same_run, kill, records
 pytestmark = pytest.mark.slow
 
 FILES = 6
+BAD = {2: (10,), 4: (20, 21, 22)}  # rows without text, by file
 STREAM = """
   kind: hub
   path: ./published
   streaming: true
   block_documents: 25
   min_length: 50
+  bad_rows: 0.2
   sequence_length: 32
   tokenizer: {kind: pretrained, path: ./tokenizer}
   split: {kind: first, validation: 20, test: 10}
@@ -40,7 +42,10 @@ def write_stream(folder: Path) -> Path:
         lines = [line for line in file.read(100_000).splitlines() if line.strip()]
     (folder / "published" / "data").mkdir(parents=True)
     for number in range(FILES):
-        table = pa.table({"text": lines[number * 50 : number * 50 + 50]})
+        rows: list[str | None] = [*lines[number * 50 : number * 50 + 50]]
+        for place in BAD.get(number, ()):
+            rows[place] = None
+        table = pa.table({"text": rows})
         pq.write_table(table, shard(folder, number), row_group_size=20)
     tokenizers.save(tokenizers.train_bpe(lines, vocab_size=512), folder / "tokenizer")
     before, _, behind = JOB.partition("data:\n")
@@ -75,6 +80,13 @@ def test_a_stream_goes_through_its_source_and_begins_again(straight_stream: RunD
     assert {block["begin"]["cycle"] for block in blocks} == {0, 1}
     start = next(record for record in straight_stream.read_events() if record["event"] == "start")
     assert start["rows"] is None and start["steps"] == 60
+    told = [record for record in straight_stream.read_events() if record["event"] == "bad_rows"]
+    assert sum(record["count"] for record in told) == 4  # of the first turn; the second has the same ones
+    rows = [row.partition(": ")[0] for record in told for row in record["first"]]
+    places = [(file, place + 1) for file, places in BAD.items() for place in places]
+    assert [Path(row).name for row in rows] == [f"{shard(Path(), file).name}:row {row}" for file, row in places]
+    card = (straight_stream.model / "README.md").read_text(encoding="utf-8")
+    assert re.search(r"- left out: 4 that can't be read, \d+ shorter than data\.min_length\n", card)
     said = (straight_stream.path / "attempts" / "1" / "prepare.log").read_text()
     assert re.search(r"left out up to there: \d+ shorter than data\.min_length", said)
 
@@ -103,6 +115,7 @@ def test_a_stream_broken_in_many_ways_equals_an_unbroken_one(stream_bench: Bench
     bench.kill_everything(run)
     bench.resume(run)
     assert_same_run(straight_stream, run)
+    assert bad_rows(run) == bad_rows(straight_stream)  # told once, whatever was taken back
     assert not list((bench.home.cache / "streams").iterdir())  # a finished run leaves no block
 
 
@@ -122,6 +135,24 @@ def test_two_ranks_see_the_same_batches_and_survive_the_reader(stream_bench: Ben
         [[record[name] for name in names] for record in records(each, "train")] for each in (run, straight_stream)
     )
     assert seen == expected
+
+
+def test_more_bad_rows_than_are_allowed_end_the_run_with_a_checkpoint(stream_bench: Bench) -> None:
+    done = stream_bench.runjob(stream_bench.job, "--set", "data.bad_rows=0.05")
+    assert done.returncode == 1, done.stdout
+    run = RunDir(stream_bench.home.runs / done.stdout.splitlines()[0])
+    outcome = run.list_attempts()[-1].read_exit()
+    assert outcome is not None and outcome.outcome == "failed" and outcome.step > 0
+    last = outcome.error.splitlines()[-1]
+    assert re.match(r"[23] rows of \d+ can't be read \(.* %, where data\.bad_rows allows 5 %\); mend", last)
+    assert f"{shard(stream_bench.home.path, 4)}:row 21: column 'text' holds NoneType" in outcome.error
+    assert (run.checkpoints / f"step-{outcome.step:08d}").is_dir()
+    assert "1 row that can't be read is left out of block" in done.stdout
+    assert f"\n  {shard(stream_bench.home.path, 2)}:row 11: column 'text'" in done.stdout
+
+
+def bad_rows(run: RunDir) -> list[list[int]]:
+    return [[record[name] for name in ("step", "block", "count")] for record in records(run, "bad_rows")]
 
 
 def reader_of(run: RunDir) -> int:

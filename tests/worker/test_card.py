@@ -10,7 +10,7 @@ from transformers import GPT2Config
 
 from runjob.data.store import FileSummary, LeftOut, SectionSummary, SideSummary, Summary, TokenizerSummary
 from runjob.runner.worker.card import SeenOnce, write_card
-from runjob.runner.worker.card_facts import _masking, _rows, gather_facts
+from runjob.runner.worker.card_facts import _masking, _rows, data_facts, gather_facts
 from runjob.schemas.read import read_job
 from runjob.schemas.run import RunDir
 
@@ -178,6 +178,15 @@ def test_the_test_side_is_one_line_with_its_size(tmp_path):
         "On the test side (12 documents, 3,456 tokens, 15,000 bytes), which was looked at once, with this model: "
         "loss 1.2500, bits per byte 0.5000.\n"
     ) in card
+
+
+def test_the_card_says_what_was_left_out_and_nothing_where_nothing_was(tmp_path):
+    facts = _facts(tmp_path)
+    assert "left out" not in write_card(facts)
+    left_out = LeftOut(bad=2, empty=1, short=0, filtered=0, duplicates=1200)
+    data = data_facts(read_job(ROOT / "tests" / "cases" / "valid" / "smallest.yaml").job, SUMMARY, left_out)
+    card = write_card(dataclasses.replace(facts, data=data))
+    assert "\n- left out: 2 that can't be read, 1 of white space alone, 1,200 exact copies of an earlier one\n" in card
 
 
 @pytest.mark.parametrize(

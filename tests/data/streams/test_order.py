@@ -72,7 +72,16 @@ def _record(number: int, **changes: object) -> BlockRecord:
     from runjob.data.store import LeftOut
 
     nothing = LeftOut(**{field.name: 0 for field in dataclasses.fields(LeftOut)})
-    values = {"documents": 1, "predicted": 4, "text_bytes": 1, "words": 1, "rows": 1, "size": 100, "sha256": ""}
+    values: dict[str, object] = {
+        "documents": 1,
+        "predicted": 4,
+        "text_bytes": 1,
+        "words": 1,
+        "rows": 1,
+        "size": 100,
+        "sha256": "",
+    }
+    values["bad_rows"] = ()
     begin, end = _place(number), _place(number + 1)
     return BlockRecord(**{"number": number, "begin": begin, "end": end, "left_out": nothing, **values, **changes})  # type: ignore[arg-type]
 

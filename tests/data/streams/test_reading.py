@@ -56,7 +56,7 @@ def test_a_row_without_text_is_named(tmp_path: Path, tokenizer: Path) -> None:
     (tmp_path / "gaps").mkdir()
     pq.write_table(pa.table({"text": ["one", None, "three"]}), tmp_path / "gaps" / "train.parquet")
     streamed = open_streamed(hub(tmp_path / "gaps", tokenizer), commit=None)
-    with pytest.raises(DataError, match=r"file 1, row 2 .*column 'text' holds NoneType and not a string"):
+    with pytest.raises(DataError, match=r"train\.parquet:row 2: column 'text' holds NoneType and not a string"):
         list(streamed.read(FIRST).documents())
 
 
@@ -68,11 +68,33 @@ def test_a_share_of_bad_rows_is_left_out_and_judged_block_by_block(
     rows[50:54] = [None, "with NUL \0 inside", None, None]
     (tmp_path / "gaps").mkdir()
     pq.write_table(pa.table({"text": rows}), tmp_path / "gaps" / "train.parquet")
-    desk = sit_down(hub(tmp_path / "gaps", tokenizer, bad_rows=0.1, block_documents=20), ahead=0)
+    data = hub(tmp_path / "gaps", tokenizer, bad_rows=0.1, block_documents=20)
+    desk = sit_down(data, ahead=0)
     desk.provide(range(1))
-    assert desk.index.records[0].left_out.bad == 1
-    with pytest.raises(DataError, match=r"4 rows of 24 can't be read \(16\.7 %, where data\.bad_rows allows 10 %\)"):
-        desk.provide(range(desk.index.rows, desk.index.rows + 1))
+    (record,) = desk.index.records
+    assert record.left_out.bad == 1
+    file = tmp_path / "gaps" / "train.parquet"
+    assert record.bad_rows == (f"{file}:row 21: column 'text' holds NoneType and not a string",)
+    for again in (
+        desk,
+        sit_down(data, ahead=0),
+    ):  # going on, or opening the source there anew
+        with pytest.raises(DataError) as refused:
+            again.provide(range(desk.index.rows, desk.index.rows + 1))
+        first, second, *_, last = str(refused.value).splitlines()
+        assert first.startswith(f"{file}:row 51: column") and second.startswith(f"{file}:row 52: holds the character")
+        assert last.startswith("4 rows of 24 can't be read (16.7 %, where data.bad_rows allows 10 %)")
+
+
+def test_a_block_that_the_budget_ends_is_judged_too(
+    tmp_path: Path, texts: list[str], tokenizer: Path, sit_down: SitDown
+) -> None:
+    (tmp_path / "gaps").mkdir()
+    rows = [text if place < 20 or place % 2 else None for place, text in enumerate(texts[:60])]
+    pq.write_table(pa.table({"text": rows}), tmp_path / "gaps" / "train.parquet")
+    desk = sit_down(hub(tmp_path / "gaps", tokenizer, bad_rows=0.1, token_budget=400), ahead=0)
+    with pytest.raises(DataError, match=r"can't be read \(\d+\.?\d* %, where data\.bad_rows allows 10 %\)"):
+        desk.provide(range(1))
 
 
 # --- before training --------------------------------------------------------------------------------------------
