@@ -259,7 +259,7 @@ def find_broken_rules(values: dict[str, Any], marks: Mapping[str, Mark]) -> list
     """Every rule's findings, placed where the value was written."""
     problems: list[Problem] = []
     for rule in RULES:
-        job = Values(values)
+        job = Values(values, marks)
         with contextlib.suppress(Unknown):
             for path, said in rule(job):
                 problems.append(Problem.at(_place(path, job.read, marks), path, said))

@@ -1,5 +1,5 @@
-"""What a stream can't do (`data.streaming: true`): everything that needs to know all documents before the first step.
-Rules as in rules.py."""
+"""What a stream can't do (`data.streaming: true`): everything that needs to know all documents before the first step;
+and what nothing else can. Rules as in rules.py."""
 
 import contextlib
 from collections.abc import Iterator
@@ -17,6 +17,15 @@ AMOUNTS = (
     "evaluation.every",
     "evaluation.early_stopping.patience",
 )
+
+
+def blocks_belong_to_a_stream(job: Values) -> Findings:
+    if job["data.kind"] != "hub" or job["data.streaming"]:
+        return
+    for path in ("data.block_documents", "data.disk_budget"):
+        if job.written(path):
+            said = "is for streams alone, and this job prepares all of its data first; delete it, or write"
+            yield path, f"{said} `streaming: true`"
 
 
 def copies_are_not_found_in_a_stream(job: Values) -> Findings:
@@ -56,6 +65,7 @@ def a_stream_has_no_baseline(job: Values) -> Findings:
 
 
 STREAM_RULES = (
+    blocks_belong_to_a_stream,
     copies_are_not_found_in_a_stream,
     a_stream_is_split_at_its_beginning,
     a_stream_needs_a_tokenizer,

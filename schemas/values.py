@@ -1,9 +1,11 @@
 """A merged job as rules see it: values by dotted path, some of which may be missing or wrong."""
 
+from collections.abc import Mapping
 from fractions import Fraction
 from typing import Any
 
 from runjob.schemas.check import WRONG
+from runjob.schemas.problems import DEFAULT, Mark
 from runjob.schemas.quantities import Quantity, parse_quantity, parse_warmup
 
 
@@ -14,9 +16,14 @@ class Unknown(Exception):
 class Values:
     """The merged job by dotted path, remembering what a rule has read (to see whether --set had a hand in it)."""
 
-    def __init__(self, values: dict[str, Any]) -> None:
+    def __init__(self, values: dict[str, Any], marks: Mapping[str, Mark]) -> None:
         self._values = values
+        self._marks = marks
         self.read: list[str] = []
+
+    def written(self, path: str) -> bool:
+        """Does it stand in the file, or in a --set? Else it is a default, or not there."""
+        return path in self._marks and self._marks[path] != DEFAULT
 
     def __getitem__(self, path: str) -> Any:  # noqa: ANN401 - any JSON value
         self.read.append(path)

@@ -25,7 +25,7 @@ FORMATS = {
     "interval": "a number and a unit (steps, epochs, tokens, s, min or h), or `never`",
     "patience": "a number and a unit (evaluations, steps, epochs, tokens, s, min or h)",
     "duration": "a duration as HH:MM:SS or D-HH:MM:SS",
-    "size": "a size",
+    "size": "a size in KB, MB, GB, TB, KiB, MiB, GiB or TiB",
     "count": "a whole number",
     "path": "a path",
     "path-or-name": "a path or a name on the Hub",
