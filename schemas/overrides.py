@@ -1,13 +1,14 @@
-"""`--set a.b=c`: each one becomes a node in the tree of the job file, before the schema sees it.
+"""`--set a.b=c`: each one becomes a node in the tree of the job file, before the schema sees it; an item of a list goes
+by its number, `--set data.sources.0.weight=2`, or as messages write it, `data.sources[0].weight`.
 
 So the schema types it, rules judge the merged job, and a mistake is reported with the argument that made it.
 """
 
 from collections.abc import Sequence
 
-from runjob.schemas.problems import SET, JobFileError, Mark, Problem
+from runjob.schemas.problems import SET, JobFileError, Mark, Problem, with_dots
 from runjob.schemas.scalars import resolve_scalar
-from runjob.schemas.yaml import Entry, MapNode, Node, Scalar, compose_text
+from runjob.schemas.yaml import Entry, ListNode, MapNode, Node, Scalar, compose_text
 
 
 def apply_sets(tree: Node, sets: Sequence[str]) -> tuple[Node, list[Problem]]:
@@ -19,13 +20,13 @@ def apply_sets(tree: Node, sets: Sequence[str]) -> tuple[Node, list[Problem]]:
             problems.append(Problem.at(mark, "", "not UTF-8, so it could not be written to job.json"))
             continue
         path, equals, value = text.partition("=")
-        keys = path.split(".")
+        keys = with_dots(path).split(".")
         if not equals or not all(keys):
             said = "expected PATH=VALUE such as `training.length=30 steps`"
             problems.append(Problem.at(mark, "", said))
             continue
         try:
-            tree = _graft(tree, keys, _value_node(value, mark), mark, path)
+            tree = _graft(tree, keys, _value_node(value, mark), mark, above=[])
         except JobFileError as error:
             problems.extend(error.problems)
     return tree, problems
@@ -57,16 +58,30 @@ def _moved(node: Node, mark: Mark) -> Node:
     return type(node)(tuple(_moved(item, mark) for item in node.items), mark)
 
 
-def _graft(tree: Node, keys: list[str], value: Node, mark: Mark, path: str) -> Node:
-    """A new tree with the value at `keys`; nodes are shared by aliases, so none is changed in place."""
+def _graft(tree: Node, keys: list[str], value: Node, mark: Mark, *, above: list[str]) -> Node:
+    """A new tree with the value at `keys`; nodes are shared by aliases, so none is changed in place. `above` leads to
+    `tree`."""
     if not keys:
         return value
+    key, rest, here = keys[0], keys[1:], [*above, keys[0]]
     if isinstance(tree, Scalar) and tree.value is None:
         tree = MapNode({}, mark, partial=True)
+    if isinstance(tree, ListNode):
+        place = _place_in(tree, key, mark, where=".".join(above))
+        changed = _graft(tree.items[place], rest, value, mark, above=here)
+        return ListNode((*tree.items[:place], changed, *tree.items[place + 1 :]), mark)
     if not isinstance(tree, MapNode):
-        above = ".".join(path.split(".")[: -len(keys)])
-        raise JobFileError([Problem.at(mark, "", f"`{above}` holds no keys in the job file, so none can be set in it")])
-    key, rest = keys[0], keys[1:]
+        said = f"`{'.'.join(above)}` holds no keys in the job file, so none can be set in it"
+        raise JobFileError([Problem.at(mark, "", said)])
     entry = tree.entries.get(key, Entry(mark, MapNode({}, mark, partial=True)))
-    grafted = Entry(entry.mark if rest else mark, _graft(entry.node, rest, value, mark, path))
+    grafted = Entry(entry.mark if rest else mark, _graft(entry.node, rest, value, mark, above=here))
     return MapNode({**tree.entries, key: grafted}, tree.mark, tree.partial)
+
+
+def _place_in(tree: ListNode, key: str, mark: Mark, *, where: str) -> int:
+    if key.isdecimal() and int(key) < len(tree.items):
+        return int(key)
+    count = len(tree.items)
+    last = f" to {count - 1}" if count > 1 else ""
+    known = f"its items are numbered 0{last}" if count else "it has no items"
+    raise JobFileError([Problem.at(mark, "", f"`{where}` is a list and has no `{key}`; {known}")])

@@ -1,5 +1,6 @@
 """One mistake of a job file as a value, and the error that carries all of them."""
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
@@ -27,6 +28,11 @@ class Mark(NamedTuple):
 
 
 DEFAULT = Mark("default", 0, 0)
+
+
+def with_dots(path: str) -> str:
+    """`data.sources[0].weight` as `data.sources.0.weight`: messages and arguments may write either."""
+    return re.sub(r"\[(\d+)\]", r".\1", path)
 
 
 def one_line(text: str) -> str:
@@ -58,7 +64,8 @@ class Problem:
 
     def __str__(self) -> str:
         place = one_line(f"{self.file}:{self.line}:{self.column}" if self.line else self.file)
-        said = not self.path or self.file.startswith(f"{SET}{self.path}=")
+        argument = with_dots(self.file.removeprefix(SET).partition("=")[0]) if self.file.startswith(SET) else None
+        said = not self.path or argument == with_dots(self.path)
         return f"{place}: {self.message}" if said else f"{place}: {self.path}: {self.message}"
 
 

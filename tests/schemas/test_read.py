@@ -238,6 +238,37 @@ def test_a_set_that_breaks_one_rule_is_not_blamed_for_another(job_file):
     ]
 
 
+@pytest.mark.parametrize("path", ["data.sources.1.weight", "data.sources[1].weight"])
+def test_set_reaches_into_a_list(path):
+    resolved = read_job(CASES / "mix.yaml", [f"{path}=2", "data.sources.0.path=[a.txt, b.txt]"])
+    first, second = resolved.job.data.sources
+    assert (first.weight, second.weight) == (3.0, 2.0)
+    assert first.path == (str(Path.cwd() / "a.txt"), str(Path.cwd() / "b.txt"))
+    assert resolved.origins["data.sources"] == "--set"
+    assert override_job(resolved, ["data.sources.1.weight=1"]).job.data.sources[1].weight == 1.0
+
+
+@pytest.mark.parametrize(
+    ("argument", "said"),
+    [
+        ("data.sources.0.weight=0", "must be greater than 0, not 0"),
+        ("data.sources[0].weight=much", "expected a number, such as `3`, not the text `much`"),
+        ("data.sources.0.wieght=2", "unknown key for the kind `text`; did you mean `weight`?"),
+        ("data.sources.2.weight=2", "`data.sources` is a list and has no `2`; its items are numbered 0 to 1"),
+        ("data.sources.first.weight=2", "`data.sources` is a list and has no `first`; its items are numbered 0 to 1"),
+        ("data.sources.0.weight.x=2", "`data.sources.0.weight` holds no keys in the job file"),
+    ],
+)
+def test_a_mistake_on_an_item_of_a_list_is_that_arguments(argument, said):
+    (line,) = lines_of(CASES / "mix.yaml", argument)
+    assert line.startswith(f"--set {argument}: {said}")
+
+
+def test_an_empty_list_has_no_item_to_set():
+    (line,) = lines_of(SMALLEST, "evaluation.prompts=[]", "evaluation.prompts.0=x")
+    assert line == "--set evaluation.prompts.0=x: `evaluation.prompts` is a list and has no `0`; it has no items"
+
+
 def test_set_can_repair_a_broken_file(job_file):
     path = job_file(("length: 30 steps", "length: 30"))
     assert lines_of(path) != []
@@ -255,6 +286,8 @@ def test_a_resolved_job_takes_further_set_values(tmp_path):
     assert again.origins["training.length"] == "--set"
     assert again.origins["training.global_batch"] == f"{SMALLEST}:19:17"
     assert override_job(first, []) == first
+    not_streamed = read_job(CASES / "hub.yaml")
+    assert override_job(not_streamed, []) == not_streamed  # no default is taken for something that was written
 
 
 def test_a_resolved_job_names_the_files_line_when_an_override_breaks_it():
