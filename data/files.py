@@ -13,6 +13,8 @@ from runjob.schemas.errors import MissingError
 from runjob.schemas.urls import is_url
 
 LOCAL = ("file://", "local://")
+# What files of each kind of source are usually called, for messages
+LIKE = {"text": "*.txt", "jsonl": "*.jsonl", "parquet": "*.parquet"}
 NO_FILES = {
     stat.S_ISDIR: "a directory",
     stat.S_ISFIFO: "a named pipe",
@@ -30,22 +32,28 @@ class CorpusFile:
     path: Path
 
 
+def is_remote(pattern: str) -> bool:
+    """Is it an address of something that lies elsewhere? `file://` is not."""
+    return is_url(pattern) and not pattern.startswith(LOCAL)
+
+
 def find_files(patterns: tuple[str, ...], *, like: str, downloads: Downloads | None) -> tuple[CorpusFile, ...]:
     """Each file once, sorted by name; all of them can be opened, or MissingError says of one why not."""
     found: dict[str, CorpusFile] = {}
     for pattern in patterns:
-        if is_url(pattern) and not pattern.startswith(LOCAL):
+        if is_remote(pattern):
             if downloads is None:
                 raise MissingError(f"data.path: {pattern} is fetched by `runjob prepare`, and nothing else may")
             files = [CorpusFile(name=name, path=path) for name, path in downloads.fetch(pattern).items()]
         else:
-            files = [CorpusFile(name=str(path), path=path) for path in _local(pattern, like=like)]
+            files = [CorpusFile(name=str(path), path=path) for path in local_files(pattern, like=like)]
         found.update({file.name: file for file in files})
     # By the parts of the name, so that a folder's files stay together: a/b before a-b
     return tuple(sorted(found.values(), key=lambda file: PurePosixPath(file.name).parts))
 
 
-def _local(pattern: str, *, like: str) -> list[Path]:
+def local_files(pattern: str, *, like: str) -> list[Path]:
+    """What a path, a glob or a sample's name stands for, or MissingError."""
     if pattern.startswith(PREFIX):
         return [locate(pattern)]
     if pattern.startswith(LOCAL):

@@ -19,7 +19,7 @@ from runjob.data.compression import DAMAGED, open_packed
 from runjob.data.digests import DigestCache
 from runjob.data.documents import NUL, BadRows, Document, Source
 from runjob.data.downloads import Downloads
-from runjob.data.files import CorpusFile, find_files
+from runjob.data.files import LIKE, CorpusFile, find_files
 from runjob.schemas.errors import DataError
 from runjob.schemas.job_data import HubData, JsonlData, ParquetData, SingleData, TextData
 
@@ -97,15 +97,15 @@ def open_source(data: SingleData, *, downloads: Downloads | None = None) -> Sour
     """The documents that one source of a job names; without `downloads` no remote file may be among them."""
     match data:
         case TextData():
-            files = find_files(data.path, like="*.txt", downloads=downloads)
+            files = find_files(data.path, like=LIKE["text"], downloads=downloads)
             return FileSource(files, cut=CUTS[data.documents], read=bytes.decode, bad_rows=data.bad_rows)
         case JsonlData():
-            files = find_files(data.path, like="*.jsonl", downloads=downloads)
+            files = find_files(data.path, like=LIKE["jsonl"], downloads=downloads)
             return FileSource(files, cut=cut_lines, read=field_reader(data.field), bad_rows=data.bad_rows)
         case ParquetData():
             from runjob.data.parquet import ParquetSource
 
-            files = find_files(data.path, like="*.parquet", downloads=downloads)
+            files = find_files(data.path, like=LIKE["parquet"], downloads=downloads)
             return ParquetSource(files, field=data.field, bad_rows=data.bad_rows)
         case HubData():
             from runjob.data.hub import HubSource

@@ -36,6 +36,7 @@ def run_validate(args: Namespace) -> int:
 def run_plan(args: Namespace) -> int:
     from runjob.launchers import find_launcher
     from runjob.runner.compile import compile_job
+    from runjob.runner.local_files import missing_files
     from runjob.runner.machine import detect_machine
     from runjob.runner.needs import missing_needs
     from runjob.schemas.facts import recall_facts
@@ -46,7 +47,7 @@ def run_plan(args: Namespace) -> int:
     machine = detect_machine()
     facts = recall_facts(resolved.job)
     plan = compile_job(resolved.job, machine, facts=facts)
-    missing = missing_needs(resolved.job, machine, ask_hub=False)
+    missing = (*missing_needs(resolved.job, machine, ask_hub=False), *map(str, missing_files(resolved)))
     if args.out:
         write_plan_files(Path(args.out), plan)
     if args.json:

@@ -16,9 +16,12 @@ from runjob.schemas.run import Attempt, RunDir, home, read_json
 
 def run_prepare(args: Namespace) -> int:
     """The plan's own prepare stage in the foreground, in a run directory that is thrown away: the store outlives it."""
-    from runjob.schemas.read import read_job, write_job_json
+    from runjob.runner.local_files import missing_data_files
+    from runjob.schemas.read import JobFileError, read_job, write_job_json
 
     resolved = read_job(Path(args.file), args.sets)
+    if absent := missing_data_files(resolved):
+        raise JobFileError(absent)
     home().mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(prefix=".prepare-", dir=home()))
     try:

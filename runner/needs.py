@@ -115,17 +115,20 @@ def not_here(job: Job) -> list[str]:
     lines = []
     for data in sources_of(job.data):
         match data:
-            case HubData() | MixedHub() if not Path(data.path).is_dir() and not cached("datasets", data.path):
+            case HubData() | MixedHub() if is_name(data.path) and not cached("datasets", data.path):
                 lines.append(f"data.path: {data.path} is neither a local directory nor in the Hub cache {hub_cache()}")
     match job.data.tokenizer:
-        case PretrainedTokenizer() as tokenizer if not Path(tokenizer.path).is_dir() and not cached(
-            "models", tokenizer.path
-        ):
+        case PretrainedTokenizer() as tokenizer if is_name(tokenizer.path) and not cached("models", tokenizer.path):
             lines.append(f"data.tokenizer.path: {tokenizer.path} is neither local nor in the Hub cache {hub_cache()}")
     match job.model.init:
-        case PretrainedInit() as init if not Path(init.path).is_dir() and not cached("models", init.path):
+        case PretrainedInit() as init if is_name(init.path) and not cached("models", init.path):
             lines.append(f"model.init.path: {init.path} is neither local nor in the Hub cache {hub_cache()}")
     return lines
+
+
+def is_name(path: str) -> bool:
+    """Is it a name on the Hub? read_job has made paths absolute; those are local_files.py's."""
+    return not Path(path).is_absolute()
 
 
 def hub_cache() -> Path:

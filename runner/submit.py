@@ -9,22 +9,27 @@ from typing import Any
 
 from runjob.launchers import find_launcher
 from runjob.runner.compile import compile_job
+from runjob.runner.local_files import missing_files
 from runjob.runner.loopback import missing_loopback
 from runjob.runner.machine import detect_machine
 from runjob.runner.needs import missing_needs
 from runjob.runner.snapshot import freeze
 from runjob.schemas.errors import LaunchError, MissingError, RunjobError
 from runjob.schemas.plan import Plan
-from runjob.schemas.read import Resolved, write_job_json
+from runjob.schemas.read import JobFileError, Resolved, write_job_json
 from runjob.schemas.run import Attempt, RunDir, write_atomic
 
 
 def plan_here(resolved: Resolved) -> Plan:
-    """The plan for this machine; MissingError with everything that it lacks, before anything is written."""
+    """The plan for this machine; MissingError or, where only files that the job names are not there, JobFileError with
+    everything that it lacks, before anything is written."""
     machine = detect_machine()
     missing = (*missing_needs(resolved.job, machine, ask_hub=True), *missing_loopback())
+    absent = missing_files(resolved)
     if missing:
-        raise MissingError("\n".join(missing))
+        raise MissingError("\n".join([*missing, *map(str, absent)]))
+    if absent:
+        raise JobFileError(absent)
     return compile_job(resolved.job, machine)
 
 

@@ -28,6 +28,7 @@ __all__ = [
     "JobFileError",
     "Problem",
     "Resolved",
+    "mark_of",
     "override_job",
     "read_job",
     "read_job_json",
@@ -114,10 +115,11 @@ def _tree_of(value: Any, origins: dict[str, str], path: str) -> Node:  # noqa: A
         children = {key: _tree_of(item, origins, f"{path}.{key}" if path else key) for key, item in value.items()}
         mark = next((node.mark for node in children.values()), Mark("default", 0, 0))
         return MapNode({key: Entry(node.mark, node) for key, node in children.items()}, mark)
-    return plain_node(value, _mark_of(origins[path]))
+    return plain_node(value, mark_of(origins[path]))
 
 
-def _mark_of(origin: str) -> Mark:
+def mark_of(origin: str) -> Mark:
+    """The place that `origins` names."""
     file, _, column = origin.rpartition(":")
     file, _, line = file.rpartition(":")
     return Mark(file, int(line), int(column)) if file else Mark(origin, 0, 0)

@@ -147,10 +147,24 @@ def test_prepare_makes_the_store_and_leaves_no_run(runjob, job: Path, home):
     assert list(home.runs.iterdir()) == []
 
 
-def test_prepare_of_data_that_are_not_there_is_a_message(runjob, job: Path, home):
-    done = runjob("prepare", job, "--set", "data.path=nowhere.txt")
-    assert done.returncode == 2
-    assert done.stderr.splitlines() == [f"runjob: data.path: {home.path}/nowhere.txt: no such file"]
+def test_files_that_are_not_there_are_named_by_their_line_before_a_run_exists(runjob, job: Path, home):
+    text = job.read_text().replace("text.txt", "[text.txt, none-*.txt]")
+    job.write_text(text.replace("{kind: train, algorithm: bpe, vocab_size: 512}", "{kind: pretrained, path: ./none}"))
+    init = f"model.init={{kind: pretrained, path: {job}}}"
+    data = [
+        f"{job}:5:9: data.path: {home.path}/none-*.txt: no file matches",
+        f"{job}:7:39: data.tokenizer.path: {home.path}/none: no such directory",
+    ]
+    assert runjob("validate", job, "--set", init).returncode == 0
+    submitted = runjob(job, "--set", init)
+    assert (submitted.returncode, submitted.stdout) == (2, "")
+    assert submitted.stderr.splitlines() == [*data, f"--set: model.init.path: {job}: is a file and no directory"]
+    assert [line for line in runjob("plan", job).stdout.splitlines() if "missing here" in line] == [
+        f"missing here   {line}" for line in data
+    ]
+    prepared = runjob("prepare", job, "--set", "data.path=nowhere.txt")
+    assert (prepared.returncode, prepared.stdout) == (2, "")
+    assert prepared.stderr.splitlines() == [f"--set: data.path: {home.path}/nowhere.txt: no such file", data[1]]
     assert list(home.runs.iterdir()) == []
 
 

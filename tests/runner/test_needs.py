@@ -1,5 +1,8 @@
 """What this machine lacks for a job is said before anything starts, all of it, with what to do."""
 
+from pathlib import Path
+
+from runjob.runner.local_files import missing_files
 from runjob.runner.machine import Machine
 from runjob.runner.needs import missing_needs
 from runjob.schemas.job import Job
@@ -56,6 +59,18 @@ def test_more_gpus_than_there_are_is_an_error_and_never_the_cpu() -> None:
 
 def test_a_second_node_is_not_silently_left_out() -> None:
     assert "hardware.nodes: 2" in missing_needs(tiny("hardware.nodes=2"), BARE, ask_hub=False)[0]
+
+
+def test_files_of_sources_and_sides_are_looked_for_and_addresses_are_not() -> None:
+    cases = ROOT / "tests" / "cases" / "valid"
+    second = "data.sources[1].path=[x.jsonl, 'https://127.0.0.1:9/y.jsonl']"
+    (line,) = map(str, missing_files(read_job(cases / "mix.yaml", [second])))
+    assert line == f"--set: data.sources[1].path: {Path.cwd()}/x.jsonl: no such file"
+    sides = missing_files(read_job(cases / "files.yaml", ["data.path=sample:dutch"]))
+    assert {problem.path for problem in sides} == {"data.split.validation", "data.split.test"}
+    assert all(problem.line for problem in sides)
+    (line,) = map(str, missing_files(read_job(cases / "hub.yaml", ["data.path=./published"])))
+    assert line == f"--set: data.path: {Path.cwd()}/published: no such directory"
 
 
 def test_an_address_names_the_package_that_it_needs_and_nobody_is_asked() -> None:

@@ -1,0 +1,75 @@
+"""What a job names on this machine and is not there: each with its place in the job file, before a run exists. That is
+the submission's to ask and not the schema's: `validate` judges a job on any machine."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from runjob.runner.needs import sources_of
+from runjob.schemas.errors import MissingError
+from runjob.schemas.job_data import Data, FilesSplit, HubData, MixData, MixedHub, PretrainedTokenizer
+from runjob.schemas.job_model import PretrainedInit
+from runjob.schemas.problems import Problem
+from runjob.schemas.read import Resolved, mark_of
+from runjob.schemas.urls import is_url
+
+LAST_KEY = re.compile(r"(\.[^.\[]+|\[\d+\])$")
+
+
+def missing_files(resolved: Resolved) -> tuple[Problem, ...]:
+    """The files and directories of the whole job that are not here."""
+    init = resolved.job.model.init
+    model = missing_directory("model.init.path", init.path) if isinstance(init, PretrainedInit) else []
+    return (*missing_data_files(resolved), *_placed(resolved, model))
+
+
+def missing_data_files(resolved: Resolved) -> tuple[Problem, ...]:
+    """Those of its data, which is all that `prepare` needs."""
+    return _placed(resolved, list(find_missing(resolved.job.data)))
+
+
+# (path in the job, what is wrong)
+Found = tuple[str, str]
+
+
+def find_missing(data: Data) -> Iterator[Found]:
+    for number, source in enumerate(sources_of(data)):
+        where = f"data.sources[{number}].path" if isinstance(data, MixData) else "data.path"
+        if isinstance(source, HubData | MixedHub):
+            yield from missing_directory(where, source.path)
+        else:
+            yield from missing_texts(where, source.path, kind=source.kind)
+    if isinstance(data.split, FilesSplit):
+        yield from missing_texts("data.split.validation", data.split.validation, kind=data.kind)
+        yield from missing_texts("data.split.test", data.split.test or (), kind=data.kind)
+    if isinstance(data.tokenizer, PretrainedTokenizer):
+        yield from missing_directory("data.tokenizer.path", data.tokenizer.path)
+
+
+def missing_texts(where: str, patterns: tuple[str, ...], *, kind: str) -> Iterator[Found]:
+    from runjob.data.files import LIKE, is_remote, local_files
+
+    for pattern in patterns:
+        try:
+            if not is_remote(pattern):
+                local_files(pattern, like=LIKE[kind])
+        except MissingError as error:
+            yield where, str(error).removeprefix("data.path: ")
+
+
+def missing_directory(where: str, path: str) -> list[Found]:
+    """A path (names on the Hub are none; read_job has made paths absolute) that leads to no directory."""
+    if is_url(path) or not Path(path).is_absolute() or Path(path).is_dir():
+        return []
+    return [(where, f"{path}: {'is a file and no directory' if Path(path).exists() else 'no such directory'}")]
+
+
+def _placed(resolved: Resolved, found: list[Found]) -> tuple[Problem, ...]:
+    return tuple(Problem.at(mark_of(_origin(resolved, where)), where, said) for where, said in found)
+
+
+def _origin(resolved: Resolved, path: str) -> str:
+    """Where the value was written, or the list that it is in."""
+    while path not in resolved.origins:
+        path = LAST_KEY.sub("", path)
+    return resolved.origins[path]
