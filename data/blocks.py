@@ -25,6 +25,7 @@ from typing import Any
 from runjob.data.store import LeftOut, SectionSummary, Side, SideSummary, TokenType, sha256_of
 from runjob.data.writer import SideWriter
 from runjob.schemas.errors import DataError
+from runjob.schemas.quantities import counted
 from runjob.schemas.run import sync_path
 
 # Of text handed to the tokenizer at once.
@@ -222,10 +223,10 @@ def size_of(block: Path) -> int:
 def refuse_other(record: BlockRecord, found: str, *, source: str) -> None:
     """DataError if a block that was read again is not what it was."""
     if found != record.sha256:
+        held = f"{counted(record.documents, 'document')} of turn {record.begin.cycle + 1} through it"
         raise DataError(
-            f"data.path: {source} changed since this run read it: block {record.number} ({record.documents:,} "
-            f"documents of turn {record.begin.cycle + 1} through it) has another content now; a run can only go on "
-            f"with the data that it began with: bring them back, or start a new job"
+            f"data.path: {source} changed since this run read it: block {record.number} ({held}) has another content "
+            f"now; a run can only go on with the data that it began with: bring them back, or start a new job"
         )
 
 

@@ -29,6 +29,7 @@ from runjob.data.tokenise import CHANGED, Tokenising, Written
 from runjob.data.writer import token_type
 from runjob.schemas.errors import DataError, JobError
 from runjob.schemas.job_data import Trained
+from runjob.schemas.quantities import counted
 from runjob.schemas.run import sync_path, write_json
 
 
@@ -143,10 +144,10 @@ class Build:
         missing = next((side for side, count in counts.items() if not count), None)
         if written.end.budget_reached and missing is not None:
             fixed = ", ".join(f"{side}: 100" for side in counts if side != "train")
+            read = counted(counts["train"], "training document")
             raise DataError(
-                f"data.token_budget: {self.tokenising.token_budget:,} is reached after {counts['train']} training "
-                f"document(s), before the first one for {missing}; raise it, or take those that come first: "
-                f"split: {{kind: first, {fixed}}}"
+                f"data.token_budget: {self.tokenising.token_budget:,} is reached after {read}, before the first one "
+                f"for {missing}; raise it, or take those that come first: split: {{kind: first, {fixed}}}"
             )
         refuse_empty_sides(self.tokenising.split, counts, left_out=written.end.left_out)
 

@@ -7,6 +7,7 @@ from typing import Protocol
 
 from runjob.data.digests import DigestCache
 from runjob.schemas.errors import DataError
+from runjob.schemas.quantities import counted
 
 SHOWN = 10
 NUL = "holds the character NUL, which no text does (a binary file, or UTF-16?)"
@@ -63,11 +64,11 @@ def too_many(count: int, *, rows: int, allowed: float) -> bool:
 
 def refusal(first: list[str], *, count: int, rows: int, allowed: float) -> str:
     """The first ten bad rows, how many there are in all, and what to do about them."""
-    lines = [*first, f"and {count - SHOWN} more"] if count > SHOWN else list(first)
-    said = "1 row" if count == 1 else f"{count} rows"
+    lines = [*first, f"and {count - SHOWN:,} more"] if count > SHOWN else list(first)
+    said = counted(count, "row")
     if allowed:
         share = f"{100 * count / rows:.3g} %, where data.bad_rows allows {100 * allowed:.3g} %"
-        lines.append(f"{said} of {rows} can't be read ({share}); mend or remove them, or allow more")
+        lines.append(f"{said} of {rows:,} can't be read ({share}); mend or remove them, or allow more")
     else:
         lines.append(f"{said} can't be read; mend or remove them and start again")
     if any("is not UTF-8 (byte" in line for line in first):

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from runjob.schemas.errors import JobError, MissingError
+from runjob.schemas.errors import JobError, MissingError, RunjobError
 
 BLOCK = 4 * 2**20
 CONNECT_S = 30.0
@@ -57,8 +57,9 @@ def failures() -> tuple[type[Exception], ...]:
     return (OSError, EOFError, *(getattr(module, name) for module, names in loaded for name in names))
 
 
-def find_problem(url: str) -> str | None:
-    """What this machine lacks to read an address; nobody is asked for that."""
+def find_problem(url: str) -> RunjobError | None:
+    """Why an address can't be read on this machine, whatever its server says: MissingError of a package, JobError of
+    what is no address. Nobody is asked for that."""
     import fsspec
 
     protocol = url.partition("://")[0]
@@ -67,9 +68,10 @@ def find_problem(url: str) -> str | None:
     except ImportError as error:
         package = PACKAGES.get(protocol)
         remedy = f"type: pip install {package}" if package else str(error)
-        return f"reading {protocol}:// needs a package that is not installed; {remedy}"
+        return MissingError(f"data.path: {url}: reading {protocol}:// needs a package that is not installed; {remedy}")
     except ValueError:
-        return f"{protocol}:// is no kind of address that fsspec knows; write https://, s3://, hf:// or a path"
+        why = f"{protocol}:// is no kind of address that fsspec knows"
+        return JobError(f"data.path: {url}: {why}; write https://, s3://, hf:// or a path")
     return None
 
 
@@ -152,7 +154,7 @@ def _filesystem(url: str) -> tuple[Any, str]:
 
     problem = find_problem(url)
     if problem is not None:
-        raise (JobError if "no kind of address" in problem else MissingError)(f"data.path: {url}: {problem}")
+        raise problem
     protocol = url.partition("://")[0]
     options = _http_options() if protocol in ("http", "https") else {}
     try:

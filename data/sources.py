@@ -32,6 +32,9 @@ OTHER_MARKS = {
     b"\xfe\xff": "UTF-16",
 }
 
+# Said of a row that begins an array: most often all of the file is one
+WHOLE_ARRAY = "a file that is one array becomes lines with `jq -c '.[]' FILE`"
+
 # What one file's bytes hold: (line number, the document's bytes as they stand there)
 Cut = Callable[[BinaryIO], Iterator[tuple[int, bytes]]]
 # A document's text out of those bytes; ValueError says what is wrong with them
@@ -167,11 +170,13 @@ def field_reader(field: str) -> Read:
         try:
             row = json.loads(data.decode())
         except json.JSONDecodeError as error:
-            raise ValueError(f"is not JSON ({error.msg} at column {error.colno})") from error
+            hint = f"; {WHOLE_ARRAY}" if data.lstrip().startswith(b"[") else ""
+            raise ValueError(f"is not JSON ({error.msg} at column {error.colno}){hint}") from error
         except RecursionError as error:
             raise ValueError("is not JSON that can be read (nested too deeply)") from error
         if not isinstance(row, dict):
-            raise ValueError(f"is {_kind(row)} and not an object with the field {field!r}")
+            hint = f"; {WHOLE_ARRAY}" if isinstance(row, list) else ""
+            raise ValueError(f"is {_kind(row)} and not an object with the field {field!r}{hint}")
         if field not in row:
             raise ValueError(f"has no field {field!r}, but {', '.join(map(repr, list(row)[:8])) or 'none at all'}")
         text = row[field]

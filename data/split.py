@@ -87,7 +87,7 @@ def refuse_empty_sides(split: Split, counts: Mapping[SideName, int], *, left_out
         raise DataError(f"{_named(split, empty)}: no document is left on the {NAMES[empty]} side{_why(left_out)}")
     others = "the other" if len(counts) == 2 else "the others"
     raise DataError(
-        f"data.split: the {NAMES[empty]} side is empty, {total} document(s) are all on {others}; "
+        f"data.split: the {NAMES[empty]} side is empty, {_all_on(total)} {others}; "
         f"{_change(split, empty, total=total, sides=len(counts))}"
     )
 
@@ -102,6 +102,10 @@ def _named(split: FilesSplit | SubsetsSplit, side: SideName) -> str:
         return "data.path" if isinstance(split, FilesSplit) else "data.subset"
     said = getattr(split, side)
     return f"data.split.{side}: {said if isinstance(said, str) else ', '.join(said)}"
+
+
+def _all_on(total: int) -> str:
+    return "1 document is on" if total == 1 else f"{total:,} documents are all on"
 
 
 def _change(split: HashSplit | FirstSplit, empty: SideName, *, total: int, sides: int) -> str:

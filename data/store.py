@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from runjob.schemas.errors import DataError
+from runjob.schemas.quantities import counted
 from runjob.schemas.run import read_json, sync_path
 
 if TYPE_CHECKING:
@@ -120,7 +121,7 @@ class Budget:
     def words(self, training_tokens: int) -> str:
         if not self.reached:
             return (
-                f"the whole corpus holds {training_tokens:,} training tokens, fewer than data.token_budget "
+                f"the whole corpus holds {counted(training_tokens, 'training token')}, fewer than data.token_budget "
                 f"{self.tokens:,}: all of it is used"
             )
         share = 100 * self.read_bytes / self.source_bytes if self.source_bytes else 100.0

@@ -31,7 +31,7 @@ from runjob.data.streaming import FIRST, State, Streamed, open_streamed
 from runjob.data.writer import SideWriter, token_type
 from runjob.schemas.errors import DataError
 from runjob.schemas.job_data import FirstSplit, HubData, PretrainedTokenizer
-from runjob.schemas.quantities import parse_count
+from runjob.schemas.quantities import counted, parse_count
 from runjob.schemas.run import read_json, sync_path, write_json
 
 
@@ -175,8 +175,8 @@ def _refuse_short(data: HubData, sides: Mapping[SideName, SideSummary]) -> None:
     for side, count in _sides(data):
         if sides[side].documents < count:
             raise DataError(
-                f"data.split.{side}: {count:,} documents are asked for and the stream has {sides[side].documents:,} "
-                f"there before it ends; lower it"
+                f"data.split.{side}: {counted(count, 'document')} asked for, and the stream has "
+                f"{sides[side].documents:,} there before it ends; lower it"
             )
 
 

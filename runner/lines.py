@@ -2,6 +2,8 @@
 
 from typing import Any
 
+from runjob.schemas.quantities import counted
+
 TEXT_CHARACTERS = 200
 
 
@@ -23,9 +25,8 @@ def event_line(record: dict[str, Any], *, steps: int | None) -> str | None:
         case "checkpoint":
             return f"{where}  checkpoint saved"
         case "bad_rows":
-            count = record["count"]
-            rows = "1 row that can't be read is" if count == 1 else f"{count:,} rows that can't be read are"
-            return "\n  ".join([f"{where}  {rows} left out of block {record['block']}", *record["first"]])
+            said = f"{where}  left out of block {record['block']}: {counted(record['count'], 'row')} that can't be read"
+            return "\n  ".join([said, *record["first"]])
         case "start" | "init":
             return None
         case "advice":

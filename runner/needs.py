@@ -67,12 +67,8 @@ def missing_packages(job: Job) -> list[str]:
     """What `prepare` would need to read the job's addresses; whether there is an answer it sees itself."""
     from runjob.data.remote import find_problem
 
-    lines = []
-    for address in addresses(job.data):
-        problem = find_problem(address)
-        if problem is not None:
-            lines.append(f"data.path: {address}: {problem}")
-    return lines
+    problems = (find_problem(address) for address in addresses(job.data))
+    return [str(problem) for problem in problems if problem is not None]
 
 
 def addresses(data: Data) -> list[str]:

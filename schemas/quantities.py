@@ -120,3 +120,12 @@ def parse_count(value: int | str) -> int:
     if match is None:
         raise ValueError(f"{value!r} is not a number such as 500 or 10M")
     return int(Fraction(match["number"]) * SUFFIXES[match["suffix"]])
+
+
+def counted(number: int, thing: str) -> str:
+    """So many of a thing, in words for people.
+
+    >>> counted(1, "training document"), counted(2500, "row")
+    ('1 training document', '2,500 rows')
+    """
+    return f"{number:,} {thing}" if number == 1 else f"{number:,} {thing}s"

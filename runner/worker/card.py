@@ -6,6 +6,7 @@ The facts are gathered by whoever exports; a line whose fact is unknown is left 
 from dataclasses import dataclass
 
 from runjob.schemas.job import Generation
+from runjob.schemas.quantities import counted
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -189,7 +190,7 @@ def _test(seen: SeenOnce | None) -> list[str]:
     if seen is None:
         return []
     metrics = ", ".join(f"{name.replace('_', ' ')} {value:.4f}" for name, value in seen.metrics.items())
-    size = f"{seen.documents:,} documents, {seen.tokens:,} tokens, {seen.bytes:,} bytes"
+    size = _size(seen.documents, seen.tokens, seen.bytes)
     return ["", f"On the test side ({size}), which was looked at once, with this model: {metrics}."]
 
 
@@ -208,7 +209,11 @@ def _model(model: ModelFacts, data: DataFacts) -> list[str]:
 def _training_side(data: DataFacts) -> str:
     if not data.train_documents:  # no store has an empty training side but that of a stream
         return "streamed while training; how much there is, is unknown"
-    return f"{data.train_documents:,} documents, {data.train_tokens:,} tokens, {data.train_bytes:,} bytes"
+    return _size(data.train_documents, data.train_tokens, data.train_bytes)
+
+
+def _size(documents: int, tokens: int, size: int) -> str:
+    return f"{counted(documents, 'document')}, {counted(tokens, 'token')}, {counted(size, 'byte')}"
 
 
 def _data(data: DataFacts) -> list[str]:
@@ -216,8 +221,7 @@ def _data(data: DataFacts) -> list[str]:
     return [
         f"- source: {data.source}{licence}",
         f"- training: {_training_side(data)}",
-        f"- validation: {data.validation_documents:,} documents, {data.validation_tokens:,} tokens, "
-        f"{data.validation_bytes:,} bytes",
+        f"- validation: {_size(data.validation_documents, data.validation_tokens, data.validation_bytes)}",
         *([f"- left out: {data.left_out}"] if data.left_out else []),
         f"- split: {data.split}",
         f"- {data.rows}",

@@ -19,6 +19,7 @@ from runjob.schemas.errors import RunjobError
 from runjob.schemas.facts import Facts, keep_facts
 from runjob.schemas.job_data import HubData, streamed
 from runjob.schemas.lifeline import die_with_parent
+from runjob.schemas.quantities import counted
 from runjob.schemas.read import read_job_json
 from runjob.schemas.run import RunDir, cache_home, read_json, write_json
 
@@ -50,9 +51,9 @@ def progress_line(progress: Progress) -> str:
     if progress.share:
         parts.append(f"{100 * progress.share:.0f} %")
     if progress.documents:
-        parts.append(f"{progress.documents:,} documents")
+        parts.append(counted(progress.documents, "document"))
     if progress.tokens:
-        parts += [f"{progress.tokens:,} tokens", f"{progress.tokens_per_s:,.0f} tokens/s"]
+        parts += [counted(progress.tokens, "token"), f"{progress.tokens_per_s:,.0f} tokens/s"]
     elif progress.stage == "fetching" and progress.done_bytes:
         parts.append(in_words(progress.done_bytes))
         if progress.seconds:
@@ -82,10 +83,11 @@ def main(run: RunDir) -> int:
         return error.exit_code
     write_json(run.data, {**named(store), "sources": dict(store.sources)})
     train, validation, test = store.summary.train, store.summary.validation, store.summary.test
-    tested = "" if test is None else f"{test.documents:,} test documents of {test.tokens:,}, "
+    tested = "" if test is None else f"{counted(test.documents, 'test document')} of {test.tokens:,}, "
     print(
-        f"{'built' if store.built else 'found'}: {train.documents:,} training documents of {train.tokens:,} tokens, "
-        f"{validation.documents:,} validation documents of {validation.tokens:,}, {tested}"
+        f"{'built' if store.built else 'found'}: {counted(train.documents, 'training document')} of "
+        f"{counted(train.tokens, 'token')}, "
+        f"{counted(validation.documents, 'validation document')} of {validation.tokens:,}, {tested}"
         f"vocabulary {store.summary.tokenizer.vocab_size:,}"
     )
     tell_left_out("left out", store)
@@ -136,11 +138,12 @@ def prepared_stream(run: RunDir, data: HubData) -> int:
     )
     store, summary = stream.store, stream.store.summary
     write_json(run.data, {**named(store), "commit": stream.commit})
-    test = "" if summary.test is None else f", {summary.test.documents:,} test documents of {summary.test.tokens:,}"
+    validation, test = summary.validation, summary.test
+    tested = "" if test is None else f", {counted(test.documents, 'test document')} of {test.tokens:,}"
     print(
-        f"{'built' if store.built else 'found'}: {summary.validation.documents:,} validation documents of "
-        f"{summary.validation.tokens:,} tokens{test}, vocabulary {summary.tokenizer.vocab_size:,}; training documents "
-        f"are streamed: how many there are is unknown"
+        f"{'built' if store.built else 'found'}: {counted(validation.documents, 'validation document')} of "
+        f"{counted(validation.tokens, 'token')}{tested}, vocabulary {summary.tokenizer.vocab_size:,}; training "
+        f"documents are streamed: how many there are is unknown"
     )
     tell_left_out("left out up to there", store)
     return 0

@@ -47,7 +47,7 @@ def test_an_empty_file_among_others_holds_no_document(tmp_path: Path, words: Pat
 def test_a_first_document_larger_than_the_budget(tmp_path: Path, make_text):
     (tmp_path / "a.txt").write_text("woord " * 5000 + "\n" + "".join(f"kort {number}\n" for number in range(900)))
     said = refusal(make_text(tmp_path / "a.txt", token_budget=10, split=FEW), tmp_path)
-    assert "data.token_budget: 10 is reached after 1 training document(s), before the first one for validation" in said
+    assert "data.token_budget: 10 is reached after 1 training document, before the first one for validation" in said
 
 
 def test_a_budget_that_is_reached_before_the_test_side_has_a_document(words: Path, tmp_path: Path, make_text):

@@ -99,7 +99,7 @@ def test_a_budget_reached_before_any_validation_document_is_refused(
     words: Path, tmp_path: Path, make_text, existing, no_report
 ):
     split = HashSplit(kind="hash", validation=0.0001, test=None)
-    with pytest.raises(DataError, match=r"data\.token_budget: 5 is reached after 1 training document\(s\), before"):
+    with pytest.raises(DataError, match=r"data\.token_budget: 5 is reached after 1 training document, before"):
         prepare(
             make_text(words, tokenizer=existing, split=split, token_budget=5), seed=1, cache=tmp_path, report=no_report
         )

@@ -328,7 +328,15 @@ def test_jsonl_reads_one_field(tmp_path: Path, make_jsonl):
     ("row", "why"),
     [
         ("{", "is not JSON (Expecting property name enclosed in double quotes at column 2)"),
-        ("[1]", "is an array and not an object with the field 'text'"),
+        (
+            "[1]",
+            "is an array and not an object with the field 'text'; a file that is one array becomes lines with "
+            "`jq -c '.[]' FILE`",
+        ),
+        (
+            "[",
+            "is not JSON (Expecting value at column 2); a file that is one array becomes lines with `jq -c '.[]' FILE`",
+        ),
         ('{"body": "x", "id": 1}', "has no field 'text', but 'body', 'id'"),
         ('{"text": null}', "field 'text' is null and not a string"),
         ('{"text": 3}', "field 'text' is a number and not a string"),

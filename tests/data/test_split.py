@@ -111,7 +111,7 @@ THREE = HashSplit(kind="hash", validation=0.01, test=0.02)
         (
             THREE,
             (97, 3, 0),
-            r"the test side is empty, 100 document\(s\) are all on the others; raise data.split.test above",
+            r"the test side is empty, 100 documents are all on the others; raise data.split.test above",
         ),
         (THREE, (97, 3, 0), r"split: {kind: first, validation: 5, test: 5}"),
         (THREE, (0, 5, 5), r"lower data.split.validation below 0.01 or test below 0.02"),

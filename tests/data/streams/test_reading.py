@@ -129,7 +129,7 @@ def test_a_stream_shorter_than_its_split_is_refused(
     published: Path, tokenizer: Path, tmp_path: Path, no_report: Callable[[Progress], None]
 ) -> None:
     data = hub(published, tokenizer, split=FirstSplit(kind="first", validation=500, test=None))
-    with pytest.raises(DataError, match=r"data\.split\.validation: 500 documents are asked for and the stream has 190"):
+    with pytest.raises(DataError, match=r"data\.split\.validation: 500 documents asked for, and the stream has 190"):
         prepare_stream(data, commit=None, cache=tmp_path, report=no_report, say=print)
     assert not [path for path in (tmp_path / "stores").iterdir() if path.suffix != ".lock"]
 
