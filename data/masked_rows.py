@@ -12,9 +12,10 @@ from typing import Any
 
 import numpy as np
 
+from runjob.data.characters import MASK, replacements, sample_characters, special_points
 from runjob.data.corruptions import Ints, Masking, corrupt
 from runjob.data.rows import Row, Rows
-from runjob.data.store import TokenizerSummary
+from runjob.data.store import Side, TokenizerSummary
 from runjob.data.words import table_size, word_boundaries
 from runjob.schemas.errors import JobError
 from runjob.schemas.job_model import MaskedLM
@@ -85,6 +86,19 @@ def build_masking(objective: MaskedLM, tokenizer: Any) -> Masking:  # noqa: ANN4
         special=special,
         ordinary=np.flatnonzero(known & ~special),
         boundaries=word_boundaries(tokenizer) if objective.unit == "word" else None,
+    )
+
+
+def character_masking(objective: MaskedLM, text: Side) -> Masking:
+    """The same for characters; those that replace others are drawn from this side's text."""
+    return Masking(
+        probability=objective.probability,
+        replace=objective.replace,
+        span=objective.span,
+        mask_id=MASK,
+        special=special_points(),
+        ordinary=replacements(sample_characters(text)),
+        boundaries=None,
     )
 
 

@@ -33,6 +33,7 @@ from runjob.data.space import saying_full
 from runjob.data.store import FORMAT, Store, Summary
 from runjob.data.tokenise import Sizes, Tokenising
 from runjob.schemas.job_data import (
+    CharacterTokenizer,
     Data,
     FilesSplit,
     HashSplit,
@@ -83,8 +84,8 @@ def prepare(
     """Find the store of these data, or build it. `pinned` is the `sources` of an earlier attempt of the same run;
     `admit` hears what the store is made from before it is built, and may raise."""
     match data.tokenizer:
-        case PretrainedTokenizer():
-            tokenizer, to_train = tokenizers.load_pretrained(data.tokenizer), None
+        case PretrainedTokenizer() | CharacterTokenizer():
+            tokenizer, to_train = tokenizers.open_finished(data.tokenizer), None
         case _:
             tokenizer, to_train = None, data.tokenizer
     downloads = Downloads(cache, report=lambda file: report(fetching(file)), pinned=pinned)

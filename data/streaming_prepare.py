@@ -30,7 +30,7 @@ from runjob.data.store import FORMAT, SideName, SideSummary, Store, Summary, set
 from runjob.data.streaming import FIRST, State, Streamed, open_streamed
 from runjob.data.writer import SideWriter, token_type
 from runjob.schemas.errors import DataError
-from runjob.schemas.job_data import FirstSplit, HubData, PretrainedTokenizer
+from runjob.schemas.job_data import CharacterTokenizer, FirstSplit, HubData, PretrainedTokenizer
 from runjob.schemas.quantities import counted, parse_count
 from runjob.schemas.run import read_json, sync_path, write_json
 
@@ -54,8 +54,8 @@ def prepare_stream(
 ) -> PreparedStream:
     """Find the store of this stream, or build it; `say` is told when the source broke off and is tried again, and
     `admit` as in prepare.py."""
-    assert isinstance(data.tokenizer, PretrainedTokenizer), "a rule of the job"
-    tokenizer = tokenizers.load_pretrained(data.tokenizer)
+    assert isinstance(data.tokenizer, PretrainedTokenizer | CharacterTokenizer), "a rule of the job"
+    tokenizer = tokenizers.open_finished(data.tokenizer)
     streamed = patiently(
         lambda: open_streamed(data, commit=commit),
         what=f"opening {data.path}",
@@ -128,7 +128,7 @@ def _build(
         raise
     tokenizers.save(tokenizer, building / "tokenizer")
     write_json(building / "stream.json", {"start": turn.place.state})
-    (building / "engine.json").write_text(tokenizer.backend_tokenizer.to_str(), encoding="utf-8")
+    (building / "engine.json").write_text(tokenizers.write_backend(tokenizer), encoding="utf-8")
     summary = Summary(
         format=FORMAT,
         fingerprint=fingerprint,

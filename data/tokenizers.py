@@ -1,7 +1,9 @@
-"""The tokenizer of a job: one that exists (a directory or a Hub name), or one trained on the job's training documents.
+"""The tokenizer of a job: one that exists (a directory or a Hub name), one trained on the job's training documents, or
+characters as they are (data/characters.py).
 
-Either way it is a Hugging Face fast tokenizer that can be saved as a directory, and it has an end-of-text token:
-documents are closed by it, and a model learns from it to stop. transformers and tokenizers are imported where used.
+In each case it is a Hugging Face tokenizer (a fast one, but for characters) that can be saved as a directory, and it
+has an end-of-text token: documents are closed by it, and a model learns from it to stop. transformers and tokenizers
+are imported where used.
 """
 
 import hashlib
@@ -10,11 +12,19 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from runjob.data import characters
 from runjob.data.pieces import train_wordpiece
 from runjob.data.store import TokenizerSummary
 from runjob.data.unigram import train_unigram
 from runjob.schemas.errors import DataError, JobError, MissingError
-from runjob.schemas.job_data import PretrainedTokenizer, Trained, TrainedTokenizer, TrainedUnigram, TrainedWordPiece
+from runjob.schemas.job_data import (
+    CharacterTokenizer,
+    PretrainedTokenizer,
+    Trained,
+    TrainedTokenizer,
+    TrainedUnigram,
+    TrainedWordPiece,
+)
 
 END_OF_TEXT = "<|endoftext|>"
 PADDING = "<|pad|>"
@@ -23,7 +33,16 @@ BYTES = 256
 LONGEST_PIECE = 256
 
 
-def load_pretrained(settings: PretrainedTokenizer) -> Any:  # noqa: ANN401 - transformers has no types
+def open_finished(settings: PretrainedTokenizer | CharacterTokenizer) -> Any:  # noqa: ANN401 - transformers has no types
+    """The tokenizer of a job that trains none."""
+    match settings:
+        case PretrainedTokenizer():
+            return load_pretrained(settings)
+        case CharacterTokenizer():
+            return characters.open_characters()
+
+
+def load_pretrained(settings: PretrainedTokenizer) -> Any:  # noqa: ANN401
     """The tokenizer that a job names; code that comes with one is never run."""
     from transformers import AutoTokenizer
 
@@ -47,6 +66,8 @@ def load_pretrained(settings: PretrainedTokenizer) -> Any:  # noqa: ANN401 - tra
 
 def checked(tokenizer: Any, name: str) -> Any:  # noqa: ANN401
     """The same tokenizer, or JobError if packing documents with it is impossible."""
+    if characters.is_characters(tokenizer):
+        raise JobError(f"data.tokenizer.path: {name} reads characters; write data.tokenizer: {{kind: characters}}")
     if not tokenizer.is_fast:
         raise JobError(
             f"data.tokenizer.path: {name} has no tokenizer.json and runs in Python only, which is too slow for a "
@@ -133,11 +154,21 @@ def _pieces(texts: Iterable[str]) -> Iterator[str]:
 def backend_for_corpus(tokenizer: Any) -> Any:  # noqa: ANN401
     """A copy of the engine inside that neither truncates nor pads, and reads `<|endoftext|>` in a document as the
     fourteen characters that stand there and not as the end of the text."""
-    return read_backend(tokenizer.backend_tokenizer.to_str())
+    return read_backend(write_backend(tokenizer))
+
+
+def write_backend(tokenizer: Any) -> str:  # noqa: ANN401
+    """The engine inside as text."""
+    if characters.is_characters(tokenizer):
+        return characters.ENGINE
+    written: str = tokenizer.backend_tokenizer.to_str()
+    return written
 
 
 def read_backend(text: str) -> Any:  # noqa: ANN401
-    """The same out of what `backend_tokenizer.to_str()` gave; this needs no transformers."""
+    """The same out of what `write_backend` gave; this needs no transformers."""
+    if text == characters.ENGINE:
+        return characters.CharacterEngine()
     from tokenizers import Tokenizer
 
     backend = Tokenizer.from_str(text)
@@ -156,6 +187,8 @@ def save(tokenizer: Any, where: Path) -> None:  # noqa: ANN401
 
 def fingerprint(tokenizer: Any) -> str:  # noqa: ANN401
     """sha256 over all that decides which ids a text becomes; how rows are truncated or padded is no part of it."""
+    if characters.is_characters(tokenizer):
+        return characters.fingerprint()
     behaviour = json.loads(tokenizer.backend_tokenizer.to_str())
     behaviour["truncation"] = behaviour["padding"] = None
     behaviour["special"] = {
@@ -171,7 +204,7 @@ def load_saved(where: Path) -> Any:  # noqa: ANN401
     """The tokenizer of a store."""
     from transformers import AutoTokenizer
 
-    if not (where / "tokenizer.json").is_file():
+    if not (where / "tokenizer.json").is_file() and not characters.saved_characters(where):
         raise DataError(
             f"{where}: holds no tokenizer.json; delete the store around it, and the next run builds it again"
         )

@@ -4,13 +4,21 @@ with the plan's own issue). Nothing here loads torch or asks the network; what c
 import json
 from pathlib import Path
 
+from runjob.schemas.characters import CODE_POINTS
 from runjob.schemas.job import Job
-from runjob.schemas.job_data import PretrainedTokenizer, TrainedTokenizer, TrainedUnigram, TrainedWordPiece
+from runjob.schemas.job_data import (
+    CharacterTokenizer,
+    PretrainedTokenizer,
+    TrainedTokenizer,
+    TrainedUnigram,
+    TrainedWordPiece,
+)
 from runjob.schemas.job_data import Tokenizer as TokenizerSection
 from runjob.schemas.job_model import (
     Model,
     PretrainedInit,
     ScratchBert,
+    ScratchCanine,
     ScratchDebertaV2,
     ScratchGpt2,
     ScratchInit,
@@ -37,6 +45,8 @@ def scratch_parameters(init: ScratchInit, vocabulary: int) -> int:
     match init:
         case ScratchGpt2():
             return gpt2_parameters(init, vocabulary)
+        case ScratchCanine():
+            return canine_parameters(init)
         case ScratchModernBert():
             return modernbert_parameters(init, vocabulary)
         case ScratchBert():
@@ -71,6 +81,26 @@ def modernbert_parameters(init: ScratchModernBert, vocabulary: int) -> int:
     return vocabulary * hidden + hidden + init.num_hidden_layers * block + head
 
 
+def canine_parameters(init: ScratchCanine) -> int:
+    """Hashed embeddings, which together are as wide as the network, positions, 16 kinds of segment and a norm; a block
+    before and one behind the deep ones; two convolutions over 4 places with their norms, the second of twice the
+    width; a head that is tied to nothing.
+
+    >>> released = ScratchCanine(kind="scratch", architecture="canine", hidden_size=768, num_hidden_layers=12,
+    ...     num_attention_heads=12, intermediate_size=None, max_position_embeddings=2048, dropout=0.1,
+    ...     num_hash_functions=8, num_hash_buckets=16384, character_table=16384)
+    >>> canine_parameters(released)  # the encoder's 132,082,944 without its pooler's 590,592, and the head
+    144683776
+    """
+    hidden = init.hidden_size
+    inner = init.intermediate_size if init.intermediate_size is not None else 4 * hidden
+    embeddings = (2 * init.num_hash_buckets + 16) * hidden + 2 * hidden
+    block = 4 * (hidden * hidden + hidden) + 2 * hidden * inner + inner + hidden + 4 * hidden
+    convolutions = (4 + 8) * hidden * hidden + 2 * (hidden + 2 * hidden)
+    head = hidden * hidden + hidden + 2 * hidden + (hidden + 1) * init.character_table
+    return embeddings + (init.num_hidden_layers + 2) * block + convolutions + head
+
+
 def gpt2_parameters(init: ScratchGpt2, vocabulary: int) -> int:
     """Radford et al. 2019 as transformers builds it: tied head, biases everywhere, two norms a block, one at the end.
 
@@ -91,6 +121,8 @@ def vocabulary_size(tokenizer: TokenizerSection) -> int | None:
     match tokenizer:
         case TrainedTokenizer() | TrainedWordPiece() | TrainedUnigram():
             return tokenizer.vocab_size
+        case CharacterTokenizer():
+            return CODE_POINTS
         case PretrainedTokenizer():
             if tokenizer.path in KNOWN_VOCABULARIES:
                 return KNOWN_VOCABULARIES[tokenizer.path]

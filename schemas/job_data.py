@@ -82,7 +82,16 @@ class TrainedUnigram:
 
 
 Trained = TrainedTokenizer | TrainedWordPiece | TrainedUnigram
-Tokenizer = PretrainedTokenizer | Trained
+
+
+@dataclass(frozen=True, kw_only=True)
+class CharacterTokenizer:
+    """Each character is a token, its id the code point."""
+
+    kind: Literal["characters"]
+
+
+Tokenizer = PretrainedTokenizer | Trained | CharacterTokenizer
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -45,7 +45,17 @@ class ScratchMPNet(Scratch):
     architecture: Literal["mpnet"]
 
 
-ScratchInit = ScratchGpt2 | ScratchBert | ScratchModernBert | ScratchDebertaV2 | ScratchMPNet
+@dataclass(frozen=True, kw_only=True)
+class ScratchCanine(Scratch):
+    """Reads characters; `character_table`: code points below it have a class each."""
+
+    architecture: Literal["canine"]
+    num_hash_functions: int
+    num_hash_buckets: int
+    character_table: int
+
+
+ScratchInit = ScratchGpt2 | ScratchBert | ScratchModernBert | ScratchDebertaV2 | ScratchMPNet | ScratchCanine
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,10 +100,10 @@ class Span:
 
 @dataclass(frozen=True, kw_only=True)
 class MaskedLM:
-    """Hidden units (tokens, or words with all their pieces) predicted from all around them."""
+    """Hidden units (tokens, words with all their pieces, characters) predicted from all around them."""
 
     kind: Literal["mlm"]
-    unit: Literal["token", "word"]
+    unit: Literal["token", "word", "char"]
     probability: float
     replace: Replace
     span: Span | None

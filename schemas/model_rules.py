@@ -3,6 +3,7 @@ serve."""
 
 from collections.abc import Iterator
 
+from runjob.schemas.characters import longest_row, padded_length
 from runjob.schemas.values import Values
 
 # (path, message)
@@ -10,7 +11,7 @@ Findings = Iterator[tuple[str, str]]
 
 # Which objective an architecture can learn
 DECODERS = ("gpt2",)
-ENCODERS = ("bert", "modernbert", "deberta_v2", "mpnet")
+ENCODERS = ("bert", "modernbert", "deberta_v2", "mpnet", "canine")
 
 
 def heads_divide_the_width(job: Values) -> Findings:
@@ -86,6 +87,43 @@ def rows_hold_more_than_marks(job: Values) -> Findings:
         yield "data.sequence_length", "a row of mlm begins and ends with a special token; write 3 or more"
 
 
+def characters_go_with_canine(job: Values) -> Findings:
+    architecture, kind = job["model.init.architecture"], job["data.tokenizer.kind"]
+    if architecture == "canine" and kind != "characters":
+        yield "data.tokenizer.kind", "canine reads characters; write `tokenizer: {kind: characters}`"
+    if architecture != "canine" and kind == "characters":
+        said = f"characters are read by canine alone, not by {architecture}; write `architecture: canine`"
+        yield "data.tokenizer.kind", f"{said}, or a tokenizer of pieces: {{kind: train, algorithm: wordpiece}}"
+
+
+def characters_are_hidden_one_by_one(job: Values) -> Findings:
+    characters = job["data.tokenizer.kind"] == "characters"
+    if characters and job["objective.kind"] == "clm":
+        said = "clm predicts what comes next, and canine, which reads characters, sees it"
+        yield "objective.kind", f"{said}; write `{{kind: mlm, unit: char}}`"
+    unit = job["objective.unit"]
+    if characters and unit != "char":
+        yield "objective.unit", f"with `tokenizer: {{kind: characters}}` there is no {unit} to hide; write `unit: char`"
+    if not characters and unit == "char":
+        said = "char hides characters, and this tokenizer has pieces; write `unit: token`"
+        yield "objective.unit", f"{said}, or `tokenizer: {{kind: characters}}` with canine"
+
+
+def hashes_divide_the_width(job: Values) -> Findings:
+    width, hashes = job["model.init.hidden_size"], job["model.init.num_hash_functions"]
+    if width % hashes:
+        said = f"{width} can't be put together from {hashes} parts of one size (num_hash_functions)"
+        yield "model.init.hidden_size", f"{said}; write {(width // hashes + 1) * hashes}"
+
+
+def padding_has_positions(job: Values) -> Findings:
+    longest, rows = job["model.init.max_position_embeddings"], job["model.init.num_hash_buckets"]
+    if (padded := padded_length(longest)) > rows:
+        said = f"with its padding a row of {longest} has {padded} positions, and the table of them {rows} rows"
+        write = f"{longest_row(rows)} or less, or" if longest_row(rows) > 0 else ""
+        yield "model.init.max_position_embeddings", f"{said} (num_hash_buckets); write {write} more buckets"
+
+
 MODEL_RULES = (
     heads_divide_the_width,
     heads_are_even,
@@ -96,4 +134,8 @@ MODEL_RULES = (
     masks_have_a_token,
     padding_is_where_mpnet_looks,
     rows_hold_more_than_marks,
+    characters_go_with_canine,
+    characters_are_hidden_one_by_one,
+    hashes_divide_the_width,
+    padding_has_positions,
 )

@@ -12,9 +12,8 @@ RESERVED_KEYS: dict[str, frozenset[str]] = {
 
 # dotted path of a `kind` or another choice -> values
 RESERVED_VALUES: dict[str, frozenset[str]] = {
-    "data.tokenizer.kind": frozenset(["characters", "extended"]),
+    "data.tokenizer.kind": frozenset(["extended"]),
     "model.init.kind": frozenset(["guide", "run"]),
-    "model.init.architecture": frozenset(["canine"]),
     "objective.kind": frozenset(
         [
             "char_ar",

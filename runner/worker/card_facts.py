@@ -14,6 +14,7 @@ from runjob.data.store import LeftOut, Summary
 from runjob.runner.worker.card import CardFacts, DataFacts, EvaluationFacts, ModelFacts, SeenOnce, TrainingFacts
 from runjob.schemas.job import AdamW, ConstantSchedule, Job, Schedule
 from runjob.schemas.job_data import (
+    CharacterTokenizer,
     Data,
     FilesSplit,
     FirstSplit,
@@ -28,6 +29,7 @@ from runjob.schemas.job_data import (
 from runjob.schemas.job_model import CausalLM, MaskedLM, Model, Objective, PretrainedInit
 from runjob.schemas.run import RunDir
 
+UNITS = {"token": "tokens", "word": "words", "char": "characters"}
 SIZES = ("hidden_size", "num_hidden_layers", "num_attention_heads", "max_position_embeddings")
 ALGORITHMS = {"bpe": "BPE", "wordpiece": "WordPiece", "unigram": "unigram pieces"}
 
@@ -151,6 +153,8 @@ def _split(split: Split, seed: int) -> str:
 
 
 def _tokenizer(data: Data) -> str:
+    if isinstance(data.tokenizer, CharacterTokenizer):
+        return "characters by their code points"
     if isinstance(data.tokenizer, PretrainedTokenizer):
         path = Path(data.tokenizer.path)
         return path.name if path.is_absolute() else data.tokenizer.path
@@ -174,8 +178,9 @@ def _masking(objective: Objective) -> str | None:
         return None
     shares = objective.replace
     runs = "" if objective.span is None else f", in runs of up to {objective.span.longest}"
+    hidden = f"{100 * objective.probability:g} % of {UNITS[objective.unit]} hidden{runs}"
     return (
-        f"{100 * objective.probability:g} % of {objective.unit}s hidden{runs}: {100 * shares.mask:g} % of them masked, "
+        f"{hidden}: {100 * shares.mask:g} % of them masked, "
         f"{100 * shares.random:g} % replaced by another, {100 * shares.keep:g} % kept"
     )
 

@@ -22,7 +22,7 @@ from transformers import AutoTokenizer, GenerationConfig, PreTrainedConfig, PreT
 from transformers.utils.logging import disable_progress_bar
 
 from runjob.runner.worker.faults import fault_point
-from runjob.runner.worker.models.configs import positions_of
+from runjob.runner.worker.models.configs import classes_in, positions_of
 from runjob.runner.worker.models.loading import AUTO, attention_of, load, task_of
 from runjob.schemas.errors import CheckpointError, JobError, RunjobError, StateError
 from runjob.schemas.job import Generation
@@ -136,7 +136,7 @@ def _network(weights: Mapping[str, torch.Tensor], config: PreTrainedConfig) -> P
 def _compare(network: PreTrainedModel, directory: Path) -> None:
     """CheckpointError unless the model in `directory` answers a fixed row exactly as `network` does."""
     loaded = load_network(directory)
-    vocabulary = network.config.vocab_size
+    vocabulary = classes_in(network.config)
     length = min(PROBE, positions_of(network.config) or PROBE)
     # A fixed walk through the whole vocabulary; 7919 is prime, so neighbours differ for any vocabulary.
     row = (torch.arange(length) * 7919 % vocabulary)[None]

@@ -11,9 +11,11 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from runjob.data import tokenizers
-from runjob.data.masked_rows import MaskedRows, build_masking, marks_of
+from runjob.data.characters import reads_characters, utf8_bytes
+from runjob.data.corruptions import Masking
+from runjob.data.masked_rows import MaskedRows, build_masking, character_masking, marks_of
 from runjob.data.rows import Rows, open_rows
-from runjob.data.store import Side, Store
+from runjob.data.store import Side, Store, TokenizerSummary
 from runjob.data.words import marks_words, text_bytes
 from runjob.runner.worker.models.causal_lm import CausalLMObjective
 from runjob.runner.worker.models.masked_lm import MaskedLMObjective, check_family
@@ -48,17 +50,28 @@ def open_reader(job: Job, store: Store) -> Reader:
 
 
 def _masked_reader(job: Job, objective: MaskedLM, store: Store) -> Reader:
-    summary, tokenizer = store.summary.tokenizer, tokenizers.load_saved(store.tokenizer)
+    summary = store.summary.tokenizer
+    if reads_characters(summary):
+        # of a stream nothing but the sides that are not trained on is known yet
+        text = store.train if store.train.summary.documents else store.validation
+        return _masked(job, summary, character_masking(objective, text), utf8_bytes())
+    tokenizer = tokenizers.load_saved(store.tokenizer)
     masking = build_masking(objective, tokenizer)
     marked = marks_words(tokenizer)
     early = job.evaluation.early_stopping
     if not marked and "masked_bits_per_byte" in (job.evaluation.best, None if early is None else early.metric):
         raise JobError("evaluation: this tokenizer doesn't tell the bytes of its tokens; write `loss` as the metric")
+    return _masked(job, summary, masking, text_bytes(tokenizer) if marked else None)
+
+
+def _masked(
+    job: Job, tokenizer: TokenizerSummary, masking: Masking, token_bytes: npt.NDArray[np.int64] | None
+) -> Reader:
     return Reader(
-        data=dataclasses.replace(job.data, sequence_length=job.data.sequence_length - marks_of(summary)),
+        data=dataclasses.replace(job.data, sequence_length=job.data.sequence_length - marks_of(tokenizer)),
         eos=False,
-        finish=lambda rows: MaskedRows(rows, summary, masking, seed=job.seed),
-        token_bytes=text_bytes(tokenizer) if marked else None,
+        finish=lambda rows: MaskedRows(rows, tokenizer, masking, seed=job.seed),
+        token_bytes=token_bytes,
     )
 
 

@@ -3,6 +3,7 @@ family as it was released."""
 
 from transformers import (
     BertConfig,
+    CanineConfig,
     DebertaV2Config,
     GPT2Config,
     ModernBertConfig,
@@ -11,9 +12,11 @@ from transformers import (
 )
 
 from runjob.data.store import TokenizerSummary
+from runjob.schemas.characters import CHUNK, RATE, longest_row, padded_length
 from runjob.schemas.errors import JobError
 from runjob.schemas.job_model import (
     ScratchBert,
+    ScratchCanine,
     ScratchDebertaV2,
     ScratchGpt2,
     ScratchInit,
@@ -37,6 +40,8 @@ def new_config(init: ScratchInit, tokenizer: TokenizerSummary) -> PreTrainedConf
             return deberta_config(init, tokenizer)
         case ScratchMPNet():
             return mpnet_config(init, tokenizer)
+        case ScratchCanine():
+            return canine_config(init)
 
 
 def gpt2_config(init: ScratchGpt2, *, vocab_size: int, eos_id: int) -> GPT2Config:
@@ -148,9 +153,34 @@ def mpnet_config(init: ScratchMPNet, tokenizer: TokenizerSummary) -> MPNetConfig
     )
 
 
-def inner_size(init: ScratchBert | ScratchDebertaV2 | ScratchMPNet) -> int:
+def canine_config(init: ScratchCanine) -> CanineConfig:
+    """As google/canine-c is configured where the job says nothing: every 4 characters are one in the deep encoder, the
+    first layer sees chunks of 128, the way back is a convolution over 4. The table of positions holds the padding of
+    the longest row as well."""
+    return CanineConfig(
+        character_table=init.character_table,
+        hidden_size=init.hidden_size,
+        num_hidden_layers=init.num_hidden_layers,
+        num_attention_heads=init.num_attention_heads,
+        intermediate_size=inner_size(init),
+        num_hash_functions=init.num_hash_functions,
+        num_hash_buckets=init.num_hash_buckets,
+        hidden_dropout_prob=init.dropout,
+        attention_probs_dropout_prob=init.dropout,
+        max_position_embeddings=padded_length(init.max_position_embeddings),
+        downsampling_rate=RATE,
+        local_transformer_stride=CHUNK,
+    )
+
+
+def inner_size(init: ScratchBert | ScratchCanine | ScratchDebertaV2 | ScratchMPNet) -> int:
     """Four times the width, as in all these families."""
     return init.intermediate_size if init.intermediate_size is not None else 4 * init.hidden_size
+
+
+def classes_in(config: PreTrainedConfig) -> int:
+    """How many ids a network of this configuration tells apart in what it predicts."""
+    return int(config.character_table if config.model_type == "canine" else config.vocab_size)
 
 
 def positions_of(config: PreTrainedConfig) -> int | None:
@@ -158,8 +188,10 @@ def positions_of(config: PreTrainedConfig) -> int | None:
     positions: int | None = getattr(config, "max_position_embeddings", None)
     if positions is None:
         return None
-    # these two count from the row after the padding's
+    # canine needs room for padding, and these two count from the row after the padding's
     match config.model_type:
+        case "canine":
+            return longest_row(positions, rate=config.downsampling_rate, chunk=config.local_transformer_stride)
         case "mpnet":
             return positions - MPNET_PADDING - 1
         case "roberta":

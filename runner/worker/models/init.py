@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from transformers import PreTrainedModel
 
+from runjob.data.characters import reads_characters
 from runjob.data.store import TokenizerSummary
 from runjob.runner.worker.models.configs import new_config, positions_of
 from runjob.runner.worker.models.loading import AUTO, NAMES, Task, attention_of, load
@@ -64,7 +65,7 @@ def build_network(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         if isinstance(model.init, PretrainedInit):
-            return _pretrained(model.init, task, model.allow_new, tokenizer.vocab_size)
+            return _pretrained(model.init, task, model.allow_new, tokenizer)
         return _scratch(model.init, task, tokenizer)
 
 
@@ -101,7 +102,7 @@ def _scratch(init: ScratchInit, task: Task, tokenizer: TokenizerSummary) -> tupl
 
 
 def _pretrained(
-    init: PretrainedInit, task: Task, allow_new: tuple[str, ...], vocab_size: int
+    init: PretrainedInit, task: Task, allow_new: tuple[str, ...], tokenizer: TokenizerSummary
 ) -> tuple[PreTrainedModel, InitReport]:
     network, found = _load(init, task)
     if found["mismatched_keys"]:
@@ -111,12 +112,7 @@ def _pretrained(
         raise CheckpointError(f"model.init.path: {init.path}: tensors do not have its config's shapes: {shapes}")
     missing = set(found["missing_keys"])
     _refuse_new(network, missing, allow_new, init.path)
-    rows = network.get_input_embeddings().weight.shape[0]
-    if vocab_size > rows:
-        raise JobError(
-            f"data.tokenizer: its {vocab_size} ids do not fit the {rows} rows of model.init.path {init.path}; "
-            f"use that model's own tokenizer, or init.kind: scratch"
-        )
+    _refuse_tokenizer(network, tokenizer, init.path)
     return network, _report(network, missing=missing, unexpected=sorted(found["unexpected_keys"]))
 
 
@@ -150,6 +146,25 @@ def _refuse_new(network: PreTrainedModel, missing: set[str], allow_new: tuple[st
     only_head = not any(name.startswith(body) for name in refused)
     advice = "admit it with model.allow_new: [head]" if only_head else "take a checkpoint that has them"
     raise CheckpointError(f"model.init.path: {path} lacks {shown}; they would start at random; {advice}")
+
+
+def _refuse_tokenizer(network: PreTrainedModel, tokenizer: TokenizerSummary, path: str) -> None:
+    """Characters belong to CANINE, whose embeddings are hashed and take any; other ids must have their rows."""
+    if network.config.model_type == "canine":
+        if not reads_characters(tokenizer):
+            raise JobError(f"data.tokenizer: model.init.path {path} reads characters; write {{kind: characters}}")
+        return
+    rows = network.get_input_embeddings().weight.shape[0]
+    if reads_characters(tokenizer):
+        raise JobError(
+            f"data.tokenizer: model.init.path {path} is of the family {network.config.model_type}, and characters are "
+            f"read by canine alone; use that model's own tokenizer: {{kind: pretrained, path: {path}}}"
+        )
+    if tokenizer.vocab_size > rows:
+        raise JobError(
+            f"data.tokenizer: its {tokenizer.vocab_size} ids do not fit the {rows} rows of model.init.path {path}; "
+            f"use that model's own tokenizer, or init.kind: scratch"
+        )
 
 
 def _report(network: PreTrainedModel, *, missing: set[str], unexpected: Iterable[str]) -> InitReport:

@@ -13,6 +13,9 @@ from transformers import (
     PreTrainedModel,
 )
 
+# transformers has no masked model of CANINE; importing ours makes it one of its AutoModelForMaskedLM
+from runjob.runner.worker.models import canine as canine
+
 Task = Literal["clm", "mlm"]
 AUTO: dict[Task, Any] = {"clm": AutoModelForCausalLM, "mlm": AutoModelForMaskedLM}
 NAMES: dict[Task, str] = {"clm": "causal language model", "mlm": "masked language model"}
@@ -26,8 +29,8 @@ DEBERTA_HEAD = {
 }
 # PyTorch's own fused attention: in every build, on CPU and GPU, exact. Named, not left to what transformers picks.
 FUSED = "sdpa"
-# Their attention adds relative positions inside the softmax, which transformers writes out for them.
-WRITTEN_OUT = ("deberta-v2", "mpnet")
+# The attention of the first two adds relative positions inside the softmax; transformers writes out all three.
+WRITTEN_OUT = ("deberta-v2", "mpnet", "canine")
 
 
 def attention_of(config: PreTrainedConfig) -> str:

@@ -6,6 +6,7 @@ from torch import nn
 from torch.nn import functional as F
 from transformers import PreTrainedModel
 
+from runjob.runner.worker.models.canine import classes_of
 from runjob.runner.worker.models.causal_lm import IGNORED, Answer
 from runjob.runner.worker.models.document_attention import seen_by
 from runjob.schemas.errors import JobError
@@ -13,6 +14,7 @@ from runjob.schemas.errors import JobError
 # Family -> the modules of its head, in order
 HEADS: dict[str, tuple[str, ...]] = {
     "bert": ("cls",),
+    "canine": ("head",),
     "deberta-v2": ("cls",),
     "modernbert": ("head", "decoder"),
     "mpnet": ("lm_head",),
@@ -49,7 +51,10 @@ class MaskedLMObjective(nn.Module):
         # N: the predicted places of all rows
         predicted_BL = labels != IGNORED
         logits_NV = self.predict(hidden_BLH[predicted_BL])
-        losses = F.cross_entropy(logits_NV.float(), labels[predicted_BL], reduction="none")
+        targets_N = labels[predicted_BL]
+        if self.network.config.model_type == "canine":
+            targets_N = classes_of(targets_N, table=logits_NV.shape[1])
+        losses = F.cross_entropy(logits_NV.float(), targets_N, reduction="none")
         return Answer(losses.sum(dtype=torch.float64), predicted_BL.sum())
 
     def predict(self, hidden_NH: torch.Tensor) -> torch.Tensor:
