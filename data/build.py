@@ -26,6 +26,7 @@ from runjob.data.progress import Reporter
 from runjob.data.split import refuse_empty_sides, sides_of
 from runjob.data.store import FORMAT, Budget, FileSummary, SideName, Summary, settle_files
 from runjob.data.tokenise import CHANGED, Tokenising, Written
+from runjob.data.vocabulary import Extension, save_extended
 from runjob.data.writer import token_type
 from runjob.schemas.errors import DataError, JobError
 from runjob.schemas.job_data import Trained
@@ -42,6 +43,7 @@ class Build:
     bad_rows: float
     tokenizer: Any
     to_train: Trained | None
+    extension: Extension
     reporter: Reporter
 
     @staticmethod
@@ -110,13 +112,16 @@ class Build:
         """As it was saved, whoever trained it: what is loaded and what was trained save themselves differently."""
         if self.tokenizer is not None or not kept.exists():
             shutil.rmtree(beside, ignore_errors=True)
-            tokenizers.save(self.tokenizer or self._train_tokenizer(), beside)
+            tokenizer, table = self.extension.apply(self.tokenizer or self._train_tokenizer())
+            save_extended(tokenizer, table, beside)
             for file in beside.iterdir():
                 sync_path(file)
             shutil.rmtree(kept, ignore_errors=True)
             beside.rename(kept)
             sync_path(kept.parent)
-        return self.tokenizer or tokenizers.load_saved(kept)
+            if self.tokenizer is not None:
+                return tokenizer
+        return tokenizers.load_saved(kept)
 
     def _train_tokenizer(self) -> Any:  # noqa: ANN401
         assert self.to_train is not None

@@ -32,6 +32,7 @@ from runjob.data.selection import Selection
 from runjob.data.space import saying_full
 from runjob.data.store import FORMAT, Store, Summary
 from runjob.data.tokenise import Sizes, Tokenising
+from runjob.data.vocabulary import describe, open_extension
 from runjob.schemas.job_data import (
     CharacterTokenizer,
     Data,
@@ -83,6 +84,7 @@ def prepare(
 ) -> PreparedStore:
     """Find the store of these data, or build it. `pinned` is the `sources` of an earlier attempt of the same run;
     `admit` hears what the store is made from before it is built, and may raise."""
+    extension = open_extension(data.tokenizer)
     match data.tokenizer:
         case PretrainedTokenizer() | CharacterTokenizer():
             tokenizer, to_train = tokenizers.open_finished(data.tokenizer), None
@@ -96,7 +98,7 @@ def prepare(
     corpus = source.digest(digests)
     reporter.end()
     digests.told = None  # what is looked at later is read again only where it changed
-    origin = _describe(data, seed=seed, corpus=corpus, tokenizer=tokenizer)
+    origin = _describe(data, seed=seed, corpus=corpus, tokenizer=describe(data.tokenizer, tokenizer, extension))
     admit(origin)
     fingerprint = hashlib.sha256(json.dumps(origin, sort_keys=True).encode()).hexdigest()
     path = cache / "stores" / fingerprint
@@ -120,6 +122,7 @@ def prepare(
                     bad_rows=data.bad_rows,
                     tokenizer=tokenizer,
                     to_train=to_train,
+                    extension=extension,
                     reporter=reporter,
                 )
                 check_room(build, path)
@@ -138,15 +141,12 @@ def prepare(
     )
 
 
-def _describe(data: Data, *, seed: int, corpus: str, tokenizer: Any) -> dict[str, Any]:  # noqa: ANN401
+def _describe(data: Data, *, seed: int, corpus: str, tokenizer: dict[str, Any]) -> dict[str, Any]:
     """Everything that decides a token of the store, as JSON."""
     cut = [_cut(source) for source in alone(data)]
     kept = {"min_length": data.min_length, "filter": dataclasses.asdict(data.filter)}
     kept["deduplicate"], kept["bad_rows"] = data.deduplicate, data.bad_rows
     budget = None if data.token_budget is None else parse_count(data.token_budget)
-    described = dataclasses.asdict(data.tokenizer)
-    if isinstance(data.tokenizer, PretrainedTokenizer):  # by what it does and not by what it is called
-        described = {"kind": "pretrained", "fingerprint": tokenizers.fingerprint(tokenizer)}
     split = dataclasses.asdict(data.split)
     if isinstance(data.split, FilesSplit | SubsetsSplit):  # by what it holds, which the corpus says, not by name
         split = {"kind": "sides", "test": data.split.test is not None}
@@ -158,7 +158,7 @@ def _describe(data: Data, *, seed: int, corpus: str, tokenizer: Any) -> dict[str
         **(cut[0] if len(cut) == 1 else {"kind": "mix", "sources": cut}),
         **kept,
         "token_budget": budget,
-        "tokenizer": described,
+        "tokenizer": tokenizer,
         "split": split,
     }
 

@@ -28,6 +28,8 @@ from runjob.data.prepare import PreparedStore, anything
 from runjob.data.progress import Progress, Reporter
 from runjob.data.store import FORMAT, SideName, SideSummary, Store, Summary, settle_files
 from runjob.data.streaming import FIRST, State, Streamed, open_streamed
+from runjob.data.terms import TermTable
+from runjob.data.vocabulary import describe, open_extension, save_extended
 from runjob.data.writer import SideWriter, token_type
 from runjob.schemas.errors import DataError
 from runjob.schemas.job_data import CharacterTokenizer, FirstSplit, HubData, PretrainedTokenizer
@@ -55,13 +57,15 @@ def prepare_stream(
     """Find the store of this stream, or build it; `say` is told when the source broke off and is tried again, and
     `admit` as in prepare.py."""
     assert isinstance(data.tokenizer, PretrainedTokenizer | CharacterTokenizer), "a rule of the job"
-    tokenizer = tokenizers.open_finished(data.tokenizer)
+    extension = open_extension(data.tokenizer)
+    base = tokenizers.open_finished(data.tokenizer)
+    tokenizer, table = extension.apply(base)
     streamed = patiently(
         lambda: open_streamed(data, commit=commit),
         what=f"opening {data.path}",
         say=say,
     )
-    origin = _describe(data, streamed, tokenizer)
+    origin = _describe(data, streamed, describe(data.tokenizer, base, extension))
     admit(origin)
     fingerprint = hashlib.sha256(json.dumps(origin, sort_keys=True).encode()).hexdigest()
     path = cache / "stores" / fingerprint
@@ -74,7 +78,9 @@ def prepare_stream(
             found = path.exists()  # made by the process that we waited for
             if not found:
                 bad_rows = patiently(
-                    lambda: _build(path, data, streamed, tokenizer, reporter, fingerprint=fingerprint, origin=origin),
+                    lambda: _build(
+                        path, data, streamed, tokenizer, table, reporter, fingerprint=fingerprint, origin=origin
+                    ),
                     what=streamed.name,
                     say=say,
                 )
@@ -102,6 +108,7 @@ def _build(
     data: HubData,
     streamed: Streamed,
     tokenizer: Any,  # noqa: ANN401 - transformers has no types
+    table: TermTable | None,
     reporter: Reporter,
     *,
     fingerprint: str,
@@ -126,7 +133,7 @@ def _build(
     except DataError:  # the stream is not fit: nothing to go on with
         shutil.rmtree(building)
         raise
-    tokenizers.save(tokenizer, building / "tokenizer")
+    save_extended(tokenizer, table, building / "tokenizer")
     write_json(building / "stream.json", {"start": turn.place.state})
     (building / "engine.json").write_text(tokenizers.write_backend(tokenizer), encoding="utf-8")
     summary = Summary(
@@ -180,7 +187,7 @@ def _refuse_short(data: HubData, sides: Mapping[SideName, SideSummary]) -> None:
             )
 
 
-def _describe(data: HubData, streamed: Streamed, tokenizer: Any) -> dict[str, Any]:  # noqa: ANN401
+def _describe(data: HubData, streamed: Streamed, tokenizer: dict[str, Any]) -> dict[str, Any]:
     """Everything that decides a token of the stream or its place in the order, as JSON."""
     return {
         "format": FORMAT,
@@ -193,6 +200,6 @@ def _describe(data: HubData, streamed: Streamed, tokenizer: Any) -> dict[str, An
         "bad_rows": data.bad_rows,
         "token_budget": None if data.token_budget is None else parse_count(data.token_budget),
         "block_documents": data.block_documents,
-        "tokenizer": {"kind": "pretrained", "fingerprint": tokenizers.fingerprint(tokenizer)},
+        "tokenizer": tokenizer,
         "split": dataclasses.asdict(data.split),
     }

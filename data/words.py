@@ -60,7 +60,7 @@ def text_bytes(tokenizer: Any) -> npt.NDArray[np.int64]:  # noqa: ANN401
 
 
 def marks_words(tokenizer: Any) -> bool:  # noqa: ANN401
-    return _scheme(tokenizer) is not None
+    return scheme_of(tokenizer) is not None
 
 
 def table_size(tokenizer: Any) -> int:  # noqa: ANN401
@@ -69,20 +69,20 @@ def table_size(tokenizer: Any) -> int:  # noqa: ANN401
 
 
 def _pieces(tokenizer: Any) -> Iterator[_Piece]:  # noqa: ANN401
-    scheme = _scheme(tokenizer)
+    scheme = scheme_of(tokenizer)
     if scheme is None:
         kind = json.loads(tokenizer.backend_tokenizer.to_str())["model"]["type"]
         raise JobError(
             f"objective.unit: this tokenizer ({kind}) has no mark for the beginning of a word, such as WordPiece's ##, "
             "SentencePiece's ▁ or a byte-level space; choose one that has, or write `unit: token`"
         )
-    whole = {token.content for token in tokenizer.added_tokens_decoder.values()}
+    added = tokenizer.added_tokens_decoder  # by id: a tokenizer of lower case gives their text in lower case
     special = set(tokenizer.all_special_tokens)
-    for text in tokenizer.convert_ids_to_tokens(list(range(table_size(tokenizer)))):
+    for number, text in enumerate(tokenizer.convert_ids_to_tokens(list(range(table_size(tokenizer))))):
         if text is None or text in special:
             yield _Piece(opens=True, closes=True, text_bytes=0)
-        elif text in whole:  # added to a vocabulary as it stands, without any mark
-            yield _Piece(opens=True, closes=False, text_bytes=len(text.encode()))
+        elif number in added:  # as it stands, without any mark
+            yield _Piece(opens=True, closes=added[number].single_word, text_bytes=len(text.encode()))
         elif scheme == "bytes":
             yield _byte_piece(text)
         elif scheme == "spaces":
@@ -91,7 +91,7 @@ def _pieces(tokenizer: Any) -> Iterator[_Piece]:  # noqa: ANN401
             yield _word_piece(text, scheme)
 
 
-def _scheme(tokenizer: Any) -> str | None:  # noqa: ANN401
+def scheme_of(tokenizer: Any) -> str | None:  # noqa: ANN401
     """`bytes`, `spaces`, or the prefix of WordPiece's inner pieces; None where words are not marked."""
     engine = json.loads(tokenizer.backend_tokenizer.to_str())
     if engine["model"]["type"] == "WordPiece":

@@ -122,7 +122,7 @@ class Checker:
             if key in fields:
                 values[key] = self.value(entry.node, fields[key], here, entry.mark)
             elif free:
-                values[key] = self.value(entry.node, {}, here, entry.mark)
+                values[key] = self.value(entry.node, free if isinstance(free, dict) else {}, here, entry.mark)
             else:
                 misspelt.add(self.unknown_key(key, entry.mark, path, fields))
         for key, field in fields.items():

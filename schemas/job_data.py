@@ -45,11 +45,13 @@ Split = HashSplit | FirstSplit | FilesSplit | SubsetsSplit
 
 @dataclass(frozen=True, kw_only=True)
 class PretrainedTokenizer:
-    """A Hugging Face tokenizer: a directory, or a name on the Hub with an optional revision."""
+    """A Hugging Face tokenizer: a directory, or a name on the Hub with an optional revision. `terms` (category -> file,
+    here and below) are words that it is to hold whole."""
 
     kind: Literal["pretrained"]
     path: str
     revision: str | None
+    terms: dict[str, str]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,6 +61,7 @@ class TrainedTokenizer:
     kind: Literal["train"]
     algorithm: Literal["bpe"]
     vocab_size: int
+    terms: dict[str, str]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,6 +72,7 @@ class TrainedWordPiece:
     algorithm: Literal["wordpiece"]
     vocab_size: int
     lowercase: bool
+    terms: dict[str, str]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,6 +83,7 @@ class TrainedUnigram:
     algorithm: Literal["unigram"]
     vocab_size: int
     lowercase: bool
+    terms: dict[str, str]
 
 
 Trained = TrainedTokenizer | TrainedWordPiece | TrainedUnigram

@@ -42,7 +42,11 @@ def evaluate_test_side(assembly: Assembly, checkpoint: Checkpoint) -> dict[str, 
     if store.test is None:
         return None
     network, _ = build_network(
-        job.model, job.objective.kind, tokenizer=store.summary.tokenizer, seed=seed_of(job.seed, "init")
+        job.model,
+        job.objective.kind,
+        tokenizer=store.summary.tokenizer,
+        seed=seed_of(job.seed, "init"),
+        tokenizer_at=store.tokenizer,
     )
     load_weights(network, checkpoint)
     reader = open_reader(job, store)

@@ -16,7 +16,7 @@ MakeSide = Callable[[Sequence[Sequence[int]]], Side]
 MakeText = Callable[..., TextData]
 MakeJsonl = Callable[..., JsonlData]
 
-BPE = TrainedTokenizer(kind="train", algorithm="bpe", vocab_size=300)
+BPE = TrainedTokenizer(kind="train", algorithm="bpe", vocab_size=300, terms={})
 HALF = HashSplit(kind="hash", validation=0.5, test=None)
 EVERY = Filter(keep=None, drop=None)
 

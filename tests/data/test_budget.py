@@ -22,7 +22,7 @@ QUARTER = HashSplit(kind="hash", validation=0.25, test=None)
 def existing(words: Path, tmp_path: Path) -> PretrainedTokenizer:
     trained = tokenizers.train_bpe(words.read_text(encoding="utf-8").splitlines(), vocab_size=400)
     tokenizers.save(trained, tmp_path / "tokenizer")
-    return PretrainedTokenizer(kind="pretrained", path=str(tmp_path / "tokenizer"), revision=None)
+    return PretrainedTokenizer(kind="pretrained", path=str(tmp_path / "tokenizer"), revision=None, terms={})
 
 
 @pytest.mark.parametrize("batch_characters", [1, 300, 1_000_000])

@@ -69,7 +69,7 @@ def hub(path: Path | str, *, config: str | None = None, subset: str = "train", f
         attention="row",
         long_documents="split",
         sequence_length=16,
-        tokenizer=TrainedTokenizer(kind="train", algorithm="bpe", vocab_size=270),
+        tokenizer=TrainedTokenizer(kind="train", algorithm="bpe", vocab_size=270, terms={}),
         split=FirstSplit(kind="first", validation=2, test=None),
     )
 

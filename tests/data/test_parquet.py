@@ -27,7 +27,7 @@ def parquet(*paths: Path, field: str = "text") -> ParquetData:
         attention="row",
         long_documents="split",
         sequence_length=16,
-        tokenizer=TrainedTokenizer(kind="train", algorithm="bpe", vocab_size=270),
+        tokenizer=TrainedTokenizer(kind="train", algorithm="bpe", vocab_size=270, terms={}),
         split=FirstSplit(kind="first", validation=2, test=None),
     )
 

@@ -32,12 +32,14 @@ PANGRAMS = ["Filmquiz bracht knappe ex-yogi van de wijs", "Zweedse ex-VIP, behoo
 
 
 def wordpiece(texts: list[str], *, vocab_size: int = 200, lowercase: bool = False):
-    settings = TrainedWordPiece(kind="train", algorithm="wordpiece", vocab_size=vocab_size, lowercase=lowercase)
+    settings = TrainedWordPiece(
+        kind="train", algorithm="wordpiece", vocab_size=vocab_size, lowercase=lowercase, terms={}
+    )
     return tokenizers.train(lambda: iter(texts), settings)
 
 
 def unigram(texts: list[str], *, vocab_size: int = 200, lowercase: bool = False):
-    settings = TrainedUnigram(kind="train", algorithm="unigram", vocab_size=vocab_size, lowercase=lowercase)
+    settings = TrainedUnigram(kind="train", algorithm="unigram", vocab_size=vocab_size, lowercase=lowercase, terms={})
     return tokenizers.train(lambda: iter(texts), settings)
 
 
@@ -144,7 +146,7 @@ def test_a_vocabulary_that_does_not_hold_the_characters_is_refused_with_what_the
 
 
 def test_a_job_trains_it_on_its_training_side_alone(words: Path, tmp_path: Path, make_text, no_report):
-    settings = TrainedWordPiece(kind="train", algorithm="wordpiece", vocab_size=120, lowercase=False)
+    settings = TrainedWordPiece(kind="train", algorithm="wordpiece", vocab_size=120, lowercase=False, terms={})
     with words.open("a", encoding="utf-8") as file:
         file.write("\nw漢\n")
     data = make_text(words, tokenizer=settings)

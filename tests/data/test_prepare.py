@@ -43,7 +43,7 @@ def existing(words: Path, tmp_path: Path) -> PretrainedTokenizer:
     """A tokenizer directory, for tests that are not about training one."""
     trained = tokenizers.train_bpe(words.read_text(encoding="utf-8").splitlines(), vocab_size=400)
     tokenizers.save(trained, tmp_path / "tokenizer")
-    return PretrainedTokenizer(kind="pretrained", path=str(tmp_path / "tokenizer"), revision=None)
+    return PretrainedTokenizer(kind="pretrained", path=str(tmp_path / "tokenizer"), revision=None, terms={})
 
 
 def documents(side: Side, tokenizer) -> list[str]:
@@ -127,7 +127,7 @@ def test_the_same_bytes_elsewhere_are_the_same_corpus(words: Path, tmp_path: Pat
     "changed",
     [
         {"documents": "paragraph"},
-        {"tokenizer": TrainedTokenizer(kind="train", algorithm="bpe", vocab_size=301)},
+        {"tokenizer": TrainedTokenizer(kind="train", algorithm="bpe", vocab_size=301, terms={})},
         {"split": HashSplit(kind="hash", validation=0.4, test=None)},
         {"seed": 2},
         {"min_length": 12},

@@ -23,7 +23,7 @@ tokenizers.save(tokenizers.train_bpe(iter(texts), vocab_size=400), Path(sys.argv
 
 
 def named(path: Path | str) -> PretrainedTokenizer:
-    return PretrainedTokenizer(kind="pretrained", path=str(path), revision=None)
+    return PretrainedTokenizer(kind="pretrained", path=str(path), revision=None, terms={})
 
 
 def test_two_trainings_with_other_hash_seeds_and_threads_give_the_same_bytes(words: Path, tmp_path: Path):
@@ -115,7 +115,7 @@ from runjob.data import tokenizers
 from runjob.schemas.errors import MissingError
 from runjob.schemas.job_data import PretrainedTokenizer
 try:
-    tokenizers.load_pretrained(PretrainedTokenizer(kind="pretrained", path="nobody/nothing", revision=None))
+    tokenizers.load_pretrained(PretrainedTokenizer(kind="pretrained", path="nobody/nothing", revision=None, terms={}))
 except MissingError as error:
     print(error)
 """

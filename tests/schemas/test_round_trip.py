@@ -59,6 +59,10 @@ def of_type(name: str, schema: Schema) -> st.SearchStrategy[Any]:
             )
     if schema["additionalProperties"] is True:
         return st.dictionaries(TEXT, st.booleans() | st.integers(0, 9) | st.dictionaries(TEXT, TEXT), max_size=2)
+    if isinstance(schema["additionalProperties"], dict):
+        return st.dictionaries(TEXT, values(schema["additionalProperties"]), max_size=2)
+    if isinstance(schema["additionalProperties"], dict):
+        return st.dictionaries(TEXT, values(schema["additionalProperties"]), max_size=2)
     fields = {key: values(field) for key, field in schema["properties"].items()}
     required = {key: fields.pop(key) for key in schema.get("required", ())}
     return st.fixed_dictionaries(required, optional=fields)

@@ -6,7 +6,7 @@ what it lacks would start at random, which is refused unless the job admits it.
 """
 
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from transformers import PreTrainedModel
 from runjob.data.characters import reads_characters
 from runjob.data.store import TokenizerSummary
 from runjob.runner.worker.models.configs import new_config, positions_of
+from runjob.runner.worker.models.extend import Extended, extend_network
 from runjob.runner.worker.models.loading import AUTO, NAMES, Task, attention_of, load
 from runjob.schemas.errors import CheckpointError, JobError, MissingError
 from runjob.schemas.job_model import Model, PretrainedInit, ScratchInit
@@ -31,13 +32,14 @@ class Tensor:
 @dataclass(frozen=True, kw_only=True)
 class InitReport:
     """Every tensor of the network once: loaded or new (both would be trained), tied to another, and what the
-    checkpoint held beyond them."""
+    checkpoint held beyond them. `extended`: rows of loaded tensors that are new tokens'."""
 
     loaded: tuple[Tensor, ...]
     new: tuple[Tensor, ...]
     tied: tuple[Tensor, ...]
     unexpected: tuple[str, ...]
     attention: str
+    extended: Extended | None = None
 
     @property
     def parameters(self) -> int:
@@ -55,17 +57,19 @@ class InitReport:
             "tied": [tensor.name for tensor in self.tied],
             "unexpected": list(self.unexpected),
             "attention": self.attention,
+            **({} if self.extended is None else {"extended": asdict(self.extended)}),
         }
 
 
 def build_network(
-    model: Model, task: Task, *, tokenizer: TokenizerSummary, seed: int
+    model: Model, task: Task, *, tokenizer: TokenizerSummary, seed: int, tokenizer_at: Path | None = None
 ) -> tuple[PreTrainedModel, InitReport]:
-    """The job's network in fp32 on the CPU, and the report; torch's own generator is left as it was."""
+    """The job's network in fp32 on the CPU, and the report; torch's own generator is left as it was. `tokenizer_at`:
+    where the tokenizer lies, which a checkpoint's own is compared with; None takes their ids for the same."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         if isinstance(model.init, PretrainedInit):
-            return _pretrained(model.init, task, model.allow_new, tokenizer)
+            return _pretrained(model.init, task, model.allow_new, tokenizer, tokenizer_at)
         return _scratch(model.init, task, tokenizer)
 
 
@@ -102,7 +106,11 @@ def _scratch(init: ScratchInit, task: Task, tokenizer: TokenizerSummary) -> tupl
 
 
 def _pretrained(
-    init: PretrainedInit, task: Task, allow_new: tuple[str, ...], tokenizer: TokenizerSummary
+    init: PretrainedInit,
+    task: Task,
+    allow_new: tuple[str, ...],
+    tokenizer: TokenizerSummary,
+    tokenizer_at: Path | None,
 ) -> tuple[PreTrainedModel, InitReport]:
     network, found = _load(init, task)
     if found["mismatched_keys"]:
@@ -112,8 +120,13 @@ def _pretrained(
         raise CheckpointError(f"model.init.path: {init.path}: tensors do not have its config's shapes: {shapes}")
     missing = set(found["missing_keys"])
     _refuse_new(network, missing, allow_new, init.path)
+    if tokenizer_at is None or reads_characters(tokenizer):  # all of Unicode has rows, whoever wrote the checkpoint
+        extended = None
+    else:
+        extended = extend_network(network, init, tokenizer_at)
     _refuse_tokenizer(network, tokenizer, init.path)
-    return network, _report(network, missing=missing, unexpected=sorted(found["unexpected_keys"]))
+    report = _report(network, missing=missing, unexpected=sorted(found["unexpected_keys"]))
+    return network, replace(report, extended=extended)
 
 
 def _load(init: PretrainedInit, task: Task) -> tuple[PreTrainedModel, dict[str, Any]]:

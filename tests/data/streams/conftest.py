@@ -93,7 +93,7 @@ def hub(path: Path, tokenizer: Path, **changes: object) -> HubData:
         attention="row",
         long_documents="split",
         sequence_length=LENGTH,
-        tokenizer=PretrainedTokenizer(kind="pretrained", path=str(tokenizer), revision=None),
+        tokenizer=PretrainedTokenizer(kind="pretrained", path=str(tokenizer), revision=None, terms={}),
         split=FirstSplit(kind="first", validation=10, test=5),
     )
     return dataclasses.replace(data, **changes)  # type: ignore[arg-type]

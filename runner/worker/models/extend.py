@@ -1,0 +1,99 @@
+"""A checkpoint for a tokenizer that holds more tokens than the checkpoint's own: a new token's row is the mean of the
+rows of the pieces that it was cut into before, in the embeddings, in an output layer of its own, and in the bias.
+
+The mean in the bias too, and not 0: the output is linear, so a new token then begins with the mean of its pieces'
+logits, never likelier than the likeliest of them, whatever the scale of the biases. Reserved rows that no token had
+(DeBERTa-v3 has 99) are taken first and given the same values; the table never shrinks.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoTokenizer, PreTrainedModel
+
+from runjob.data import tokenizers
+from runjob.data.extend import added_tokens, old_pieces
+from runjob.data.terms import TABLE
+from runjob.schemas.errors import JobError
+from runjob.schemas.job_model import PretrainedInit
+
+# Any of these in a directory is a tokenizer; without one, transformers may make up an empty one
+TOKENIZER_FILES = ("tokenizer.json", "spm.model", "spiece.model", "sentencepiece.bpe.model", "vocab.txt", "vocab.json")
+SHOWN = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Extended:
+    """`rows` begin as the mean of their old pieces; `appended` of them were not in the checkpoint's table."""
+
+    rows: int
+    appended: int
+
+
+def extend_network(network: PreTrainedModel, init: PretrainedInit, tokenizer_at: Path) -> Extended | None:
+    """Fit the network to the job's tokenizer; None where it fits. JobError where an old id means another token."""
+    tokenizer = tokenizers.load_saved(tokenizer_at)
+    rows = network.get_input_embeddings().weight.shape[0]
+    before, why = _own_tokenizer(init)
+    if before is None:
+        if max(added_tokens(tokenizer), default=0) >= rows or (tokenizer_at / TABLE).exists():
+            raise JobError(
+                f"model.init.path: {init.path}: the job's tokenizer has added terms, and which of them this checkpoint "
+                f"knows only its own tokenizer tells, which is not there ({why}); put its files beside the weights"
+            )
+        return None
+    new = _new_tokens(tokenizer, before, init.path)
+    if not new:
+        return None
+    appended = max(new) + 1 - rows
+    if appended > 0:
+        network.resize_token_embeddings(max(new) + 1, mean_resizing=False)
+    _set_to_means(network, old_pieces(tokenizer, new))
+    return Extended(rows=len(new), appended=max(appended, 0))
+
+
+def _own_tokenizer(init: PretrainedInit) -> tuple[Any, str]:
+    """The checkpoint's, or None and why not."""
+    folder = Path(init.path)
+    if folder.is_dir() and not any((folder / name).is_file() for name in TOKENIZER_FILES):
+        return None, f"none of {', '.join(TOKENIZER_FILES)}"
+    try:
+        return AutoTokenizer.from_pretrained(
+            init.path, revision=init.revision or "main", use_fast=True, trust_remote_code=False
+        ), ""
+    except (OSError, ValueError, ImportError) as error:
+        return None, str(error).splitlines()[0]
+
+
+def _new_tokens(tokenizer: Any, before: Any, path: str) -> list[int]:  # noqa: ANN401 - transformers has no types
+    """Ids of tokens that the checkpoint has none for."""
+    mine = {id_: token for token, id_ in tokenizer.get_vocab().items()}
+    theirs = {id_: token for token, id_ in before.get_vocab().items()}
+    differing = [id_ for id_ in sorted(mine.keys() & theirs.keys()) if mine[id_] != theirs[id_]]
+    if differing:
+        shown = ", ".join(f"{id_}: {mine[id_]!r} here, {theirs[id_]!r} there" for id_ in differing[:SHOWN])
+        raise JobError(
+            f"data.tokenizer: {len(differing):,} of its {len(mine):,} ids are other tokens than in model.init.path "
+            f"{path} ({shown}), whose rows would stand for the wrong words; write data.tokenizer: "
+            f"{{kind: pretrained, path: {path}}}, or init.kind: scratch"
+        )
+    new = sorted(mine.keys() - theirs.keys())
+    strange = [mine[id_] for id_ in new if id_ not in tokenizer.added_tokens_decoder]
+    if strange:
+        raise JobError(
+            f"data.tokenizer: {len(strange):,} of its pieces are unknown to model.init.path {path} "
+            f"({', '.join(map(repr, strange[:SHOWN]))}) and no added terms; add words with data.tokenizer.terms"
+        )
+    return new
+
+
+@torch.no_grad()
+def _set_to_means(network: PreTrainedModel, pieces: Mapping[int, list[int]]) -> None:
+    output = network.get_output_embeddings()
+    tables = [network.get_input_embeddings().weight, output.weight, getattr(output, "bias", None)]
+    for table in {id(one): one for one in tables if one is not None}.values():
+        for token, old in pieces.items():
+            table[token] = table[old].mean(dim=0)
