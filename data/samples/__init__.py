@@ -91,6 +91,36 @@ def list_samples() -> tuple[Sample, ...]:
             language="en",
             description="WordNet's glosses of animals, plants, rocks, minerals and geological time (id, title, text)",
         ),
+        Sample(
+            name="paleo_rocks",
+            size=locate("paleo_rocks").stat().st_size,
+            document="line",
+            documents=38,
+            characters=302,
+            license="WordNet-3.0",
+            language="en",
+            description="Minerals and rocks of sample:paleo, one a line, words of one name joined by _",
+        ),
+        Sample(
+            name="paleo_taxa",
+            size=locate("paleo_taxa").stat().st_size,
+            document="line",
+            documents=593,
+            characters=5599,
+            license="WordNet-3.0",
+            language="en",
+            description="Genera, families, orders and other ranks of sample:paleo, one a line",
+        ),
+        Sample(
+            name="paleo_times",
+            size=locate("paleo_times").stat().st_size,
+            document="line",
+            documents=32,
+            characters=334,
+            license="WordNet-3.0",
+            language="en",
+            description="Geological periods, epochs, eras and eons of sample:paleo, one a line",
+        ),
     )
 
 

@@ -157,3 +157,13 @@ def test_paleo_takes_kinds_of_rocks_animals_and_what_is_said_of_fossils():
         "title": "sandstone",
         "text": "sandstone (also grit stone): a rock of sand",
     }
+
+
+def test_the_term_lists_are_what_the_script_finds_in_the_glosses(tmp_path: Path):
+    load("build_terms").build(tmp_path)
+    for file in tmp_path.iterdir():
+        assert file.read_bytes() == locate("paleo").with_name(file.name).read_bytes()
+    times = gzip.decompress(locate("paleo_times").read_bytes()).decode().split()
+    assert {"Cambrian", "Lower_Carboniferous", "Phanerozoic"} < set(times)
+    taxa = gzip.decompress(locate("paleo_taxa").read_bytes()).decode().split()
+    assert {"Felis", "Accipitridae"} < set(taxa)
