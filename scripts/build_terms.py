@@ -1,4 +1,4 @@
-"""Build the term lists `sample:paleo_taxa`, `paleo_times` and `paleo_rocks` again from `sample:paleo`, with their notices.
+"""Build `sample:paleo_taxa`, `paleo_times` and `paleo_rocks` again from `sample:paleo`, and their notices.
 
     python scripts/build_terms.py [--out DIR]
 
@@ -63,7 +63,8 @@ def build(out: Path) -> None:
         (out / f"{name}.txt.gz").write_bytes(packed)
         notice = (
             f"The terms in {name}.txt.gz are taken from WordNet 3.0: {WHAT[name]}.\n"
-            f"How they were found: scripts/build_terms.py, out of paleo.jsonl.gz. {len(kept)} documents (a term is one).\n\n{licence}"
+            f"How they were found: scripts/build_terms.py, out of paleo.jsonl.gz. {len(kept)} documents (a term is "
+            f"one).\n\n{licence}"
         )
         (out / f"{name}.LICENSE").write_text(notice, encoding="utf-8")
         print(f"{name}: {len(kept)} terms, {sum(map(len, kept)) + len(kept):,} characters")

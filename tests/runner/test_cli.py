@@ -125,7 +125,10 @@ def test_listings_are_json_on_demand_and_empty_ones_too(runjob):
     assert json.loads(runjob("ps", "--json").stdout) == []
     assert "no jobs under" in runjob("ps").stdout
     samples = json.loads(runjob("samples", "--json").stdout)
-    assert [sample["name"] for sample in samples] == ["domains", "dutch", "english", "paleo"]
+    assert [sample["name"] for sample in samples] == [
+        *("domains", "dutch", "english", "paleo"),
+        *("paleo_rocks", "paleo_taxa", "paleo_times"),
+    ]
     assert all(sample["size"] == Path(sample["path"]).stat().st_size for sample in samples)
     assert all(sample["license"] in Path(sample["notice"]).read_text(encoding="utf-8") for sample in samples)
     shown = runjob("samples").stdout
