@@ -7,7 +7,15 @@ from pathlib import Path
 
 from runjob.runner.needs import sources_of
 from runjob.schemas.errors import MissingError
-from runjob.schemas.job_data import Data, FilesSplit, HubData, MixData, MixedHub, PretrainedTokenizer
+from runjob.schemas.job_data import (
+    CharacterTokenizer,
+    Data,
+    FilesSplit,
+    HubData,
+    MixData,
+    MixedHub,
+    PretrainedTokenizer,
+)
 from runjob.schemas.job_model import PretrainedInit
 from runjob.schemas.problems import Problem
 from runjob.schemas.read import Resolved, mark_of
@@ -44,6 +52,9 @@ def find_missing(data: Data) -> Iterator[Found]:
         yield from missing_texts("data.split.test", data.split.test or (), kind=data.kind)
     if isinstance(data.tokenizer, PretrainedTokenizer):
         yield from missing_directory("data.tokenizer.path", data.tokenizer.path)
+    if not isinstance(data.tokenizer, CharacterTokenizer):
+        for category, path in data.tokenizer.terms.items():
+            yield from missing_terms(f"data.tokenizer.terms.{category}", path)
 
 
 def missing_texts(where: str, patterns: tuple[str, ...], *, kind: str) -> Iterator[Found]:
@@ -55,6 +66,19 @@ def missing_texts(where: str, patterns: tuple[str, ...], *, kind: str) -> Iterat
                 local_files(pattern, like=LIKE[kind])
         except MissingError as error:
             yield where, str(error).removeprefix("data.path: ")
+
+
+def missing_terms(where: str, path: str) -> Iterator[Found]:
+    """What stands in the file is data/terms.py's to judge; that nothing does can be seen from here."""
+    if path.startswith("sample:"):
+        return
+    if not Path(path).is_file():
+        yield (
+            where,
+            f"{path}: {'is a directory and no file' if Path(path).is_dir() else 'no such file'}; it holds terms",
+        )
+    elif not Path(path).stat().st_size:
+        yield where, f"{path}: is empty (0 bytes); write one term a line, or leave the category out"
 
 
 def missing_directory(where: str, path: str) -> list[Found]:
