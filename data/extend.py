@@ -30,7 +30,7 @@ def extend(tokenizer: Any, terms: Iterable[Term], *, before: TermTable | None) -
     """A tokenizer with the terms, and the table of all that it was ever extended by; the one given stays as it is."""
     from tokenizers import AddedToken
 
-    engine = _engine(tokenizer)
+    engine = bare_engine(tokenizer)
     spaced = scheme_of(tokenizer) in ("spaces", "bytes")
     table = before or TermTable(base_tokens=engine.get_vocab_size(), categories={}, known={}, repeated=())
     categories = {name: dict(held) for name, held in table.categories.items()}
@@ -96,16 +96,21 @@ def added_tokens(tokenizer: Any) -> dict[int, str]:  # noqa: ANN401
 
 def old_pieces(tokenizer: Any, ids: Collection[int]) -> dict[int, list[int]]:  # noqa: ANN401
     """For each of these added tokens the ids that it would be cut into without them, in a sentence."""
+    without, added = without_tokens(tokenizer, ids), tokenizer.added_tokens_decoder
+    return {id_: pieces_within(without, added[id_].content) for id_ in ids}
+
+
+def without_tokens(tokenizer: Any, ids: Collection[int]) -> Any:  # noqa: ANN401
+    """The engine as it would be had these tokens not been added."""
     from tokenizers import Tokenizer
 
-    parts = json.loads(_engine(tokenizer).to_str())
-    added = {token["id"]: token["content"] for token in parts["added_tokens"] if token["id"] in ids}
+    parts = json.loads(bare_engine(tokenizer).to_str())
     parts["added_tokens"] = [token for token in parts["added_tokens"] if token["id"] not in ids]
-    without = Tokenizer.from_str(json.dumps(parts))
-    return {id_: pieces_within(without, text) for id_, text in added.items()}
+    return Tokenizer.from_str(json.dumps(parts))
 
 
-def _engine(tokenizer: Any) -> Any:  # noqa: ANN401
+def bare_engine(tokenizer: Any) -> Any:  # noqa: ANN401
+    """A copy of the engine that neither truncates nor pads."""
     from tokenizers import Tokenizer
 
     engine = Tokenizer.from_str(tokenizer.backend_tokenizer.to_str())

@@ -9,17 +9,26 @@ from argparse import ArgumentParser
 from collections.abc import Sequence
 from pathlib import Path
 
-from runjob.runner import commands_check, commands_jobs, commands_model, commands_prepare, commands_run
+from runjob.runner import (
+    commands_check,
+    commands_jobs,
+    commands_model,
+    commands_prepare,
+    commands_run,
+    commands_tokenizer,
+)
 from runjob.runner.command import Command
 from runjob.runner.text import did_you_mean
 from runjob.schemas.errors import JobError, RunjobError
 from runjob.schemas.problems import JobFileError
 
-ROOMS = (commands_check, commands_prepare, commands_jobs, commands_run, commands_model)
+ROOMS = (commands_check, commands_prepare, commands_jobs, commands_run, commands_model, commands_tokenizer)
 COMMANDS = {command.name: command for room in ROOMS for command in room.COMMANDS}
 SUBMIT = commands_run.SUBMIT
 # Options that take the next word: it is neither a command nor a job file, whatever it looks like.
-TAKING = ("--launcher", "--set", "--format", "--out", "--from", "--to", "--rank")
+TAKING = ("--launcher", "--set", "--format", "--out", "--from", "--to", "--rank", "--terms", "--job")
+# Commands of two words, by the first
+GROUPS = {name.split()[0] for name in COMMANDS if " " in name}
 JOB_SUFFIXES = (".yaml", ".yml", ".json")
 
 EXAMPLES = """\
@@ -57,6 +66,8 @@ def dispatch(words: list[str]) -> int:
         print(f"runjob {importlib.metadata.version('runjob')}")
         return 0
     place = first_plain_word(words)
+    if place is not None and words[place] in GROUPS:
+        return run_group(words[place], words[:place] + words[place + 1 :])
     if place is None or words[place] not in COMMANDS:
         if place is not None:
             check_job_file(words[place])
@@ -68,6 +79,19 @@ def run_command(command: Command, words: list[str]) -> int:
     parser = ArgumentParser(prog=f"runjob {command.name}".strip(), description=command.summary, allow_abbrev=False)
     command.configure(parser)
     return command.run(parser.parse_intermixed_args(words))
+
+
+def run_group(group: str, words: list[str]) -> int:
+    """`runjob tokenizer check DIR`: what is to be done stands in the second word."""
+    members = {name.split()[1]: command for name, command in COMMANDS.items() if name.startswith(f"{group} ")}
+    place = first_plain_word(words)
+    if place is not None and words[place] in members:
+        return run_command(members[words[place]], words[:place] + words[place + 1 :])
+    if place is not None:
+        raise JobError(f"{group} {words[place]}: known here: {', '.join(members)}{did_you_mean(words[place], members)}")
+    lines = [f"  runjob {command.name} {command.usage:<10} {command.summary}" for command in members.values()]
+    print("\n".join(lines))
+    return 0 if {"-h", "--help"} & set(words) else 2
 
 
 def first_plain_word(words: Sequence[str]) -> int | None:

@@ -1,0 +1,143 @@
+"""What `runjob tokenizer` does: trains, extends and measures tokenizers outside of a job, with the same functions as a
+job does. A directory appears whole or not at all."""
+
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from runjob.data import tokenizers
+from runjob.data.extend import added_tokens, bare_engine, extend, without_tokens
+from runjob.data.fragmentation import SENTENCES, Counts, Fragmentation, measure_corpus, measure_terms
+from runjob.data.samples import PREFIX, locate
+from runjob.data.sources import open_source
+from runjob.data.terms import TermTable, read_table, read_terms
+from runjob.data.vocabulary import save_extended
+from runjob.schemas.errors import DataError, JobError
+from runjob.schemas.job_data import Filter, HashSplit, JsonlData, PretrainedTokenizer, TextData, Trained
+from runjob.schemas.run import sync_path
+
+TERMS = "--terms "
+
+
+@dataclass(frozen=True, kw_only=True)
+class Corpus:
+    """Files, globs or samples; `field` of JSON objects where they are called .jsonl, else text."""
+
+    paths: tuple[str, ...]
+    field: str
+    documents: str
+
+    def texts(self) -> Iterator[str]:
+        """From the first on, each time; DataError for rows that can't be read."""
+        for document in open_source(self._data()).documents():
+            yield document.text
+
+    def _data(self) -> TextData | JsonlData:
+        """As a job would name them; of its other fields none is looked at."""
+        common: dict[str, Any] = {
+            "path": self.paths,
+            "bad_rows": 0.0,
+            "min_length": 0,
+            "filter": Filter(keep=None, drop=None),
+            "deduplicate": False,
+            "token_budget": None,
+            "layout": "lines",
+            "attention": "row",
+            "long_documents": "split",
+            "sequence_length": 2,
+            "tokenizer": PretrainedTokenizer(kind="pretrained", path="", revision=None, terms={}),
+            "split": HashSplit(kind="hash", validation=0.5, test=None),
+        }
+        files = [str(locate(path)) if path.startswith(PREFIX) else path for path in self.paths]
+        if any(".jsonl" in Path(file).name for file in files):
+            return JsonlData(kind="jsonl", field=self.field, **common)
+        return TextData(kind="text", documents=self.documents, **common)  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Check:
+    """`counts` where a corpus was named."""
+
+    found: Fragmentation
+    counts: Counts | None
+
+
+def build(corpus: Corpus, settings: Trained, to: Path) -> int:
+    """Train a tokenizer on every document and write it to `to`; how many tokens it has."""
+    with written_whole(to) as folder:
+        if next(corpus.texts(), None) is None:
+            raise DataError(f"{', '.join(corpus.paths)}: no document in it; a tokenizer learns from text")
+        tokenizer = tokenizers.train(corpus.texts, settings)
+        if len(tokenizer) < settings.vocab_size:
+            raise DataError(
+                f"--vocab-size {settings.vocab_size}: this corpus gives {len(tokenizer)} tokens and no more; "
+                f"write --vocab-size {len(tokenizer)}, or name more text"
+            )
+        tokenizers.save(tokenizer, folder)
+    return len(tokenizer)
+
+
+def extend_to(base: PretrainedTokenizer, files: Mapping[str, str], to: Path) -> TermTable:
+    """Write the base with the terms of the files to `to`."""
+    with written_whole(to) as folder:
+        terms = read_terms(files, where=TERMS)
+        tokenizer, table = extend(tokenizers.load_pretrained(base), terms, before=read_table(Path(base.path)))
+        save_extended(tokenizer, table, folder)
+    return table
+
+
+def check(
+    where: PretrainedTokenizer,
+    files: Mapping[str, str],
+    *,
+    sentences: Sequence[str],
+    corpus: Corpus | None,
+    base: PretrainedTokenizer | None,
+) -> Check:
+    """Without files, of the terms in the table beside the tokenizer; without a base, against it without its terms."""
+    tokenizer = tokenizers.load_pretrained(where)
+    terms = _listed(where, files)
+    for sentence in sentences:
+        if "{}" not in sentence:
+            raise JobError(f"--sentence {sentence!r}: has no {{}} where a term is to stand")
+    found = measure_terms(tokenizer, terms, sentences or SENTENCES)
+    if corpus is None:
+        return Check(found=found, counts=None)
+    if base is not None:
+        before = bare_engine(tokenizers.load_pretrained(base))
+    else:
+        before = without_tokens(tokenizer, added_tokens(tokenizer))
+    return Check(found=found, counts=measure_corpus(tokenizer, before, terms, corpus.texts()))
+
+
+def _listed(where: PretrainedTokenizer, files: Mapping[str, str]) -> dict[str, list[str]]:
+    if files:
+        terms: dict[str, list[str]] = {}
+        for term in read_terms(files, where=TERMS):
+            terms.setdefault(term.category, []).append(term.text)
+        return terms
+    table = read_table(Path(where.path))
+    if table is None:
+        raise JobError(f"{where.path}: no terms.json beside this tokenizer; name terms with --terms CATEGORY=FILE")
+    return {category: list(held) for category, held in table.categories.items() if held}
+
+
+@contextmanager
+def written_whole(to: Path) -> Iterator[Path]:
+    """A directory that becomes `to` when all in it is on the disk; nothing is left where that fails."""
+    if to.exists():
+        raise JobError(f"{to}: exists already; name another directory, or delete it")
+    building = to.absolute().with_name(f".building-{to.name}")
+    shutil.rmtree(building, ignore_errors=True)
+    try:
+        building.mkdir(parents=True)
+        yield building
+        for file in building.iterdir():
+            sync_path(file)
+        building.rename(to)
+        sync_path(to.absolute().parent)
+    finally:
+        shutil.rmtree(building, ignore_errors=True)
