@@ -18,8 +18,8 @@ GOLDEN_LARGE = 512240696676
 GOLDEN_EPOCHS = "c4bfa351cb6aefb4"
 
 
-@pytest.mark.parametrize("sizes", [range(1, 1000), range(1000, 3000), range(3000, 5001)], ids=str)
-def test_every_size_up_to_5000_is_permuted(sizes: range):
+@pytest.mark.parametrize("sizes", [range(1, 1100), range(1100, 5001, 13)], ids=str)
+def test_every_size_up_to_1100_is_permuted_and_so_are_larger_ones(sizes: range):
     for size in sizes:
         rows = Order(size, seed=size % 7).rows_at((size % 5) * size, size)
         assert np.array_equal(np.sort(rows), np.arange(size)), size

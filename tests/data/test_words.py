@@ -1,5 +1,7 @@
 """Where words begin, by three kinds of tokenizers, against what the tokenizer itself says of the text."""
 
+import copy
+import functools
 import gzip
 
 import numpy as np
@@ -26,6 +28,7 @@ def text() -> str:
         return file.read(60_000)
 
 
+@functools.cache
 def wordpiece(text: str) -> PreTrainedTokenizerFast:
     engine = Tokenizer(models.WordPiece(unk_token="[UNK]"))
     engine.normalizer = normalizers.BertNormalizer(lowercase=True)
@@ -33,6 +36,7 @@ def wordpiece(text: str) -> PreTrainedTokenizerFast:
     return trained(engine, trainers.WordPieceTrainer, text)
 
 
+@functools.cache
 def unigram(text: str) -> PreTrainedTokenizerFast:
     engine = Tokenizer(models.Unigram())
     engine.pre_tokenizer = pre_tokenizers.Metaspace()
@@ -40,6 +44,7 @@ def unigram(text: str) -> PreTrainedTokenizerFast:
     return trained(engine, trainers.UnigramTrainer, text, unk_token="[UNK]")
 
 
+@functools.cache
 def byte_level(text: str) -> PreTrainedTokenizerFast:
     engine = Tokenizer(models.BPE())
     engine.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -121,7 +126,7 @@ def test_bytes_of_words_are_the_texts_without_its_spaces(text, build):
 
 
 def test_an_added_term_is_a_word_and_what_follows_it_within_the_word_belongs_to_it(text):
-    tokenizer = byte_level(text)
+    tokenizer = copy.deepcopy(byte_level(text))
     tokenizer.add_tokens(["Olenellus"])
     words = words_of(tokenizer, tokenizer("Olenelluses swam", add_special_tokens=False).input_ids)
     assert words[0][0] == "Olenellus" and len(words[0]) > 1
