@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Protocol
 
+from runjob.data.characters import private_character
 from runjob.data.digests import DigestCache
 from runjob.schemas.errors import DataError
 from runjob.schemas.quantities import counted
@@ -25,11 +26,13 @@ class BadRows:
     """The rows that can't be read: the first ten in words, all of them in number.
 
     `allowed` is the share of the rows that may be bad (0: none). Where none may, no document is handed out any more
-    once there is one, so that the rest of a large corpus is only scanned for the count.
+    once there is one, so that the rest of a large corpus is only scanned for the count. `characters`: code points are
+    the tokens, and those that CANINE's tokenizer uses itself are no text.
     """
 
-    def __init__(self, *, allowed: float) -> None:
+    def __init__(self, *, allowed: float, characters: bool = False) -> None:
         self.allowed = allowed
+        self.characters = characters
         self.count = 0
         self.first: list[str] = []
 
@@ -37,6 +40,12 @@ class BadRows:
     def stops(self) -> bool:
         """Is it certain already that the job can't go on?"""
         return self.count > 0 and self.allowed == 0
+
+    def refused(self, text: str) -> str | None:
+        """Why no tokenizer could tell what this text says; None where one can."""
+        if "\0" in text:
+            return NUL
+        return private_character(text) if self.characters else None
 
     def restart(self) -> None:
         self.count = 0

@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from runjob.data.digests import DigestCache
-from runjob.data.documents import NUL, BadRows, Document
+from runjob.data.documents import BadRows, Document
 from runjob.data.downloads import Downloads
 from runjob.schemas.errors import DataError, JobError, MissingError
-from runjob.schemas.job_data import HubData
+from runjob.schemas.job_data import CharacterTokenizer, HubData
 
 ROWS_AT_ONCE = 1000
 COMMIT = re.compile(r"[0-9a-f]{40}")
@@ -38,7 +38,7 @@ class HubSource:
         self.done = 0
         self.rows = 0
         self.empty = 0
-        self.bad = BadRows(allowed=data.bad_rows)
+        self.bad = BadRows(allowed=data.bad_rows, characters=isinstance(data.tokenizer, CharacterTokenizer))
 
     def digest(self, cache: DigestCache) -> str:
         """Over the documents and not the files: Arrow files differ between versions of `datasets`."""
@@ -55,8 +55,8 @@ class HubSource:
                 self.bad.add(origin, f"column {self._field!r} holds {type(text).__name__} and not a string")
             elif not text.strip():
                 self.empty += 1
-            elif "\0" in text:
-                self.bad.add(origin, NUL)
+            elif (said := self.bad.refused(text)) is not None:
+                self.bad.add(origin, said)
             elif not self.bad.stops:
                 yield Document(text=text, origin=origin)
         self.bad.refuse(rows=self.rows)

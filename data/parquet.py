@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from runjob.data.digests import DigestCache
-from runjob.data.documents import NUL, BadRows, Document
+from runjob.data.documents import BadRows, Document
 from runjob.data.files import CorpusFile
 from runjob.schemas.errors import DataError
 
@@ -16,14 +16,14 @@ ROWS_AT_ONCE = 1000
 class ParquetSource:
     """The documents of `field`, file after file."""
 
-    def __init__(self, files: tuple[CorpusFile, ...], *, field: str, bad_rows: float) -> None:
+    def __init__(self, files: tuple[CorpusFile, ...], *, field: str, bad_rows: float, characters: bool = False) -> None:
         self.files = files
         self.field = field
         self.total = sum(file.path.stat().st_size for file in files)
         self.done = 0
         self.rows = 0
         self.empty = 0
-        self.bad = BadRows(allowed=bad_rows)
+        self.bad = BadRows(allowed=bad_rows, characters=characters)
 
     def digest(self, cache: DigestCache) -> str:
         return hashlib.sha256("\n".join(cache.file(file.path) for file in self.files).encode()).hexdigest()
@@ -54,8 +54,8 @@ class ParquetSource:
             return
         if not text.strip():
             self.empty += 1
-        elif "\0" in text:
-            self.bad.add(origin, NUL)
+        elif (said := self.bad.refused(text)) is not None:
+            self.bad.add(origin, said)
         elif not self.bad.stops:
             yield Document(text=text, origin=origin)
 

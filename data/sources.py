@@ -17,11 +17,11 @@ from typing import BinaryIO
 
 from runjob.data.compression import DAMAGED, open_packed
 from runjob.data.digests import DigestCache
-from runjob.data.documents import NUL, BadRows, Document, Source
+from runjob.data.documents import BadRows, Document, Source
 from runjob.data.downloads import Downloads
 from runjob.data.files import LIKE, CorpusFile, find_files
 from runjob.schemas.errors import DataError
-from runjob.schemas.job_data import HubData, JsonlData, ParquetData, SingleData, TextData
+from runjob.schemas.job_data import CharacterTokenizer, HubData, JsonlData, ParquetData, SingleData, TextData
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 # Longest first: UTF-32's mark begins with UTF-16's. Python and iconv know the encodings by these names.
@@ -44,13 +44,15 @@ Read = Callable[[bytes], str]
 class FileSource:
     """Documents of files, packed or not."""
 
-    def __init__(self, files: tuple[CorpusFile, ...], *, cut: Cut, read: Read, bad_rows: float) -> None:
+    def __init__(
+        self, files: tuple[CorpusFile, ...], *, cut: Cut, read: Read, bad_rows: float, characters: bool = False
+    ) -> None:
         self.files = files
         self.total = sum(file.path.stat().st_size for file in files)
         self.done = 0
         self.rows = 0
         self.empty = 0
-        self.bad = BadRows(allowed=bad_rows)
+        self.bad = BadRows(allowed=bad_rows, characters=characters)
         self._cut = cut
         self._read = read
 
@@ -90,26 +92,31 @@ class FileSource:
             return
         if not text.strip():
             self.empty += 1
-        elif "\0" in text:
-            self.bad.add(origin, NUL)
+        elif (said := self.bad.refused(text)) is not None:
+            self.bad.add(origin, said)
         elif not self.bad.stops:
             yield Document(text=text, origin=origin)
 
 
 def open_source(data: SingleData, *, downloads: Downloads | None = None) -> Source:
     """The documents that one source of a job names; without `downloads` no remote file may be among them."""
+    characters = isinstance(data.tokenizer, CharacterTokenizer)
     match data:
         case TextData():
             files = find_files(data.path, like=LIKE["text"], downloads=downloads)
-            return FileSource(files, cut=CUTS[data.documents], read=bytes.decode, bad_rows=data.bad_rows)
+            return FileSource(
+                files, cut=CUTS[data.documents], read=bytes.decode, bad_rows=data.bad_rows, characters=characters
+            )
         case JsonlData():
             files = find_files(data.path, like=LIKE["jsonl"], downloads=downloads)
-            return FileSource(files, cut=cut_lines, read=field_reader(data.field), bad_rows=data.bad_rows)
+            return FileSource(
+                files, cut=cut_lines, read=field_reader(data.field), bad_rows=data.bad_rows, characters=characters
+            )
         case ParquetData():
             from runjob.data.parquet import ParquetSource
 
             files = find_files(data.path, like=LIKE["parquet"], downloads=downloads)
-            return ParquetSource(files, field=data.field, bad_rows=data.bad_rows)
+            return ParquetSource(files, field=data.field, bad_rows=data.bad_rows, characters=characters)
         case HubData():
             from runjob.data.hub import HubSource
 

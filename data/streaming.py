@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from runjob.data.digests import DigestCache
-from runjob.data.documents import NUL, BadRows, Document
+from runjob.data.documents import BadRows, Document
 from runjob.schemas.errors import DataError, JobError, MissingError
-from runjob.schemas.job_data import HubData
+from runjob.schemas.job_data import CharacterTokenizer, HubData
 
 # Of a local file, at both ends: in Parquet the end holds the sizes and the extreme values of every column of the file.
 LOOKED_AT = 65536
@@ -35,6 +35,7 @@ class Streamed:
     files: tuple[str, ...]
     field: str
     bad_rows: float
+    characters: bool
     identity: str
     commit: str | None
     rows: Any  # an IterableDataset; datasets has no types
@@ -53,7 +54,7 @@ class Reading:
         self.done = 0
         self.rows = 0
         self.empty = 0
-        self.bad = BadRows(allowed=streamed.bad_rows)
+        self.bad = BadRows(allowed=streamed.bad_rows, characters=streamed.characters)
         self._file: int = state["file"]
         self._row: int = state["row"]
         self._begin: Any = state["rows"]
@@ -98,8 +99,8 @@ class Reading:
             self._note_bad(origin, f"column {field!r} holds {type(text).__name__} and not a string")
         elif not text.strip():
             self.empty += 1
-        elif "\0" in text:
-            self._note_bad(origin, NUL)
+        elif (said := self.bad.refused(text)) is not None:
+            self._note_bad(origin, said)
         else:
             yield Document(text=text, origin=origin)
 
@@ -135,6 +136,7 @@ def open_streamed(data: HubData, *, commit: str | None) -> Streamed:
         files=_named(files, shards=rows.num_shards, name=name),
         field=data.field,
         bad_rows=data.bad_rows,
+        characters=isinstance(data.tokenizer, CharacterTokenizer),
         identity=_identity(data, files, root=str(builder.base_path)),
         commit=_commit(files),
         rows=rows.select_columns([data.field]),

@@ -116,7 +116,7 @@ class Evaluation:
     micro_batch: int | None
     best: Literal["loss", "perplexity", "bits_per_byte", "masked_bits_per_byte"] | None
     early_stopping: EarlyStopping | None
-    baseline: Literal["interpolated_bigram"] | None
+    baseline: Literal["interpolated_bigram", "character_bigram"] | None
     prompts: tuple[str, ...]
     generation: Generation
 

@@ -53,8 +53,17 @@ def metrics_fit_the_objective(job: Values) -> Findings:
     ):
         if metric == wrong:
             yield path, f"{wrong} is not measured by the objective {kind}; write `{right}`"
-    if kind == "mlm" and job["evaluation.baseline"] is not None:
-        yield "evaluation.baseline", "a bigram model predicts the next token, and mlm does not; write null"
+    if kind == "mlm" and job["evaluation.baseline"] == "interpolated_bigram":
+        said = "a bigram model predicts the next token, and mlm does not; write null"
+        yield "evaluation.baseline", f"{said}, or with `unit: char` character_bigram"
+
+
+def characters_have_their_own_baseline(job: Values) -> Findings:
+    if job["evaluation.baseline"] != "character_bigram":
+        return
+    if job["objective.kind"] != "mlm" or job["objective.unit"] != "char":
+        said = "character_bigram says what is hidden by `objective: {kind: mlm, unit: char}`; write null"
+        yield "evaluation.baseline", said
 
 
 def shares_add_up(job: Values) -> Findings:
@@ -133,6 +142,7 @@ MODEL_RULES = (
     spans_leave_room,
     masks_have_a_token,
     padding_is_where_mpnet_looks,
+    characters_have_their_own_baseline,
     rows_hold_more_than_marks,
     characters_go_with_canine,
     characters_are_hidden_one_by_one,

@@ -14,8 +14,10 @@ from torch import distributed
 from runjob.runner.machine import processor_name
 from runjob.runner.worker.assemble import Assembly, assemble
 from runjob.runner.worker.baseline import interpolated_bigram
+from runjob.runner.worker.character_baseline import character_bigram
 from runjob.runner.worker.engine import start_process_group
 from runjob.runner.worker.finish import finish
+from runjob.runner.worker.models.configs import classes_in
 from runjob.runner.worker.stopping import StopWatch
 from runjob.runner.worker.train import Ending, train
 from runjob.schemas.errors import MissingError
@@ -124,7 +126,10 @@ def log_baseline(assembly: Assembly) -> None:
     if parts.job.evaluation.baseline is None or parts.exchange.rank != 0:
         return
     store = assembly.store
-    report = interpolated_bigram(store.train.tokens, store.validation.tokens, store.summary.tokenizer.vocab_size)
+    if parts.job.evaluation.baseline == "character_bigram":
+        report = character_bigram(store.train, parts.evaluator.rows, table=classes_in(assembly.config))
+    else:
+        report = interpolated_bigram(store.train.tokens, store.validation.tokens, store.summary.tokenizer.vocab_size)
     parts.journal.log("baseline", step=0, **vars(report))
 
 
