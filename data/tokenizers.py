@@ -14,6 +14,7 @@ from typing import Any
 
 from runjob.data import characters
 from runjob.data.pieces import train_wordpiece
+from runjob.data.samples import locate_tokenizer
 from runjob.data.store import TokenizerSummary
 from runjob.data.unigram import train_unigram
 from runjob.schemas.errors import DataError, JobError, MissingError
@@ -46,11 +47,12 @@ def load_pretrained(settings: PretrainedTokenizer) -> Any:  # noqa: ANN401
     """The tokenizer that a job names; code that comes with one is never run."""
     from transformers import AutoTokenizer
 
-    if Path(settings.path).exists() and not Path(settings.path).is_dir():
+    where = locate_tokenizer(settings.path)
+    if Path(where).exists() and not Path(where).is_dir():
         raise JobError(f"data.tokenizer.path: {settings.path} is a file; name the directory that holds tokenizer.json")
     try:
         tokenizer = AutoTokenizer.from_pretrained(
-            settings.path, revision=settings.revision or "main", use_fast=True, trust_remote_code=False
+            where, revision=settings.revision or "main", use_fast=True, trust_remote_code=False
         )
     except OSError as error:
         raise MissingError(

@@ -9,6 +9,7 @@ from typing import Any
 
 from runjob.data import tokenizers
 from runjob.data.extend import extend
+from runjob.data.samples import locate_tokenizer
 from runjob.data.terms import Term, TermTable, fingerprint, read_table, read_terms
 from runjob.schemas.job_data import CharacterTokenizer, PretrainedTokenizer, Tokenizer
 
@@ -38,7 +39,7 @@ class Extension:
 def open_extension(settings: Tokenizer) -> Extension:
     if isinstance(settings, CharacterTokenizer):
         return Extension(terms=(), before=None)
-    before = read_table(Path(settings.path)) if isinstance(settings, PretrainedTokenizer) else None
+    before = read_table(Path(locate_tokenizer(settings.path))) if isinstance(settings, PretrainedTokenizer) else None
     return Extension(terms=read_terms(settings.terms, where=WHERE), before=before)
 
 

@@ -139,7 +139,10 @@ def run_samples(args: Namespace) -> int:
         return 0
     for row in rows:
         print(f"sample:{row.name}  {in_words(row.size)}, {row.documents:,} documents, {row.license}")
-        print(f"    {row.description}\n    data: {row.data}\n    notice: {row.notice}")
+        print(f"    {row.description}\n    data: {row.data}")
+        if row.tokenizer is not None:
+            print(f"    tokenizer: {{kind: pretrained, path: 'sample:{row.name}'}}, {row.tokenizer}")
+        print(f"    notice: {row.notice}")
     return 0
 
 

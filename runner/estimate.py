@@ -4,6 +4,7 @@ with the plan's own issue). Nothing here loads torch or asks the network; what c
 import json
 from pathlib import Path
 
+from runjob.data.samples import locate_tokenizer
 from runjob.schemas.characters import CODE_POINTS
 from runjob.schemas.job import Job
 from runjob.schemas.job_data import (
@@ -126,7 +127,7 @@ def vocabulary_size(tokenizer: TokenizerSection) -> int | None:
         case PretrainedTokenizer():
             if tokenizer.path in KNOWN_VOCABULARIES:
                 return KNOWN_VOCABULARIES[tokenizer.path]
-            return local_vocabulary(Path(tokenizer.path) / "tokenizer.json")
+            return local_vocabulary(Path(locate_tokenizer(tokenizer.path)) / "tokenizer.json")
 
 
 def local_vocabulary(file: Path) -> int | None:

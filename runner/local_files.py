@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from runjob.data.samples import locate_tokenizer
 from runjob.runner.needs import sources_of
 from runjob.schemas.errors import MissingError
 from runjob.schemas.job_data import (
@@ -51,7 +52,7 @@ def find_missing(data: Data) -> Iterator[Found]:
         yield from missing_texts("data.split.validation", data.split.validation, kind=data.kind)
         yield from missing_texts("data.split.test", data.split.test or (), kind=data.kind)
     if isinstance(data.tokenizer, PretrainedTokenizer):
-        yield from missing_directory("data.tokenizer.path", data.tokenizer.path)
+        yield from missing_tokenizer("data.tokenizer.path", data.tokenizer.path)
     if not isinstance(data.tokenizer, CharacterTokenizer):
         for category, path in data.tokenizer.terms.items():
             yield from missing_terms(f"data.tokenizer.terms.{category}", path)
@@ -79,6 +80,13 @@ def missing_terms(where: str, path: str) -> Iterator[Found]:
         )
     elif not Path(path).stat().st_size:
         yield where, f"{path}: is empty (0 bytes); write one term a line, or leave the category out"
+
+
+def missing_tokenizer(where: str, path: str) -> list[Found]:
+    try:
+        return missing_directory(where, locate_tokenizer(path))
+    except MissingError as error:
+        return [(where, str(error))]
 
 
 def missing_directory(where: str, path: str) -> list[Found]:

@@ -6,6 +6,7 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
+from runjob.data.samples import PREFIX
 from runjob.runner.machine import Machine
 from runjob.schemas.job import Job
 from runjob.schemas.job_data import (
@@ -123,8 +124,8 @@ def not_here(job: Job) -> list[str]:
 
 
 def is_name(path: str) -> bool:
-    """Is it a name on the Hub? read_job has made paths absolute; those are local_files.py's."""
-    return not Path(path).is_absolute()
+    """Is it a name on the Hub? read_job has made paths absolute; those, and samples, are local_files.py's."""
+    return not Path(path).is_absolute() and not path.startswith(PREFIX)
 
 
 def hub_cache() -> Path:

@@ -44,6 +44,9 @@ contributors; its terms stand at https://www.apache.org/licenses/LICENSE-2.0.
 How it was made: scripts/build_sample_dutch.py. The HTML pages were reduced to their paragraphs, headings and list
 items; paragraphs that appear twice, very short ones and those not translated into Dutch were left out. No word of
 the rest was changed. {documents} documents (help pages), {paragraphs} paragraphs, {characters} characters.
+
+dutch/tokenizer.json holds pieces of words that were learnt from this text
+(`runjob tokenizer build sample:dutch --documents paragraph --algorithm bpe --vocab-size 8192`).
 """
 
 

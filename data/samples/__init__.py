@@ -15,12 +15,15 @@ PREFIX = "sample:"
 
 
 ENDINGS = (".txt.gz", ".jsonl.gz")
+# Beside some corpora lies a tokenizer that was trained on all of it, in a directory NAME.
+TOKENIZER = "tokenizer.json"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Sample:
     """`size` is the bytes of the packed file, `characters` those of what is in it. `document` says what one document
-    is: `paragraph` and `line` as in data.documents, or a JSON object on its line."""
+    is: `paragraph` and `line` as in data.documents, or a JSON object on its line. `tokenizer` says which one comes
+    with it."""
 
     name: str
     size: int
@@ -30,6 +33,7 @@ class Sample:
     license: str
     language: str | None
     description: str
+    tokenizer: str | None = None
 
     @property
     def path(self) -> Path:
@@ -70,6 +74,7 @@ def list_samples() -> tuple[Sample, ...]:
             license="MPL-2.0",
             language="nl",
             description="LibreOffice help in Dutch, one help page a document",
+            tokenizer="byte-level BPE of 8,192 tokens",
         ),
         Sample(
             name="english",
@@ -132,3 +137,15 @@ def locate(name: str) -> Path:
         which = ", ".join(sorted(known)) or "none"
         raise MissingError(f"sample:{bare}: this runjob ships no such sample; it has {which}")
     return known[bare]
+
+
+def locate_tokenizer(path: str) -> str:
+    """The directory of the tokenizer that `sample:NAME` stands for; any other path is what it is."""
+    if not path.startswith(PREFIX):
+        return path
+    name = path.removeprefix(PREFIX)
+    known = {file.parent.name: str(file.parent) for file in HERE.glob(f"*/{TOKENIZER}")}
+    if name not in known:
+        which = ", ".join(f"{PREFIX}{one}" for one in sorted(known))
+        raise MissingError(f"{path}: this runjob ships no such tokenizer; it has {which}")
+    return known[name]

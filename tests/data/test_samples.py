@@ -6,9 +6,11 @@ from pathlib import Path
 
 import pytest
 
-from runjob.data.samples import list_samples, locate
+from runjob.data import tokenizers
+from runjob.data.samples import list_samples, locate, locate_tokenizer
 from runjob.data.sources import open_source
 from runjob.schemas.errors import MissingError
+from runjob.schemas.job_data import PretrainedTokenizer, TrainedTokenizer
 from runjob.schemas.read import read_job
 from tests.conftest import ROOT
 
@@ -51,6 +53,22 @@ def test_what_a_sample_says_of_its_use_is_a_data_section():
         )
         [path] = read_job(smallest, [f"data={section}"]).job.data.path
         assert locate(path) == sample.path
+
+
+def test_the_dutch_tokenizer_is_the_one_that_a_job_trains_on_all_of_the_sample(make_text):
+    shipped = tokenizers.load_pretrained(
+        PretrainedTokenizer(kind="pretrained", path="sample:dutch", revision=None, terms={})
+    )
+    texts = [document.text for document in open_source(make_text("sample:dutch", documents="paragraph")).documents()]
+    settings = TrainedTokenizer(kind="train", algorithm="bpe", vocab_size=8192, terms={})
+    assert tokenizers.fingerprint(shipped) == tokenizers.fingerprint(tokenizers.train(lambda: texts, settings))
+    [dutch] = [sample for sample in list_samples() if sample.tokenizer is not None]
+    assert (dutch.name, dutch.tokenizer) == ("dutch", f"byte-level BPE of {len(shipped):,} tokens")
+
+
+def test_an_unknown_tokenizer_of_ours_is_answered_with_those_there_are():
+    with pytest.raises(MissingError, match="sample:english: this runjob ships no such tokenizer; it has sample:dutch"):
+        locate_tokenizer("sample:english")
 
 
 def test_an_unknown_sample_is_answered_with_those_there_are():
