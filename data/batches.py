@@ -22,7 +22,8 @@ FILLER = 0  # an id every vocabulary has; masked out and without a label, so it 
 class MicroBatch:
     """`tensors` are what the network is called with: `input_ids`, `labels`, and `attention_mask` where a row is filled
     up; with documents apart `position_ids`, from 0 in each document, and no mask, since they say it all (a filled-up
-    position is a document by itself). `first_sample` is the global position of the first row; dropout is keyed by it.
+    position is a document by itself); `order` where the rows bring one. `first_sample` is the global position of the
+    first row; dropout is keyed by it.
     """
 
     tensors: dict[str, torch.Tensor]
@@ -38,6 +39,7 @@ def make_micro_batch(rows: Sequence[Row], numbers: Sequence[int], *, width: int,
     labels_BW = np.full((len(rows), width), IGNORED, dtype=np.int64)
     attention_mask_BW = np.zeros((len(rows), width), dtype=np.int64)
     position_ids_BW = np.zeros((len(rows), width), dtype=np.int64)
+    order_BW = np.full((len(rows), width), -1, dtype=np.int64)
     for index, row in enumerate(rows):
         length = len(row.input_ids)
         input_ids_BW[index, :length] = row.input_ids
@@ -45,12 +47,16 @@ def make_micro_batch(rows: Sequence[Row], numbers: Sequence[int], *, width: int,
         attention_mask_BW[index, :length] = 1
         if row.position_ids is not None:
             position_ids_BW[index, :length] = row.position_ids
+        if row.order is not None:
+            order_BW[index, :length] = row.order
     tokens = int(attention_mask_BW.sum())
     tensors = {"input_ids": torch.from_numpy(input_ids_BW), "labels": torch.from_numpy(labels_BW)}
     if rows[0].position_ids is not None:
         tensors["position_ids"] = torch.from_numpy(position_ids_BW)
     elif tokens < attention_mask_BW.size:  # without padding the kernels are faster with no mask at all
         tensors["attention_mask"] = torch.from_numpy(attention_mask_BW)
+    if rows[0].order is not None:
+        tensors["order"] = torch.from_numpy(order_BW)
     return MicroBatch(
         tensors=tensors,
         first_sample=first_sample,
@@ -66,7 +72,12 @@ def make_idle_batch(rows: Rows, *, first_sample: int) -> MicroBatch:
     It is a real row without labels and not a row of padding: attention over nothing is NaN in some kernels.
     """
     row = rows.row(0, position=None)
-    nothing = Row(input_ids=row.input_ids, labels=np.full_like(row.labels, IGNORED), position_ids=row.position_ids)
+    nothing = Row(
+        input_ids=row.input_ids,
+        labels=np.full_like(row.labels, IGNORED),
+        position_ids=row.position_ids,
+        order=None if row.order is None else np.full_like(row.order, -1),
+    )
     micro = make_micro_batch([nothing], [0], width=len(row.input_ids), first_sample=first_sample)
     return MicroBatch(tensors=micro.tensors, first_sample=first_sample, predicted=0, tokens=0, digests=())
 
@@ -76,6 +87,8 @@ def sample_digest(number: int, row: Row) -> bytes:
     digest = hashlib.sha256(number.to_bytes(8, "little", signed=True))
     digest.update(row.input_ids.astype("<i8").tobytes())
     digest.update(row.labels.astype("<i8").tobytes())
+    if row.order is not None:
+        digest.update(row.order.astype("<i8").tobytes())
     return digest.digest()
 
 

@@ -35,11 +35,13 @@ BLOCK = STRIDE * 16384
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Row:
-    """`position_ids` count from 0 in each document where documents are kept apart; None where the row is one text."""
+    """`position_ids` count from 0 in each document where documents are kept apart; None where the row is one text.
+    `order` counts the predicted places from 0 as they are predicted, -1 elsewhere; None where order plays no part."""
 
     input_ids: Ints
     labels: Ints
     position_ids: Ints | None
+    order: Ints | None = None
 
 
 class Rows(Protocol):

@@ -16,6 +16,7 @@ from runjob.schemas.job_data import (
 )
 from runjob.schemas.job_data import Tokenizer as TokenizerSection
 from runjob.schemas.job_model import (
+    CharAR,
     Model,
     PretrainedInit,
     ScratchBert,
@@ -38,7 +39,10 @@ def count_parameters(job: Job) -> int | None:
     vocabulary = vocabulary_size(job.data.tokenizer)
     if isinstance(job.model.init, PretrainedInit):
         return pretrained_parameters(job.model.init)
-    return None if vocabulary is None else scratch_parameters(job.model.init, vocabulary)
+    if vocabulary is None:
+        return None
+    ordered = isinstance(job.objective, CharAR) and isinstance(job.model.init, ScratchCanine)
+    return scratch_parameters(job.model.init, vocabulary) + (order_parameters(job.model.init) if ordered else 0)
 
 
 def scratch_parameters(init: ScratchInit, vocabulary: int) -> int:
@@ -100,6 +104,15 @@ def canine_parameters(init: ScratchCanine) -> int:
     convolutions = (4 + 8) * hidden * hidden + 2 * (hidden + 2 * hidden)
     head = hidden * hidden + hidden + 2 * hidden + (hidden + 1) * init.character_table
     return embeddings + (init.num_hidden_layers + 2) * block + convolutions + head
+
+
+def order_parameters(init: ScratchInit) -> int:
+    """What `char_ar` adds to CANINE (runner/worker/models/canine_ordered.py): a blank, a join of state and character
+    with its norm, a block."""
+    hidden = init.hidden_size
+    inner = init.intermediate_size if init.intermediate_size is not None else 4 * hidden
+    block = 4 * (hidden * hidden + hidden) + 2 * hidden * inner + inner + hidden + 4 * hidden
+    return hidden + (2 * hidden * hidden + hidden + 2 * hidden) + block
 
 
 def gpt2_parameters(init: ScratchGpt2, vocabulary: int) -> int:

@@ -109,4 +109,13 @@ class MaskedLM:
     span: Span | None
 
 
-Objective = CausalLM | MaskedLM
+@dataclass(frozen=True, kw_only=True)
+class CharAR:
+    """Hidden characters, all of them masked, predicted one after another in a shuffled order."""
+
+    kind: Literal["char_ar"]
+    probability: float
+    span: Span | None
+
+
+Objective = CausalLM | MaskedLM | CharAR

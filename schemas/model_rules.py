@@ -45,7 +45,7 @@ def objective_fits_the_architecture(job: Values) -> Findings:
 
 def metrics_fit_the_objective(job: Values) -> Findings:
     kind = job["objective.kind"]
-    wrong, right = ("bits_per_byte", "masked_bits_per_byte") if kind == "mlm" else ("masked_bits_per_byte", "loss")
+    wrong, right = ("masked_bits_per_byte", "loss") if kind == "clm" else ("bits_per_byte", "masked_bits_per_byte")
     early = job["evaluation.early_stopping"]
     for path, metric in (
         ("evaluation.best", job["evaluation.best"]),
@@ -53,8 +53,8 @@ def metrics_fit_the_objective(job: Values) -> Findings:
     ):
         if metric == wrong:
             yield path, f"{wrong} is not measured by the objective {kind}; write `{right}`"
-    if kind == "mlm" and job["evaluation.baseline"] == "interpolated_bigram":
-        said = "a bigram model predicts the next token, and mlm does not; write null"
+    if kind != "clm" and job["evaluation.baseline"] == "interpolated_bigram":
+        said = f"a bigram model predicts the next token, and {kind} does not; write null"
         yield "evaluation.baseline", f"{said}, or with `unit: char` character_bigram"
 
 
@@ -92,8 +92,9 @@ def padding_is_where_mpnet_looks(job: Values) -> Findings:
 
 
 def rows_hold_more_than_marks(job: Values) -> Findings:
-    if job["objective.kind"] == "mlm" and job["data.sequence_length"] < 3:
-        yield "data.sequence_length", "a row of mlm begins and ends with a special token; write 3 or more"
+    kind = job["objective.kind"]
+    if kind != "clm" and job["data.sequence_length"] < 3:
+        yield "data.sequence_length", f"a row of {kind} begins and ends with a special token; write 3 or more"
 
 
 def characters_go_with_canine(job: Values) -> Findings:
@@ -103,6 +104,12 @@ def characters_go_with_canine(job: Values) -> Findings:
     if architecture != "canine" and kind == "characters":
         said = f"characters are read by canine alone, not by {architecture}; write `architecture: canine`"
         yield "data.tokenizer.kind", f"{said}, or a tokenizer of pieces: {{kind: train, algorithm: wordpiece}}"
+
+
+def characters_come_one_after_another(job: Values) -> Findings:
+    if job["objective.kind"] == "char_ar" and job["data.tokenizer.kind"] != "characters":
+        said = "char_ar predicts characters, and this tokenizer has pieces; write `kind: mlm`"
+        yield "objective.kind", f"{said}, or `tokenizer: {{kind: characters}}` with canine"
 
 
 def characters_are_hidden_one_by_one(job: Values) -> Findings:
@@ -145,6 +152,7 @@ MODEL_RULES = (
     characters_have_their_own_baseline,
     rows_hold_more_than_marks,
     characters_go_with_canine,
+    characters_come_one_after_another,
     characters_are_hidden_one_by_one,
     hashes_divide_the_width,
     padding_has_positions,

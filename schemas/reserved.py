@@ -16,7 +16,6 @@ RESERVED_VALUES: dict[str, frozenset[str]] = {
     "model.init.kind": frozenset(["guide", "run"]),
     "objective.kind": frozenset(
         [
-            "char_ar",
             "plm",
             "token_classification",
             "relation_classification",

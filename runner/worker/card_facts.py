@@ -26,7 +26,7 @@ from runjob.schemas.job_data import (
     SubsetsSplit,
     streamed,
 )
-from runjob.schemas.job_model import CausalLM, MaskedLM, Model, Objective, PretrainedInit
+from runjob.schemas.job_model import CausalLM, CharAR, MaskedLM, Model, Objective, PretrainedInit
 from runjob.schemas.run import RunDir
 
 UNITS = {"token": "tokens", "word": "words", "char": "characters"}
@@ -168,7 +168,7 @@ def _rows(data: Data, objective: Objective) -> str:
     if data.layout == "lines":
         longer = "cut off there" if data.long_documents == "truncate" else "in several"
         rows = f"rows of at most {data.sequence_length:,} tokens, one document each, longer ones {longer}"
-    if isinstance(objective, MaskedLM):
+    if isinstance(objective, MaskedLM | CharAR):
         return f"{rows}, between the tokenizer's special tokens"
     return f"{rows}; an end-of-text token closes every document and is learnt"
 
@@ -176,9 +176,13 @@ def _rows(data: Data, objective: Objective) -> str:
 def _masking(objective: Objective) -> str | None:
     if isinstance(objective, CausalLM):
         return None
-    shares = objective.replace
     runs = "" if objective.span is None else f", in runs of up to {objective.span.longest}"
-    hidden = f"{100 * objective.probability:g} % of {UNITS[objective.unit]} hidden{runs}"
+    if isinstance(objective, CharAR):
+        return (
+            f"{100 * objective.probability:g} % of characters masked{runs}, predicted one after another in a shuffled "
+            "order, each knowing those before it"
+        )
+    hidden, shares = f"{100 * objective.probability:g} % of {UNITS[objective.unit]} hidden{runs}", objective.replace
     return (
         f"{hidden}: {100 * shares.mask:g} % of them masked, "
         f"{100 * shares.random:g} % replaced by another, {100 * shares.keep:g} % kept"

@@ -35,7 +35,7 @@ class Evaluator:
     rows: Rows
     limit: Limit
     exchange: Exchange
-    objective: Literal["clm", "mlm"]
+    objective: Literal["clm", "mlm", "char_ar"]
     token_bytes: npt.NDArray[np.int64] | None
 
     def run(self, network: Network) -> dict[str, float]:

@@ -14,15 +14,17 @@ from runjob.data import tokenizers
 from runjob.data.characters import reads_characters, utf8_bytes
 from runjob.data.corruptions import Masking
 from runjob.data.masked_rows import MaskedRows, build_masking, character_masking, marks_of
+from runjob.data.ordered_rows import OrderedRows
 from runjob.data.rows import Rows, open_rows
 from runjob.data.store import Side, Store, TokenizerSummary
 from runjob.data.words import marks_words, text_bytes
 from runjob.runner.worker.models.causal_lm import CausalLMObjective
 from runjob.runner.worker.models.masked_lm import MaskedLMObjective, check_family
+from runjob.runner.worker.models.ordered_characters import OrderedCharactersObjective
 from runjob.schemas.errors import JobError
 from runjob.schemas.job import Job
 from runjob.schemas.job_data import Data
-from runjob.schemas.job_model import CausalLM, MaskedLM
+from runjob.schemas.job_model import CausalLM, CharAR, MaskedLM, Replace
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -47,6 +49,8 @@ def open_reader(job: Job, store: Store) -> Reader:
             return Reader(data=job.data, eos=True, finish=lambda rows: rows, token_bytes=None)
         case MaskedLM() as objective:
             return _masked_reader(job, objective, store)
+        case CharAR() as objective:
+            return _ordered_reader(job, objective, store)
 
 
 def _masked_reader(job: Job, objective: MaskedLM, store: Store) -> Reader:
@@ -75,6 +79,14 @@ def _masked(
     )
 
 
+def _ordered_reader(job: Job, objective: CharAR, store: Store) -> Reader:
+    """Masked rows whose hidden characters all become the mask, and their order."""
+    replace = Replace(mask=1.0, random=0.0, keep=0.0)
+    masked = MaskedLM(kind="mlm", unit="char", probability=objective.probability, replace=replace, span=objective.span)
+    reader = _masked_reader(job, masked, store)
+    return dataclasses.replace(reader, finish=lambda rows: OrderedRows(reader.finish(rows), seed=job.seed))
+
+
 def open_module(job: Job, network: PreTrainedModel) -> nn.Module:
     """What the engine trains."""
     match job.objective:
@@ -83,6 +95,8 @@ def open_module(job: Job, network: PreTrainedModel) -> nn.Module:
         case MaskedLM():
             check_family(network)
             return MaskedLMObjective(network)
+        case CharAR():
+            return OrderedCharactersObjective(network)
 
 
 def identity_of(job: Job) -> object:
@@ -90,5 +104,5 @@ def identity_of(job: Job) -> object:
     match job.objective:
         case CausalLM():
             return job.objective.kind
-        case MaskedLM() as objective:
+        case MaskedLM() | CharAR() as objective:
             return dataclasses.asdict(objective)

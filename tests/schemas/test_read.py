@@ -223,7 +223,7 @@ def test_set_changes_one_use_of_an_anchor_alone():
         ),
         (
             "objective.kind=plm",
-            "--set objective.kind=plm: `plm` is reserved, not supported by this version; known here: clm, mlm",
+            "--set objective.kind=plm: `plm` is reserved, not supported by this version; known here: clm, mlm, char_ar",
         ),
     ],
 )

@@ -15,10 +15,19 @@ from transformers import (
 
 # transformers has no masked model of CANINE; importing ours makes it one of its AutoModelForMaskedLM
 from runjob.runner.worker.models import canine as canine
+from runjob.runner.worker.models.canine_ordered import AutoModelForOrderedCharacters, CanineForOrderedCharacters
 
-Task = Literal["clm", "mlm"]
-AUTO: dict[Task, Any] = {"clm": AutoModelForCausalLM, "mlm": AutoModelForMaskedLM}
-NAMES: dict[Task, str] = {"clm": "causal language model", "mlm": "masked language model"}
+Task = Literal["clm", "mlm", "char_ar"]
+AUTO: dict[Task, Any] = {
+    "clm": AutoModelForCausalLM,
+    "mlm": AutoModelForMaskedLM,
+    "char_ar": AutoModelForOrderedCharacters,
+}
+NAMES: dict[Task, str] = {
+    "clm": "causal language model",
+    "mlm": "masked language model",
+    "char_ar": "model that reads characters",
+}
 
 # The public checkpoints of DeBERTa-v3 keep their head under other names than transformers' class, which computes the
 # same (dense, activation, norm, the embeddings, a bias); unmapped, it would start at random.
@@ -40,6 +49,8 @@ def attention_of(config: PreTrainedConfig) -> str:
 def task_of(config: PreTrainedConfig) -> Task:
     """What a trained model's configuration says it was trained for."""
     architectures = config.architectures or []
+    if CanineForOrderedCharacters.__name__ in architectures:
+        return "char_ar"
     return "mlm" if any(name.endswith("ForMaskedLM") for name in architectures) else "clm"
 
 
