@@ -11,6 +11,7 @@ from pathlib import Path
 
 from runjob.runner import (
     commands_check,
+    commands_convert,
     commands_jobs,
     commands_model,
     commands_prepare,
@@ -22,11 +23,19 @@ from runjob.runner.text import did_you_mean
 from runjob.schemas.errors import JobError, RunjobError
 from runjob.schemas.problems import JobFileError
 
-ROOMS = (commands_check, commands_prepare, commands_jobs, commands_run, commands_model, commands_tokenizer)
+ROOMS = (
+    commands_check,
+    commands_prepare,
+    commands_jobs,
+    commands_run,
+    commands_model,
+    commands_convert,
+    commands_tokenizer,
+)
 COMMANDS = {command.name: command for room in ROOMS for command in room.COMMANDS}
 SUBMIT = commands_run.SUBMIT
 # Options that take the next word: it is neither a command nor a job file, whatever it looks like.
-TAKING = ("--launcher", "--set", "--format", "--out", "--from", "--to", "--rank", "--terms", "--job")
+TAKING = ("--launcher", "--set", "--format", "--out", "--from", "--to", "--rank", "--step", "--terms", "--job")
 # Commands of two words, by the first
 GROUPS = {name.split()[0] for name in COMMANDS if " " in name}
 JOB_SUFFIXES = (".yaml", ".yml", ".json")

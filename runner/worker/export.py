@@ -4,14 +4,13 @@
     verify:         load it again, compare its answers with those of the network that was exported, bit for bit
     rename:         only then does it become TARGET
 
-The same weights and settings give the same bytes. `python -m runjob.runner.worker.export RUN --to DIR` copies the model
-of a run in the same careful way.
+The same weights and settings give the same bytes. What `runjob export` hands out (export_run.py, export_onnx.py) is
+written in the same careful way.
 """
 
-import argparse
+import contextlib
 import os
 import shutil
-import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -19,14 +18,13 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 from transformers import AutoTokenizer, GenerationConfig, PreTrainedConfig, PreTrainedModel
-from transformers.utils.logging import disable_progress_bar
 
 from runjob.runner.worker.faults import fault_point
 from runjob.runner.worker.models.configs import classes_in, positions_of
 from runjob.runner.worker.models.loading import AUTO, attention_of, load, task_of
-from runjob.schemas.errors import CheckpointError, JobError, RunjobError, StateError
+from runjob.schemas.errors import CheckpointError
 from runjob.schemas.job import Generation
-from runjob.schemas.run import RunDir, sync_path
+from runjob.schemas.run import sync_path
 
 WEIGHTS = "model.safetensors"
 # Longest row that the comparison reads: enough to pass every layer and many positions, a moment even for 774 M.
@@ -58,27 +56,20 @@ def export_model(
     def verify(directory: Path) -> None:
         _compare(network, directory)
 
-    _replace(target, write, verify)
+    replace_directory(target, write, verify)
 
 
-def export_run(run: RunDir, to: Path) -> None:
-    """A copy of the run's model/ at `to`, which must not hold anything yet."""
-    if not (run.model / WEIGHTS).exists():
-        raise StateError(
-            f"{run.id}: has no model/ yet; it is written when the job ends (`runjob status {run.id}` says where it is)"
-        )
-    if to.exists() and (not to.is_dir() or any(to.iterdir())):
-        raise JobError(f"--to {to}: exists and is not an empty directory; name a new one")
-    original = load_network(run.model)
+def copy_model(source: Path, target: Path) -> None:
+    """A copy of a model directory at `target`, which must hold the same answers before it gets that name."""
+    original = load_network(source)
 
     def write(directory: Path) -> None:
-        shutil.copytree(run.model, directory, dirs_exist_ok=True)
+        shutil.copytree(source, directory, dirs_exist_ok=True)
 
     def verify(directory: Path) -> None:
         _compare(original, directory)
 
-    to.parent.mkdir(parents=True, exist_ok=True)
-    _replace(to, write, verify)
+    replace_directory(target, write, verify)
 
 
 def load_network(directory: Path) -> PreTrainedModel:
@@ -149,15 +140,18 @@ def _compare(network: PreTrainedModel, directory: Path) -> None:
         )
 
 
-def _replace(target: Path, write: Callable[[Path], None], verify: Callable[[Path], None]) -> None:
-    """Write a directory beside `target`, verify it there, then put it in `target`'s place."""
+def replace_directory(target: Path, write: Callable[[Path], None], verify: Callable[[Path], None]) -> None:
+    """Write a directory beside `target`, verify it there, then put it in `target`'s place; a failure leaves nothing."""
     beside, old = (target.with_name(f".{target.name}.{word}") for word in ("new", "old"))
     for leftover in (beside, old):
         shutil.rmtree(leftover, ignore_errors=True)  # of an export that was killed
     beside.mkdir()
-    write(beside)
-    _sync(beside)
-    verify(beside)
+    with contextlib.ExitStack() as failed:
+        failed.callback(shutil.rmtree, beside, ignore_errors=True)
+        write(beside)
+        _sync(beside)
+        verify(beside)
+        failed.pop_all()
     fault_point("export-written", step=0)
     if target.exists():
         target.rename(old)
@@ -173,22 +167,3 @@ def _sync(directory: Path) -> None:
             with path.open("rb") as file:
                 os.fsync(file.fileno())
     sync_path(directory)
-
-
-def main(arguments: list[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="runjob export", description="Copy a run's model and check the copy.")
-    parser.add_argument("run", type=Path, help="the run directory")
-    parser.add_argument("--to", type=Path, required=True, help="where the model directory is to be")
-    options = parser.parse_args(arguments)
-    disable_progress_bar()
-    try:
-        export_run(RunDir(options.run.absolute()), options.to.absolute())
-    except RunjobError as error:
-        print(f"runjob: {error}", file=sys.stderr)
-        return error.exit_code
-    print(f"{options.to}: loads with AutoModelForCausalLM, answers equal to {options.run / 'model'}")
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main())

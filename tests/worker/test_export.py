@@ -12,8 +12,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
-from runjob.runner.worker.export import export_model, export_run, load_network, main
-from runjob.schemas.errors import CheckpointError, JobError
+from runjob.runner.worker.export import export_model, load_network
+from runjob.runner.worker.export_run import main
+from runjob.schemas.errors import CheckpointError
 from runjob.schemas.job import Generation
 from runjob.schemas.run import RunDir
 
@@ -102,9 +103,8 @@ def test_a_model_that_can_not_be_shown_to_answer_alike_never_takes_the_place(exp
 KILLED = """
 import sys
 from pathlib import Path
-from runjob.runner.worker.export import export_run
-from runjob.schemas.run import RunDir
-export_run(RunDir(Path(sys.argv[1])), Path(sys.argv[2]))
+from runjob.runner.worker.export import copy_model
+copy_model(Path(sys.argv[1]), Path(sys.argv[2]))
 """
 
 
@@ -112,10 +112,11 @@ export_run(RunDir(Path(sys.argv[1])), Path(sys.argv[2]))
 def test_a_killed_export_leaves_no_model_or_a_whole_one_and_the_next_one_clears_up(export, tmp_path, moment, home):
     run = RunDir(tmp_path / "gpt2-0123abcd")
     run.path.mkdir()
+    run.job.write_text("{}")
     export(target=run.model)
     target = tmp_path / "copy"
     child = subprocess.run(
-        [sys.executable, "-c", KILLED, str(run.path), str(target)],
+        [sys.executable, "-c", KILLED, str(run.model), str(target)],
         env={**home.env, "RUNJOB_TEST_FAULT": f"{moment}@0"},
         capture_output=True,
         text=True,
@@ -124,7 +125,7 @@ def test_a_killed_export_leaves_no_model_or_a_whole_one_and_the_next_one_clears_
     assert child.returncode == -9, child.stderr
     assert not target.exists()
     assert (tmp_path / ".copy.new").exists()
-    export_run(run, target)
+    assert main([str(run.path), "--to", str(target)]) == 0
     assert not (tmp_path / ".copy.new").exists()
     assert _digests(target) == _digests(run.model)
 
@@ -132,18 +133,20 @@ def test_a_killed_export_leaves_no_model_or_a_whole_one_and_the_next_one_clears_
 def test_the_model_of_a_run_is_copied_and_the_copy_compared(export, tmp_path, capsys):
     run = RunDir(tmp_path / "gpt2-0123abcd")
     run.path.mkdir()
+    run.job.write_text("{}")
     export(target=run.model)
     assert main([str(run.path), "--to", str(tmp_path / "somewhere" / "new")]) == 0
     assert "answers equal" in capsys.readouterr().out
     assert _digests(tmp_path / "somewhere" / "new") == _digests(run.model)
     assert load_network(tmp_path / "somewhere" / "new").config.n_embd == 32
-    with pytest.raises(JobError, match="exists and is not an empty directory"):
-        export_run(run, run.model)
+    assert main([str(run.model), "--to", str(run.model)]) == 2
+    assert "exists and is not an empty directory" in capsys.readouterr().err
 
 
 def test_a_run_without_a_model_and_a_damaged_model_are_named_without_a_traceback(export, tmp_path, capsys):
     run = RunDir(tmp_path / "gpt2-0123abcd")
     run.path.mkdir()
+    run.job.write_text("{}")
     assert main([str(run.path), "--to", str(tmp_path / "new")]) == 2
     assert "gpt2-0123abcd: has no model/ yet" in capsys.readouterr().err
     export(target=run.model)
@@ -156,4 +159,23 @@ def test_a_run_without_a_model_and_a_damaged_model_are_named_without_a_traceback
     weights.write_bytes(weights.read_bytes()[:1000])
     assert main([str(run.path), "--to", str(tmp_path / "new")]) == 1
     assert "can't be read as a model" in capsys.readouterr().err
+    assert not (tmp_path / "new").exists()
+
+
+def test_a_target_inside_of_the_source_and_a_step_that_is_not_there_are_refused(export, tmp_path, capsys):
+    run = RunDir(tmp_path / "gpt2-0123abcd")
+    run.path.mkdir()
+    run.job.write_text("{}")
+    export(target=run.model)
+    assert main([str(run.model), "--to", str(run.model / "copy")]) == 2
+    assert "lies inside of what is to be copied" in capsys.readouterr().err
+    for wanted in ("7", "best", "latest"):
+        assert main([str(run.path), "--to", str(tmp_path / "new"), "--step", wanted]) == 2
+    said = capsys.readouterr().err
+    assert "--step 7: gpt2-0123abcd has no checkpoint of that name; it has none yet" in said
+    assert "gpt2-0123abcd has no complete checkpoint" in said
+    assert main([str(run.model), "--to", str(tmp_path / "new"), "--step", "7"]) == 2
+    assert "is no run directory, and only a run has checkpoints" in capsys.readouterr().err
+    assert main([str(run.path), "--to", str(tmp_path / "new"), "--length", "24"]) == 2
+    assert "--length is for --format onnx" in capsys.readouterr().err
     assert not (tmp_path / "new").exists()

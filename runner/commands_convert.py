@@ -1,0 +1,70 @@
+"""`export` and `import`: models that leave for other programs, and models that come from them. The work is the
+worker's; here it is started."""
+
+from argparse import ArgumentParser, Namespace
+from pathlib import Path
+
+from runjob.runner.command import Command
+from runjob.runner.commands_model import model_place, run_worker
+from runjob.schemas.errors import JobError
+from runjob.schemas.run import find_run, home
+
+LATER = "sentence-transformers"
+
+
+def run_export(args: Namespace) -> int:
+    if args.format == LATER:
+        raise JobError(f"--format {LATER}: for models of sentences, which runjob does not train yet; write hf or onnx")
+    # a checkpoint can be taken out before there is a model
+    source = model_place(args.model) if args.step is None else run_place(args.model)
+    words = [str(source), "--to", args.to, "--format", args.format]
+    words += ["--step", args.step] if args.step is not None else []
+    words += ["--length", *map(str, args.length)] if args.length else []
+    return run_worker("export_run", words)
+
+
+def run_import(args: Namespace) -> int:
+    return run_worker("import_canine", [args.path, "--format", args.format, "--to", args.to])
+
+
+def run_place(wanted: str) -> Path:
+    return Path(wanted) if Path(wanted).is_dir() else find_run(home(), wanted).path
+
+
+def configure_export(parser: ArgumentParser) -> None:
+    parser.add_argument("model", metavar="ID|DIR", help="a job's id or a model directory")
+    parser.add_argument("--to", required=True, metavar="DIR", help="where the new directory is to be")
+    parser.add_argument(
+        "--format",
+        choices=("hf", "onnx", LATER),
+        default="hf",
+        help="hf: a directory for transformers (the default); onnx: masked models for onnxruntime",
+    )
+    parser.add_argument("--step", metavar="N", help="a checkpoint: its step, latest or best (default: the model)")
+    parser.add_argument(
+        "--length", type=int, nargs="+", default=[], metavar="L", help="onnx of CANINE: a file for each"
+    )
+
+
+def configure_import(parser: ArgumentParser) -> None:
+    parser.add_argument("path", metavar="PATH", help="the directory that another program wrote")
+    parser.add_argument("--format", choices=("canine_mlm",), required=True, help="what wrote it")
+    parser.add_argument("--to", required=True, metavar="DIR", help="where the model directory is to be")
+
+
+COMMANDS = (
+    Command(
+        name="export",
+        usage="ID|DIR --to DIR",
+        summary="copy the model, check the copy",
+        configure=configure_export,
+        run=run_export,
+    ),
+    Command(
+        name="import",
+        usage="PATH --to DIR",
+        summary="read another program's model",
+        configure=configure_import,
+        run=run_import,
+    ),
+)

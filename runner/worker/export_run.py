@@ -1,0 +1,167 @@
+"""`runjob export`: a model handed out, in the form that is asked for, read back and compared before it gets its name.
+
+    hf      a directory that transformers loads: a copy of RUN/model (or of any model directory), or with --step the
+            fp32 weights of one checkpoint, which a run has long before it has a model
+    onnx    export_onnx.py
+
+Nothing that is there is ever written over.
+"""
+
+import argparse
+import sys
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from transformers.utils.logging import disable_progress_bar
+
+from runjob.data.store import Store
+from runjob.runner.worker.assemble import run_identity
+from runjob.runner.worker.card import write_card
+from runjob.runner.worker.card_facts import gather_facts
+from runjob.runner.worker.checkpoint import Checkpoint, folder_name, list_folders, newest_complete, open_checkpoint
+from runjob.runner.worker.export import WEIGHTS, copy_model, export_model, load_network
+from runjob.runner.worker.export_onnx import export_onnx
+from runjob.runner.worker.models.init import build_network
+from runjob.runner.worker.models.loading import AUTO, task_of
+from runjob.runner.worker.seeds import seed_of
+from runjob.runner.worker.start import refuse_foreign
+from runjob.schemas.errors import JobError, NotFoundError, RunjobError, StateError
+from runjob.schemas.read import read_job_json
+from runjob.schemas.run import RunDir, read_json
+
+
+def export(options: argparse.Namespace) -> None:
+    source, to = options.source.absolute(), options.to.absolute()
+    refuse_occupied(to)
+    if to.is_relative_to(source):
+        raise JobError(f"--to {to}: lies inside of what is to be copied; name a directory elsewhere")
+    if options.format == "onnx":
+        with model_of(source, options.step) as model:
+            to.parent.mkdir(parents=True, exist_ok=True)
+            export_onnx(model, to, lengths=tuple(options.length), tell=print)
+        return
+    if options.length:
+        raise JobError("--length is for --format onnx; a Hugging Face directory reads rows of any length")
+    to.parent.mkdir(parents=True, exist_ok=True)
+    if options.step is not None:
+        said = export_checkpoint(RunDir(source), options.step, to)
+    else:
+        model = model_directory(source)
+        copy_model(model, to)
+        said = f"answers equal to {model}"
+    network = load_network(to)
+    count = sum(parameter.numel() for parameter in network.parameters())
+    print(f"{to}: {count:,} parameters in fp32; loads with {AUTO[task_of(network.config)].__name__}, {said}")
+
+
+def refuse_occupied(to: Path) -> None:
+    if to.exists() and (not to.is_dir() or any(to.iterdir())):
+        raise JobError(f"--to {to}: exists and is not an empty directory; name a new one")
+
+
+def model_directory(source: Path) -> Path:
+    """Of a run its model/, or a model directory itself; told apart by what lies in them."""
+    run = RunDir(source)
+    if run.job.exists():
+        if not (run.model / WEIGHTS).exists():
+            raise StateError(
+                f"{run.id}: has no model/ yet; it is written when the job ends (`runjob status {run.id}` says where it "
+                "is); --step latest takes its newest checkpoint"
+            )
+        return run.model
+    if (source / "config.json").exists():
+        return source
+    raise NotFoundError(f"{source}: neither a run directory (no job.json) nor a model directory (no config.json)")
+
+
+@contextmanager
+def model_of(source: Path, step: str | None) -> Iterator[Path]:
+    """The model directory to read; that of a checkpoint is made for the occasion."""
+    if step is None:
+        yield model_directory(source)
+        return
+    with tempfile.TemporaryDirectory(prefix="runjob-export-") as folder:
+        model = Path(folder) / "model"
+        export_checkpoint(RunDir(source), step, model)
+        yield model
+
+
+def export_checkpoint(run: RunDir, wanted: str, to: Path) -> str:
+    """The weights of one checkpoint as a model directory, with a card of that step; how it was compared, in words."""
+    if not run.job.exists():
+        raise JobError(f"--step {wanted}: {run.path} is no run directory, and only a run has checkpoints")
+    checkpoint = named_checkpoint(run, wanted)
+    job = read_job_json(run.job).job
+    store = Store.open(Path(read_json(run.data)["store"]))
+    network, init = build_network(
+        job.model, job.objective.kind, tokenizer=store.summary.tokenizer, seed=seed_of(job.seed, "init")
+    )
+    refuse_foreign(checkpoint, run_identity(job, store, network))
+    started = [event for event in run.read_events() if event["event"] == "start"]
+    facts = gather_facts(
+        run,
+        job,
+        store.summary,
+        network.config,
+        parameters=init.parameters,
+        step=checkpoint.step,
+        planned=int(started[-1]["steps"]),
+        tokens=checkpoint.state.tokens,
+        test=None,
+    )
+    network.config.architectures = [type(network).__name__]
+    export_model(
+        dict(checkpoint.weights()),
+        network.config,
+        tokenizer=store.tokenizer,
+        target=to,
+        card=write_card(facts),
+        generation=job.evaluation.generation,
+    )
+    return f"answers equal to {checkpoint.path}"
+
+
+def named_checkpoint(run: RunDir, wanted: str) -> Checkpoint:
+    """`latest`, `best` or a step, complete and undamaged."""
+    folders = list_folders(run) if run.checkpoints.is_dir() else []
+    steps = sorted(int(folder.name.removeprefix("step-")) for folder in folders)
+    if wanted not in ("latest", "best"):
+        if not wanted.isdecimal() or int(wanted) not in steps:
+            have = ", ".join(map(str, steps)) or "none yet"
+            raise StateError(f"--step {wanted}: {run.id} has no checkpoint of that name; it has {have}, latest, best")
+        return open_checkpoint(run.checkpoints / folder_name(int(wanted)))
+    newest, passed_over = newest_complete(run) if folders else (None, [])
+    if newest is None:
+        raise StateError("; ".join([f"{run.id} has no complete checkpoint", *passed_over]))
+    if wanted == "latest":
+        return newest
+    if newest.state.best is None:
+        raise StateError(f"--step best: {run.id} has not been evaluated yet")
+    return open_checkpoint(run.checkpoints / folder_name(newest.state.best.step))
+
+
+def build_parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="runjob export", description="Hand out a model and check what was written.")
+    parser.add_argument("source", type=Path, help="a run directory or a model directory")
+    parser.add_argument("--to", type=Path, required=True, help="where the new directory is to be")
+    parser.add_argument("--format", choices=("hf", "onnx"), default="hf", help="(default: hf)")
+    parser.add_argument("--step", help="a checkpoint's step, latest or best (default: the finished model)")
+    parser.add_argument("--length", type=int, nargs="+", default=[], help="onnx of CANINE: a file for each length")
+    return parser
+
+
+def main(arguments: list[str] | None = None) -> int:
+    options = build_parser().parse_args(arguments)
+    disable_progress_bar()
+    try:
+        export(options)
+    except RunjobError as error:
+        print(f"runjob: {error}", file=sys.stderr)
+        return error.exit_code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

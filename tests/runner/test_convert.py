@@ -1,0 +1,25 @@
+"""What is typed at `runjob export` and `import`, before any network is loaded."""
+
+import pytest
+
+from runjob.runner.cli import dispatch
+from runjob.schemas.errors import JobError, NotFoundError
+
+
+def test_a_format_of_a_later_version_is_refused_in_words(tmp_path):
+    with pytest.raises(JobError, match="models of sentences, which runjob does not train yet; write hf or onnx"):
+        dispatch(["export", str(tmp_path), "--to", str(tmp_path / "out"), "--format", "sentence-transformers"])
+
+
+def test_an_id_that_nobody_has_is_named(tmp_path, monkeypatch):
+    monkeypatch.setenv("RUNJOB_HOME", str(tmp_path))
+    for step in ([], ["--step", "7"]):
+        with pytest.raises(NotFoundError, match="nobody"):
+            dispatch(["export", "nobody", "--to", str(tmp_path / "out"), *step])
+
+
+def test_only_what_can_be_read_is_offered(capsys):
+    with pytest.raises(SystemExit) as left:
+        dispatch(["import", "somewhere", "--format", "annotated_mpnet", "--to", "there"])
+    assert left.value.code == 2
+    assert "canine_mlm" in capsys.readouterr().err
