@@ -1,19 +1,13 @@
-"""`export`, `generate` and `fill-mask`: what a trained model is for. The work is the worker's; here it is started."""
+"""`generate` and `fill-mask`: what a trained model is for. The work is the worker's; here it is started."""
 
 import subprocess
 import sys
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
-from runjob.runner.command import Command, add_id, add_json
+from runjob.runner.command import Command, add_json
 from runjob.schemas.errors import StateError
 from runjob.schemas.run import RunDir, find_run, home
-
-
-def run_export(args: Namespace) -> int:
-    run = find_run(home(), args.id)
-    require_model(run)
-    return run_worker("export", [str(run.path), "--to", args.to])
 
 
 def run_generate(args: Namespace) -> int:
@@ -41,8 +35,10 @@ def require_model(run: RunDir) -> None:
 def generate_arguments(args: Namespace) -> list[str]:
     """The options as typed; what was left out is left to the job's `evaluation.generation`."""
     words = [word for prompt in args.prompt for word in ("--prompt", prompt)]
+    words += [word for text in args.complete for word in ("--complete", text)]
     valued = {
         "--prompts-file": args.prompts_file,
+        "--span": args.span,
         "--max-new-tokens": args.max_new_tokens,
         "--temperature": args.temperature,
         "--top-k": args.top_k,
@@ -76,12 +72,6 @@ def run_worker(program: str, arguments: list[str]) -> int:
             continue
 
 
-def configure_export(parser: ArgumentParser) -> None:
-    add_id(parser)
-    parser.add_argument("--to", required=True, metavar="DIR", help="where the model directory is to be")
-    parser.add_argument("--format", choices=("hf",), default="hf", help="Hugging Face directory, safetensors")
-
-
 def configure_generate(parser: ArgumentParser) -> None:
     parser.add_argument("model", metavar="ID|DIR", help="a job's id or a model directory")
     parser.add_argument("--prompt", action="append", default=[], help="text to go on from (repeatable)")
@@ -95,6 +85,8 @@ def configure_generate(parser: ArgumentParser) -> None:
     parser.add_argument("--top-k", type=int, metavar="K")
     parser.add_argument("--top-p", type=float, metavar="P")
     parser.add_argument("--seed", type=int, metavar="N")
+    parser.add_argument("--complete", action="append", default=[], metavar="TEXT", help="characters: go on from this")
+    parser.add_argument("--span", type=int, metavar="N", help="characters: by so many (or write [MASK] for each)")
 
 
 def configure_fill_mask(parser: ArgumentParser) -> None:
@@ -109,13 +101,6 @@ def configure_fill_mask(parser: ArgumentParser) -> None:
 
 
 COMMANDS = (
-    Command(
-        name="export",
-        usage="ID --to DIR",
-        summary="copy the model and check it",
-        configure=configure_export,
-        run=run_export,
-    ),
     Command(
         name="generate", usage="ID|DIR", summary="let the model write", configure=configure_generate, run=run_generate
     ),

@@ -127,6 +127,19 @@ def _section(title: str, lines: list[str]) -> str:
 
 
 def _use(facts: CardFacts) -> list[str]:
+    if facts.model.architecture.startswith("Canine"):
+        # transformers has no such class; runjob brings it
+        name = facts.model.architecture
+        module = "canine" if name == "CanineForMaskedLM" else "canine_ordered"
+        return [
+            "```python",
+            f"from runjob.runner.worker.models.{module} import {name}",
+            "",
+            f'model = {name}.from_pretrained("path/to/this/directory")',
+            "```",
+            "",
+            'Or in a terminal: `runjob fill-mask path/to/this/directory --prompt "goo[MASK]le.com"`.',
+        ]
     if facts.masking is not None:
         return [
             "```python",

@@ -1,7 +1,8 @@
 """`runjob fill-mask`: what a finished masked model would put into the gaps of a text.
 
 A gap is written `[MASK]`, whatever the model's own tokenizer calls it. All gaps of a text are filled in one pass, each
-by itself, from the text around them; a text is framed by the tokenizer's special tokens, as rows are in training.
+by itself, from the text around them; a text is framed by the tokenizer's special tokens, as rows are in training. A
+model of characters says besides where in the text each gap stands (fill_characters.py).
 """
 
 import argparse
@@ -15,6 +16,8 @@ import torch
 from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast
 
 from runjob.runner.worker.export import load_network
+from runjob.runner.worker.fill_characters import EXAMPLE as CHARACTERS
+from runjob.runner.worker.fill_characters import GAP, CharacterText, likeliest, name_of, written
 from runjob.runner.worker.fill_speed import measure_fill_speed
 from runjob.runner.worker.models.configs import positions_of
 from runjob.runner.worker.models.loading import task_of
@@ -22,7 +25,6 @@ from runjob.runner.worker.models.masked_lm import MaskedLMObjective, check_famil
 from runjob.runner.worker.prompts import add_questions, answer, converse, find_target, read_prompts
 from runjob.schemas.errors import JobError, MissingError, NumericsError
 
-GAP = "[MASK]"
 EXAMPLE = f"The {GAP} swam away."
 SHOWN = 5
 
@@ -36,22 +38,20 @@ class Guess:
 
 @dataclass(frozen=True, kw_only=True)
 class Filled:
-    """`gaps`: the likeliest tokens of each gap, in the order of the text; `text` with the likeliest of each."""
+    """`gaps`: the likeliest tokens of each gap, in the order of the text; `text` with the likeliest of each; `places`
+    of the gaps in `text`, where tokens are characters."""
 
     prompt: str
     text: str
     gaps: tuple[tuple[Guess, ...], ...]
+    places: tuple[int, ...] | None
 
 
 class Filler:
     """A network with its tokenizer: texts with gaps in, guesses out."""
 
-    def __init__(self, model: Path, *, device: str) -> None:
-        if device == "cuda" and not torch.cuda.is_available():
-            raise MissingError("--device cuda: torch sees no GPU here; try --device cpu")
-        self.network: PreTrainedModel = load_network(model).to(device)
-        if task_of(self.network.config) != "mlm":
-            raise JobError(f"{model}: this model goes on from a text and has no gaps to fill; type: runjob generate")
+    def __init__(self, model: Path, network: PreTrainedModel) -> None:
+        self.network = network
         self.tokenizer: PreTrainedTokenizerFast = AutoTokenizer.from_pretrained(model, local_files_only=True)
         self.predict = MaskedLMObjective(self.network).predict
         check_family(self.network)
@@ -85,7 +85,8 @@ class Filler:
         gaps = tuple(map(self._guesses, likeliest.values.tolist(), likeliest.indices.tolist()))
         for place, gap in zip(places, gaps, strict=True):
             ids[place] = gap[0].id
-        return Filled(prompt=prompt, text=self.tokenizer.decode(ids, skip_special_tokens=True), gaps=gaps)
+        text = self.tokenizer.decode(ids, skip_special_tokens=True)
+        return Filled(prompt=prompt, text=text, gaps=gaps, places=None)
 
     def answer(self, rows: torch.Tensor, gaps: torch.Tensor) -> torch.Tensor:
         """Logits of each gap, one after another."""
@@ -99,20 +100,57 @@ class Filler:
         )
 
 
+class CharacterFiller:
+    """The same for a network that reads characters."""
+
+    def __init__(self, model: Path, network: PreTrainedModel) -> None:
+        self.model = model
+        self.network = network
+        self.table: int = network.config.character_table
+
+    def fill(self, prompt: str, *, top_k: int) -> Filled:
+        if GAP not in prompt:
+            raise JobError(f"the prompt has no gap; write {GAP} for each missing character, as in {CHARACTERS!r}")
+        text = CharacterText(prompt, self.model, self.network)
+        found = likeliest(self.network, text, top_k=top_k)
+        gaps = tuple(tuple(map(self._guess, gap)) for gap in found)
+        filled = text.filled([written(gap[0][0]) for gap in found])
+        return Filled(prompt=prompt, text=filled, gaps=gaps, places=tuple(text.places))
+
+    def answer(self, rows: torch.Tensor, gaps: torch.Tensor) -> torch.Tensor:
+        logits: torch.Tensor = self.network(input_ids=rows).logits[gaps]
+        return logits
+
+    def _guess(self, found: tuple[int, float]) -> Guess:
+        point, probability = found
+        return Guess(token=name_of(point, table=self.table), id=point, probability=probability)
+
+
+def open_filler(model: Path, *, device: str) -> Filler | CharacterFiller:
+    if device == "cuda" and not torch.cuda.is_available():
+        raise MissingError("--device cuda: torch sees no GPU here; try --device cpu")
+    network: PreTrainedModel = load_network(model).to(device)
+    if task_of(network.config) == "clm":
+        raise JobError(f"{model}: this model goes on from a text and has no gaps to fill; type: runjob generate")
+    return CharacterFiller(model, network) if network.config.model_type == "canine" else Filler(model, network)
+
+
 def show(filled: Filled, *, as_json: bool) -> None:
     if as_json:
         print(json.dumps(asdict(filled), ensure_ascii=False), flush=True)
         return
     print(filled.text)
     for number, gap in enumerate(filled.gaps, start=1):
-        print(f"  gap {number}: " + ", ".join(f"{guess.token} {guess.probability:.3f}" for guess in gap), flush=True)
+        where = "" if filled.places is None else f" at {filled.places[number - 1]}"
+        guesses = ", ".join(f"{guess.token} {guess.probability:.3f}" for guess in gap)
+        print(f"  gap {number}{where}: {guesses}", flush=True)
 
 
 def fill_mask(options: argparse.Namespace) -> None:
     target = find_target(options.target.absolute())
     needed = not options.interactive and not options.benchmark
     prompts = read_prompts(options, target, needed=needed, example=EXAMPLE)
-    filler = Filler(target.model, device=options.device)
+    filler = open_filler(target.model, device=options.device)
     if options.benchmark:
         report = measure_fill_speed(filler.network, filler.answer)
         print(json.dumps([vars(row) for row in report]) if options.json else "\n".join(map(str, report)))

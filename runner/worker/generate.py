@@ -1,6 +1,7 @@
 """`runjob generate`: let a finished model go on from prompts, or measure how fast it does.
 
-The target is a run (its model/, with prompts and settings from its job) or any model directory of transformers. A
+The target is a run (its model/, with prompts and settings from its job) or any model directory of transformers. Models
+of characters (objective char_ar) fill gaps in order instead (generate_characters.py). A
 prompt begins a document: as in training, an EOS stands before it unless the tokenizer sets a beginning of its own.
 """
 
@@ -9,7 +10,6 @@ import json
 import math
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -17,35 +17,25 @@ import torch
 from transformers import AutoTokenizer, PreTrainedModel, PreTrainedTokenizerFast
 
 from runjob.runner.worker.export import load_network
+from runjob.runner.worker.fill_characters import GAP
+from runjob.runner.worker.generate_characters import CharacterWriter
 from runjob.runner.worker.generate_speed import measure_speed
+from runjob.runner.worker.models.canine_ordered import CanineForOrderedCharacters
 from runjob.runner.worker.models.loading import task_of
 from runjob.runner.worker.prompts import Target, add_questions, answer, converse, find_target, read_prompts
 from runjob.runner.worker.sampling import Continuation, Sampling, continue_prompts
+from runjob.runner.worker.texts import Text
 from runjob.schemas.errors import JobError, MissingError
 
 # Prompts computed together: enough to fill a matrix product, few enough for the cache of a large model.
 TOGETHER = 8
 
 
-@dataclass(frozen=True, kw_only=True)
-class Text:
-    """One finished text; `ended` is eos, length (as many tokens as asked for) or positions (the model has no more)."""
-
-    prompt: str
-    text: str
-    tokens: int
-    ended: str
-
-
 class Writer:
     """A network with its tokenizer: prompts in, texts out."""
 
-    def __init__(self, model: Path, *, device: str) -> None:
-        if device == "cuda" and not torch.cuda.is_available():
-            raise MissingError("--device cuda: torch sees no GPU here; try --device cpu")
-        self.network: PreTrainedModel = load_network(model).to(device)
-        if task_of(self.network.config) != "clm":
-            raise JobError(f"{model}: this model fills gaps and can't go on from a text; type: runjob fill-mask")
+    def __init__(self, model: Path, network: PreTrainedModel) -> None:
+        self.network = network
         self.tokenizer: PreTrainedTokenizerFast = AutoTokenizer.from_pretrained(model, local_files_only=True)
         self.eos_id: int | None = self.tokenizer.eos_token_id
 
@@ -69,12 +59,25 @@ class Writer:
         return Text(prompt=prompt, text=text, tokens=len(found.tokens), ended=found.ended)
 
 
+def open_writer(model: Path, *, device: str) -> Writer | CharacterWriter:
+    if device == "cuda" and not torch.cuda.is_available():
+        raise MissingError("--device cuda: torch sees no GPU here; try --device cpu")
+    network: PreTrainedModel = load_network(model).to(device)
+    if isinstance(network, CanineForOrderedCharacters):
+        return CharacterWriter(model, network)
+    if task_of(network.config) != "clm":
+        raise JobError(f"{model}: this model fills gaps and can't go on from a text; type: runjob fill-mask")
+    return Writer(model, network)
+
+
 def settings(options: argparse.Namespace, target: Target) -> Sampling:
     """The job's settings, each replaced by its option where that was typed."""
     chosen = {
         name: getattr(target.generation if getattr(options, name) is None else options, name)
         for name in ("max_new_tokens", "temperature", "top_k", "top_p")
     }
+    if options.span is not None:
+        chosen["max_new_tokens"] = options.span
     if options.greedy:
         chosen["temperature"] = 0.0
     return Sampling(**chosen, seed=target.seed if options.seed is None else options.seed)
@@ -89,10 +92,12 @@ def show(text: Text, *, as_json: bool) -> None:
 
 def generate(options: argparse.Namespace) -> None:
     target = find_target(options.target.absolute())
+    options.prompt += options.complete
     needed = not options.interactive and not options.benchmark
     prompts = read_prompts(options, target, needed=needed, example="Er was eens")
     sampling = settings(options, target)
-    writer = Writer(target.model, device=options.device)
+    writer = open_writer(target.model, device=options.device)
+    refuse_options(options, writer, target.model)
     if options.benchmark:
         report = measure_speed(writer.network, sampling)
         print(json.dumps([vars(row) for row in report]) if options.json else "\n".join(map(str, report)))
@@ -102,6 +107,21 @@ def generate(options: argparse.Namespace) -> None:
             show(text, as_json=options.json)
     if options.interactive:
         converse(lambda prompt: show(next(writer.write([prompt], sampling)), as_json=options.json))
+
+
+def refuse_options(options: argparse.Namespace, writer: Writer | CharacterWriter, model: Path) -> None:
+    """JobError for an option that this kind of model has no use for."""
+    if isinstance(writer, CharacterWriter):
+        if options.benchmark:
+            raise JobError("--benchmark measures models that write token by token; type: runjob fill-mask --benchmark")
+        full = [text for text in options.complete if GAP in text]
+        if full:
+            raise JobError(f"--complete {full[0]!r} has gaps of its own; type it with --prompt")
+        return
+    for name, typed in (("--complete", options.complete), ("--span", options.span)):
+        if typed:
+            said = "is for models that fill gaps in order (objective char_ar)"
+            raise JobError(f"{name} {said}, not for {model}; type --prompt and --max-new-tokens")
 
 
 def _number(text: str, kind: type[int] | type[float], *, low: float, high: float = math.inf) -> int | float:
@@ -141,7 +161,13 @@ def build_parser() -> argparse.ArgumentParser:
         "--seed", type=partial(_number, kind=int, low=0), help="the same seed gives the same text again"
     )
     parser.add_argument("--greedy", action="store_true", help="the same as --temperature 0")
-    add_questions(parser, prompt="a text to go on from")
+    parser.add_argument(
+        "--complete", action="append", default=[], help="models of characters: a beginning to go on from; repeatable"
+    )
+    parser.add_argument(
+        "--span", type=partial(_number, kind=int, low=1), help="models of characters: how many to go on by"
+    )
+    add_questions(parser, prompt=f"a text to go on from, or for models of characters with {GAP} in it")
     return parser
 
 
