@@ -20,7 +20,7 @@ def event_line(record: dict[str, Any], *, steps: int | None) -> str | None:
             return "  ".join(filter(None, [*parts, number(record, "tokens_per_s", "{:,.0f} tokens/s")]))
         case "eval":
             skip = {"event", "step", "time", "attempt"}
-            shown = [number(record, key, f"{key.replace('_', ' ')} {{:.4f}}") for key in record if key not in skip]
+            shown = [number(record, key, measured_form(key, record[key])) for key in record if key not in skip]
             return "  ".join(filter(None, [where, "eval", *shown]))
         case "checkpoint":
             return f"{where}  checkpoint saved"
@@ -39,6 +39,11 @@ def event_line(record: dict[str, Any], *, steps: int | None) -> str | None:
 
 def number(record: dict[str, Any], key: str, form: str) -> str:
     return form.format(record[key]) if key in record and isinstance(record[key], int | float) else ""
+
+
+def measured_form(key: str, value: object) -> str:
+    """Counts as they are, everything else with four digits."""
+    return f"{key.replace('_', ' ')} {{:{',' if isinstance(value, int) else '.4f'}}}"
 
 
 def fact(key: str, value: object) -> str:

@@ -96,7 +96,7 @@ class Training:
 class EarlyStopping:
     """Stop when `metric` has not fallen by more than `min_delta` for `patience`."""
 
-    metric: Literal["loss", "perplexity", "bits_per_byte", "masked_bits_per_byte"]
+    metric: Literal["loss", "perplexity", "bits_per_byte", "masked_bits_per_byte", "rare_token_perplexity"]
     patience: Quantity
     min_delta: float
 
@@ -114,11 +114,19 @@ class Evaluation:
     every: Quantity
     at_start: bool
     micro_batch: int | None
-    best: Literal["loss", "perplexity", "bits_per_byte", "masked_bits_per_byte"] | None
+    best: Literal["loss", "perplexity", "bits_per_byte", "masked_bits_per_byte", "rare_token_perplexity"] | None
     early_stopping: EarlyStopping | None
     baseline: Literal["interpolated_bigram", "character_bigram"] | None
     prompts: tuple[str, ...]
     generation: Generation
+
+
+def watched_metrics(evaluation: Evaluation) -> dict[str, str]:
+    """The metrics that a run goes by: path in the job -> name."""
+    early = evaluation.early_stopping
+    named = {"evaluation.best": evaluation.best}
+    named["evaluation.early_stopping.metric"] = None if early is None else early.metric
+    return {path: metric for path, metric in named.items() if metric is not None}
 
 
 # --- hardware, tracking, output ---------------------------------------------------------------------------------

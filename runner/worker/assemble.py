@@ -115,6 +115,7 @@ def assemble(run: RunDir, attempt: Attempt, job: Job, plan: Plan, stop_watch: St
             limit=evaluation_limit(job),
             objective=job.objective.kind,
             token_bytes=reader.token_bytes,
+            added=reader.added,
             exchange=exchange,
         ),
         exchange=exchange,

@@ -5,6 +5,7 @@ The facts are gathered by whoever exports; a line whose fact is unknown is left 
 
 from dataclasses import dataclass
 
+from runjob.runner.worker.metrics import Metrics
 from runjob.schemas.job import Generation
 from runjob.schemas.quantities import counted
 
@@ -58,13 +59,16 @@ class TrainingFacts:
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationFacts:
-    """Of the exported step, on the whole validation side. `baseline` is its name and perplexity there."""
+    """Of the exported step, on the whole validation side. `rare` is the perplexity of added tokens and how many of them
+    were predicted, `fragmentation` the share of the job's terms that are split; `baseline` its name and perplexity."""
 
     step: int
     loss: float
     perplexity: float
     bits_per_byte: float | None
     masked_bits_per_byte: float | None
+    rare: tuple[float | None, int] | None
+    fragmentation: float | None
     best_of: str | None
     baseline: tuple[str, float] | None
 
@@ -76,7 +80,7 @@ class SeenOnce:
     documents: int
     tokens: int
     bytes: int
-    metrics: dict[str, float]
+    metrics: Metrics
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -193,6 +197,11 @@ def _evaluation(facts: CardFacts) -> list[str]:
         lines.append(f"| bits per byte | {found.bits_per_byte:.4f} |")
     if found.masked_bits_per_byte is not None:
         lines.append(f"| bits per byte of what was hidden | {found.masked_bits_per_byte:.4f} |")
+    if found.rare is not None:
+        value, count = found.rare
+        lines.append(f"| perplexity of added tokens ({count:,} of them) | {'-' if value is None else f'{value:.2f}'} |")
+    if found.fragmentation is not None:
+        lines.append(f"| added terms that the tokenizer splits | {found.fragmentation:.2%} |")
     if found.baseline is not None:
         name, perplexity = found.baseline
         lines.append(f"| perplexity of an {name} model on the same tokens | {perplexity:.2f} |")
@@ -202,9 +211,13 @@ def _evaluation(facts: CardFacts) -> list[str]:
 def _test(seen: SeenOnce | None) -> list[str]:
     if seen is None:
         return []
-    metrics = ", ".join(f"{name.replace('_', ' ')} {value:.4f}" for name, value in seen.metrics.items())
+    metrics = ", ".join(_measured(name, value) for name, value in seen.metrics.items() if value is not None)
     size = _size(seen.documents, seen.tokens, seen.bytes)
     return ["", f"On the test side ({size}), which was looked at once, with this model: {metrics}."]
+
+
+def _measured(name: str, value: float) -> str:
+    return f"{name.replace('_', ' ')} {value:,}" if isinstance(value, int) else f"{name.replace('_', ' ')} {value:.4f}"
 
 
 def _model(model: ModelFacts, data: DataFacts) -> list[str]:

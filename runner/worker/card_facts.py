@@ -12,6 +12,7 @@ from runjob.data.blocks import Index
 from runjob.data.corpus import alone
 from runjob.data.store import LeftOut, Summary
 from runjob.runner.worker.card import CardFacts, DataFacts, EvaluationFacts, ModelFacts, SeenOnce, TrainingFacts
+from runjob.runner.worker.metrics import Metrics
 from runjob.schemas.job import AdamW, ConstantSchedule, Job, Schedule
 from runjob.schemas.job_data import (
     CharacterTokenizer,
@@ -44,7 +45,7 @@ def gather_facts(
     step: int,
     planned: int,
     tokens: int,
-    test: dict[str, float] | None,
+    test: Metrics | None,
 ) -> CardFacts:
     """Facts of the model of `step`, up to which `tokens` went through the network (those of its checkpoint); `test`
     is what it reached on the test side."""
@@ -236,12 +237,14 @@ def _evaluation(job: Job, events: list[dict[str, Any]], step: int) -> Evaluation
         perplexity=found["perplexity"],
         bits_per_byte=found.get("bits_per_byte"),
         masked_bits_per_byte=found.get("masked_bits_per_byte"),
+        rare=(found["rare_token_perplexity"], found["rare_tokens"]) if "rare_tokens" in found else None,
+        fragmentation=found.get("fragmentation"),
         best_of=job.evaluation.best,
         baseline=None if baseline is None else (baseline["method"], baseline["perplexity"]),
     )
 
 
-def _seen_once(summary: Summary, metrics: dict[str, float] | None) -> SeenOnce | None:
+def _seen_once(summary: Summary, metrics: Metrics | None) -> SeenOnce | None:
     side = summary.test
     if side is None or metrics is None:
         return None

@@ -12,7 +12,7 @@ from torch import nn
 
 from runjob.data.batches import MicroBatch
 from runjob.runner.worker.gradients import gradient_norm, name_of_non_finite
-from runjob.runner.worker.models.causal_lm import Answer
+from runjob.runner.worker.models.causal_lm import Answer, Nats
 
 # DeepSpeed's DynamicLossScaler: all that changes from step to step
 SCALER_MEMORY = ("cur_scale", "cur_iter", "last_overflow_iter", "cur_hysteresis")
@@ -103,13 +103,13 @@ class Engine:
                 setattr(self.deepspeed.optimizer.loss_scaler, name, value)
 
     @torch.no_grad()
-    def evaluate(self, micro_batches: Iterable[MicroBatch]) -> float:
-        """Summed loss (nats) of this rank's evaluation rows, dropout off."""
+    def evaluate(self, micro_batches: Iterable[MicroBatch]) -> Nats:
+        """Summed losses of this rank's evaluation rows, dropout off."""
         self.deepspeed.eval()
-        total = 0.0
+        total = Nats()
         for micro in micro_batches:
             answer: Answer = self.deepspeed(**self.on_device(micro))
-            total += float(answer.loss_sum)
+            total.add(answer)
         self.deepspeed.train()
         return total
 

@@ -2,18 +2,21 @@
 comparable, and the same micro batches for any number of ranks."""
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
+from runjob.data.added import Added
 from runjob.data.batches import IGNORED, MicroBatch
 from runjob.data.cut import Limit
 from runjob.data.rows import Rows
 from runjob.data.stream import EvaluationStream
 from runjob.runner.worker.exchange import Exchange
-from runjob.runner.worker.metrics import bits_per_byte, mean_loss, perplexity
+from runjob.runner.worker.metrics import Metrics, bits_per_byte, mean_loss, perplexity
+from runjob.runner.worker.models.causal_lm import Nats
 from runjob.runner.worker.schedule import Clock
 from runjob.runner.worker.state import Best, TrainingState
 from runjob.schemas.errors import DataError
@@ -23,72 +26,111 @@ from runjob.schemas.job import EarlyStopping
 class Network(Protocol):
     """What is evaluated: the engine while it trains, the finished model afterwards."""
 
-    def evaluate(self, micro_batches: Iterable[MicroBatch]) -> float:
-        """Summed loss (nats) of this rank's rows, dropout off."""
+    def evaluate(self, micro_batches: Iterable[MicroBatch]) -> Nats:
+        """Summed losses of this rank's rows, dropout off."""
         ...
 
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluator:
-    """`token_bytes` by id, where only some tokens are predicted and their bytes are known."""
+    """`token_bytes` by id, where only some tokens are predicted and their bytes are known; `added` where the
+    tokenizer has tokens that somebody added to it."""
 
     rows: Rows
     limit: Limit
     exchange: Exchange
     objective: Literal["clm", "mlm", "char_ar"]
     token_bytes: npt.NDArray[np.int64] | None
+    added: Added | None
 
-    def run(self, network: Network) -> dict[str, float]:
+    def run(self, network: Network) -> Metrics:
         """`loss` (nats a predicted token) and `perplexity` of the whole side; `bits_per_byte` of its text, or
-        `masked_bits_per_byte` of the text that is hidden. Collective."""
+        `masked_bits_per_byte` of the text that is hidden; what is said of added tokens. Collective."""
         stream = EvaluationStream(self.rows, limit=self.limit, rank=self.exchange.rank, ranks=self.exchange.ranks)
-        counted = Counted(stream, self.token_bytes)
-        nats = sum(self.exchange.after(network.evaluate(counted)))
-        predicted = int(sum(self.exchange.after(float(counted.predicted))))
+        counted = Counted(stream, self.token_bytes, self.added)
+        found = network.evaluate(counted)
+        nats, predicted = self._over_ranks(found.all), int(self._over_ranks(counted.predicted))
         if predicted == 0:
             raise DataError(
                 "evaluation: nothing is hidden in the whole validation side; it is too short for "
                 "objective.probability: raise it, or the share of data.split.validation"
             )
         loss = mean_loss(nats, predicted)
-        metrics = {"loss": loss, "perplexity": perplexity(loss)}
-        if self.objective == "clm":
-            return {**metrics, "bits_per_byte": bits_per_byte(nats, self.rows.bytes)} if self.rows.bytes else metrics
-        hidden_bytes = int(sum(self.exchange.after(float(counted.bytes))))
-        if hidden_bytes:
-            metrics["masked_bits_per_byte"] = bits_per_byte(nats, hidden_bytes)
+        metrics: Metrics = {"loss": loss, "perplexity": perplexity(loss), **self._bits(nats, counted)}
+        if self.added is not None:
+            metrics |= self._rare(self.added, self._over_ranks(found.watched), int(self._over_ranks(counted.watched)))
         return metrics
+
+    def _over_ranks(self, mine: float) -> float:
+        return sum(self.exchange.after(float(mine)))
+
+    def _bits(self, nats: float, counted: "Counted") -> Metrics:
+        if self.objective == "clm":
+            return {"bits_per_byte": bits_per_byte(nats, self.rows.bytes)} if self.rows.bytes else {}
+        hidden_bytes = int(self._over_ranks(counted.bytes))
+        return {"masked_bits_per_byte": bits_per_byte(nats, hidden_bytes)} if hidden_bytes else {}
+
+    def _rare(self, added: Added, nats: float, predicted: int) -> Metrics:
+        """Of the labels that are added tokens alone, each counting as one."""
+        found = perplexity(mean_loss(nats, predicted)) if predicted else None
+        metrics: Metrics = {"rare_token_perplexity": found, "rare_tokens": predicted}
+        return metrics if added.fragmentation is None else {**metrics, "fragmentation": added.fragmentation}
 
 
 class Counted:
-    """The same micro batches, counting what they predict on the way."""
+    """The same micro batches, counting what they predict on the way and marking what is watched."""
 
-    def __init__(self, micro_batches: Iterable[MicroBatch], token_bytes: npt.NDArray[np.int64] | None) -> None:
+    def __init__(
+        self,
+        micro_batches: Iterable[MicroBatch],
+        token_bytes: npt.NDArray[np.int64] | None,
+        added: Added | None,
+    ) -> None:
         self.micro_batches = micro_batches
         self.token_bytes = token_bytes
+        self.added = added
         self.predicted = 0
         self.bytes = 0
+        self.watched = 0
 
     def __iter__(self) -> Iterator[MicroBatch]:
         for micro in self.micro_batches:
             self.predicted += micro.predicted
+            labels = micro.tensors["labels"].numpy()
             if self.token_bytes is not None:
-                labels = micro.tensors["labels"].numpy()
                 self.bytes += int(self.token_bytes[labels[labels != IGNORED]].sum())
-            yield micro
+            if self.added is None:
+                yield micro
+                continue
+            watched = self.added.among(labels)
+            self.watched += int(watched.sum())
+            yield replace(micro, tensors={**micro.tensors, "watched": torch.from_numpy(watched)})
 
 
-def note_best(state: TrainingState, metric: str, metrics: dict[str, float]) -> bool:
+def measured(metrics: Metrics, metric: str) -> float:
+    """The metric that a job goes by; DataError where the validation side has nothing to measure it on, which no later
+    evaluation would change: all of them hide the same."""
+    value = metrics[metric]
+    if value is None:
+        raise DataError(
+            f"evaluation: {metric} can't be measured: no added token (data.tokenizer.terms) is predicted in "
+            "the validation side; raise the share of data.split.validation, or write `loss` as the metric"
+        )
+    return value
+
+
+def note_best(state: TrainingState, metric: str, metrics: Metrics) -> bool:
     """Remember this evaluation if it is the best so far; true if it is. NaN never is."""
-    if state.best is None or metrics[metric] < state.best.value:
-        state.best = Best(step=state.step, value=metrics[metric])
+    value = measured(metrics, metric)
+    if state.best is None or value < state.best.value:
+        state.best = Best(step=state.step, value=value)
         return True
     return False
 
 
-def out_of_patience(state: TrainingState, rule: EarlyStopping, metrics: dict[str, float], clock: Clock) -> bool:
+def out_of_patience(state: TrainingState, rule: EarlyStopping, metrics: Metrics, clock: Clock) -> bool:
     """Count an evaluation for early stopping; true when the metric has not fallen by more than min_delta too long."""
-    patience, value = state.patience, metrics[rule.metric]
+    patience, value = state.patience, measured(metrics, rule.metric)
     if patience.value is None or value < patience.value - rule.min_delta:
         patience.value, patience.step, patience.evaluations = value, state.step, 0
         return False

@@ -12,13 +12,10 @@ from runjob.runner.worker.card_facts import gather_facts
 from runjob.runner.worker.checkpoint import Checkpoint, folder_name, open_checkpoint
 from runjob.runner.worker.export import export_model
 from runjob.runner.worker.faults import fault_point
-from runjob.runner.worker.metrics import perplexity
+from runjob.runner.worker.metrics import Metrics, perplexity
 from runjob.runner.worker.parts import Parts
 from runjob.runner.worker.test_side import evaluate_test_side
 from runjob.runner.worker.train import Ending
-
-# Which of them there is depends on the objective
-BYTE_METRICS = ("bits_per_byte", "masked_bits_per_byte")
 
 
 def finish(assembly: Assembly, ending: Ending) -> None:
@@ -40,9 +37,7 @@ def finish(assembly: Assembly, ending: Ending) -> None:
         reason=ending.reason,
         train_loss=state.last_train_loss,
         train_perplexity=perplexity(state.last_train_loss),
-        eval_loss=evaluation["loss"],
-        eval_perplexity=evaluation["perplexity"],
-        **{f"eval_{name}": evaluation[name] for name in BYTE_METRICS if name in evaluation},
+        **{f"eval_{name}": value for name, value in evaluation.items()},
         **{f"test_{name}": value for name, value in (test or {}).items()},
         best_step=state.best.step if state.best is not None else None,
         model_step=step,
@@ -66,7 +61,7 @@ def baseline_perplexity(parts: Parts) -> float | None:
     return None
 
 
-def export(assembly: Assembly, checkpoint: Checkpoint, test: dict[str, float] | None) -> None:
+def export(assembly: Assembly, checkpoint: Checkpoint, test: Metrics | None) -> None:
     """model/ from the checkpoint's fp32 weights, whatever precision trained them."""
     parts = assembly.parts
     facts = gather_facts(

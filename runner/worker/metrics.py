@@ -7,6 +7,9 @@ share; perplexity is only comparable on the same tokens.
 
 import math
 
+# What an evaluation says, by the names of the events; None where there was nothing to measure it on
+Metrics = dict[str, float | None]
+
 
 def mean_loss(nats: float, tokens: int) -> float:
     """Nats per predicted token."""

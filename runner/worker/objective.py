@@ -11,18 +11,19 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from runjob.data import tokenizers
+from runjob.data.added import Added, open_added
 from runjob.data.characters import reads_characters, utf8_bytes
 from runjob.data.corruptions import Masking
 from runjob.data.masked_rows import MaskedRows, build_masking, character_masking, marks_of
 from runjob.data.ordered_rows import OrderedRows
 from runjob.data.rows import Rows, open_rows
-from runjob.data.store import Side, Store, TokenizerSummary
+from runjob.data.store import Side, Store
 from runjob.data.words import marks_words, text_bytes
 from runjob.runner.worker.models.causal_lm import CausalLMObjective
 from runjob.runner.worker.models.masked_lm import MaskedLMObjective, check_family
 from runjob.runner.worker.models.ordered_characters import OrderedCharactersObjective
 from runjob.schemas.errors import JobError
-from runjob.schemas.job import Job
+from runjob.schemas.job import Job, watched_metrics
 from runjob.schemas.job_data import Data
 from runjob.schemas.job_model import CausalLM, CharAR, MaskedLM, Replace
 
@@ -31,12 +32,13 @@ from runjob.schemas.job_model import CausalLM, CharAR, MaskedLM, Replace
 class Reader:
     """How an objective reads. `data` is the job's, with `sequence_length` what a row holds of text; `finish` makes of
     rows of text those that the network gets; `token_bytes` (by id) counts the text that is predicted, None where that
-    is all of it, or where the tokenizer doesn't tell."""
+    is all of it, or where the tokenizer doesn't tell; `added` is None where nobody added tokens to the vocabulary."""
 
     data: Data
     eos: bool
     finish: Callable[[Rows], Rows]
     token_bytes: npt.NDArray[np.int64] | None
+    added: Added | None
 
     def open(self, side: Side) -> Rows:
         return self.finish(open_rows(side, self.data, eos=self.eos))
@@ -46,7 +48,9 @@ def open_reader(job: Job, store: Store) -> Reader:
     """JobError where the tokenizer can't serve the objective."""
     match job.objective:
         case CausalLM():
-            return Reader(data=job.data, eos=True, finish=lambda rows: rows, token_bytes=None)
+            return Reader(
+                data=job.data, eos=True, finish=lambda rows: rows, token_bytes=None, added=open_added(job, store)
+            )
         case MaskedLM() as objective:
             return _masked_reader(job, objective, store)
         case CharAR() as objective:
@@ -58,24 +62,23 @@ def _masked_reader(job: Job, objective: MaskedLM, store: Store) -> Reader:
     if reads_characters(summary):
         # of a stream nothing but the sides that are not trained on is known yet
         text = store.train if store.train.summary.documents else store.validation
-        return _masked(job, summary, character_masking(objective, text), utf8_bytes())
+        return _masked(job, store, character_masking(objective, text), utf8_bytes())
     tokenizer = tokenizers.load_saved(store.tokenizer)
     masking = build_masking(objective, tokenizer)
     marked = marks_words(tokenizer)
-    early = job.evaluation.early_stopping
-    if not marked and "masked_bits_per_byte" in (job.evaluation.best, None if early is None else early.metric):
+    if not marked and "masked_bits_per_byte" in watched_metrics(job.evaluation).values():
         raise JobError("evaluation: this tokenizer doesn't tell the bytes of its tokens; write `loss` as the metric")
-    return _masked(job, summary, masking, text_bytes(tokenizer) if marked else None)
+    return _masked(job, store, masking, text_bytes(tokenizer) if marked else None)
 
 
-def _masked(
-    job: Job, tokenizer: TokenizerSummary, masking: Masking, token_bytes: npt.NDArray[np.int64] | None
-) -> Reader:
+def _masked(job: Job, store: Store, masking: Masking, token_bytes: npt.NDArray[np.int64] | None) -> Reader:
+    tokenizer = store.summary.tokenizer
     return Reader(
         data=dataclasses.replace(job.data, sequence_length=job.data.sequence_length - marks_of(tokenizer)),
         eos=False,
         finish=lambda rows: MaskedRows(rows, tokenizer, masking, seed=job.seed),
         token_bytes=token_bytes,
+        added=open_added(job, store),
     )
 
 

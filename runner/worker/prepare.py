@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from runjob.data.added import added_ids, refuse_rare_metric
 from runjob.data.facts import measure
 from runjob.data.prepare import PreparedStore, Progress, prepare
 from runjob.data.space import in_words
@@ -77,6 +78,8 @@ def main(run: RunDir) -> int:
             pinned=pinned_sources(run),
             admit=functools.partial(refuse_other_data, run),
         )
+        if not added_ids(store.path / "tokenizer"):
+            refuse_rare_metric(job)
     except RunjobError as error:
         print(f"runjob: {error}", file=sys.stderr)
         report_failure(attempt_of(run), error, step=0)

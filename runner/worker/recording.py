@@ -3,10 +3,11 @@
 import math
 
 from runjob.data.batches import batch_digest
-from runjob.runner.worker.evaluate import note_best, out_of_patience
+from runjob.runner.worker.evaluate import measured, note_best, out_of_patience
 from runjob.runner.worker.exchange import Agreement
 from runjob.runner.worker.parts import Parts
 from runjob.schemas.errors import NumericsError
+from runjob.schemas.job import watched_metrics
 
 
 def log_step(
@@ -52,11 +53,13 @@ def evaluate(parts: Parts) -> bool:
     checkpoint of untrained weights is kept."""
     state, rules = parts.state, parts.job.evaluation
     metrics = parts.evaluator.run(parts.engine)
-    if not math.isfinite(metrics["loss"]):
+    if not math.isfinite(measured(metrics, "loss")):
         raise NumericsError(
             f"evaluation at step {state.step}: the loss is {metrics['loss']}; the weights hold NaN or Inf, or the "
             "network overflows: train with a lower learning_rate, or in bf16 instead of fp16"
         )
+    for metric in watched_metrics(rules).values():
+        measured(metrics, metric)
     state.last_evaluation = metrics
     parts.journal.log("eval", step=state.step, **metrics)
     parts.evaluation_cadence.restart()

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from runjob.runner.worker.exchange import Agreement
+from runjob.runner.worker.metrics import Metrics
 
 
 @dataclass(kw_only=True)
@@ -36,7 +37,7 @@ class TrainingState:
     seconds: float = 0.0
     best: Best | None = None
     patience: Patience = field(default_factory=Patience)
-    last_evaluation: dict[str, float] | None = None
+    last_evaluation: Metrics | None = None
     last_train_loss: float | None = None
     stopped_early: bool = False
 

@@ -13,6 +13,8 @@ from runjob.data.batches import MicroBatch
 from runjob.runner.worker.assemble import Assembly, evaluation_limit, load_weights
 from runjob.runner.worker.checkpoint import Checkpoint
 from runjob.runner.worker.evaluate import Evaluator
+from runjob.runner.worker.metrics import Metrics
+from runjob.runner.worker.models.causal_lm import Nats
 from runjob.runner.worker.models.init import build_network
 from runjob.runner.worker.objective import open_module, open_reader
 from runjob.runner.worker.seeds import seed_of
@@ -26,16 +28,16 @@ class Finished:
         self.device = device
 
     @torch.no_grad()
-    def evaluate(self, micro_batches: Iterable[MicroBatch]) -> float:
-        """Summed loss (nats) of this rank's rows."""
-        total = 0.0
+    def evaluate(self, micro_batches: Iterable[MicroBatch]) -> Nats:
+        """Summed losses of this rank's rows."""
+        total = Nats()
         for micro in micro_batches:
             answer = self.module(**{name: tensor.to(self.device) for name, tensor in micro.tensors.items()})
-            total += float(answer.loss_sum)
+            total.add(answer)
         return total
 
 
-def evaluate_test_side(assembly: Assembly, checkpoint: Checkpoint) -> dict[str, float] | None:
+def evaluate_test_side(assembly: Assembly, checkpoint: Checkpoint) -> Metrics | None:
     """The metrics of an evaluation, on the test side; None where the job has none. Collective."""
     parts, store = assembly.parts, assembly.store
     job = parts.job
@@ -56,5 +58,6 @@ def evaluate_test_side(assembly: Assembly, checkpoint: Checkpoint) -> dict[str, 
         exchange=parts.exchange,
         objective=job.objective.kind,
         token_bytes=reader.token_bytes,
+        added=reader.added,
     )
     return evaluator.run(Finished(open_module(job, network), parts.engine.device))

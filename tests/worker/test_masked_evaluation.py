@@ -85,7 +85,9 @@ def test_loss_and_bits_are_those_of_the_hidden_tokens_and_the_same_every_time(si
         text += sum(token % 7 for token in labels.tolist() if token != IGNORED)
     finished = Finished(MaskedLMObjective(network), torch.device("cpu"))
     for limit in (Limit(rows=4, tokens=None), Limit(rows=None, tokens=64)):
-        evaluator = Evaluator(rows=rows, limit=limit, exchange=exchange, objective="mlm", token_bytes=token_bytes)
+        evaluator = Evaluator(
+            rows=rows, limit=limit, exchange=exchange, objective="mlm", token_bytes=token_bytes, added=None
+        )
         metrics = evaluator.run(finished)
         assert set(metrics) == {"loss", "perplexity", "masked_bits_per_byte"}
         assert metrics["loss"] == pytest.approx(nats / predicted, rel=1e-6)
@@ -101,6 +103,7 @@ def test_without_the_bytes_of_tokens_there_are_no_bits_per_byte(side, exchange):
         exchange=exchange,
         objective="mlm",
         token_bytes=None,
+        added=None,
     )
     assert set(evaluator.run(Finished(MaskedLMObjective(network), torch.device("cpu")))) == {"loss", "perplexity"}
 
@@ -114,6 +117,7 @@ def test_a_validation_side_in_which_nothing_is_hidden_is_refused(side, exchange)
         exchange=exchange,
         objective="mlm",
         token_bytes=None,
+        added=None,
     )
     with pytest.raises(DataError, match=r"nothing is hidden in the whole validation side"):
         evaluator.run(Finished(MaskedLMObjective(network), torch.device("cpu")))

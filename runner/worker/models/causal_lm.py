@@ -4,6 +4,7 @@ The sum, not the mean: only the loop knows how many tokens a whole step predicts
 divides once by that.
 """
 
+from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -21,6 +22,19 @@ class Answer(NamedTuple):
 
     loss_sum: torch.Tensor  # float64, nats over all predicted tokens
     predicted: torch.Tensor  # int64
+    watched_sum: torch.Tensor | None = None  # float64, nats over those of them that somebody watches
+
+
+@dataclass(kw_only=True)
+class Nats:
+    """Losses summed over an evaluation, and of them those of watched labels."""
+
+    all: float = 0.0
+    watched: float = 0.0
+
+    def add(self, answer: Answer) -> None:
+        self.all += float(answer.loss_sum)
+        self.watched += float(answer.watched_sum) if answer.watched_sum is not None else 0.0
 
 
 class CausalLMObjective(nn.Module):
@@ -37,8 +51,10 @@ class CausalLMObjective(nn.Module):
         labels: torch.Tensor,
         attention_mask: torch.Tensor | None = None,
         position_ids: torch.Tensor | None = None,
+        watched: torch.Tensor | None = None,
     ) -> Answer:
-        """With `position_ids` (from 0 in each document) the documents of a row are kept apart."""
+        """With `position_ids` (from 0 in each document) the documents of a row are kept apart; `watched`: of which
+        labels an evaluation wants the loss by itself."""
         seen = seen_by(self.network, attention_mask, position_ids)
         logits_BLV = self.network(input_ids=input_ids, use_cache=False, **seen).logits
         # fp32 before the softmax: in bf16 a loss of 3 is known to 0.016, and the sum of a row not at all.
@@ -46,4 +62,5 @@ class CausalLMObjective(nn.Module):
             logits_BLV.float().flatten(0, 1), labels.flatten(), ignore_index=IGNORED, reduction="none"
         )
         # Summed in float64: however a global batch is cut into micro batches, the sum is the same to 1e-12.
-        return Answer(losses.sum(dtype=torch.float64), (labels != IGNORED).sum())
+        watched_sum = None if watched is None else losses[watched.flatten()].sum(dtype=torch.float64)
+        return Answer(losses.sum(dtype=torch.float64), (labels != IGNORED).sum(), watched_sum)

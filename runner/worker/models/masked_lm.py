@@ -44,8 +44,10 @@ class MaskedLMObjective(nn.Module):
         labels: torch.Tensor,
         attention_mask: torch.Tensor | None = None,
         position_ids: torch.Tensor | None = None,
+        watched: torch.Tensor | None = None,
     ) -> Answer:
-        """With `position_ids` (from 0 in each document) the documents of a row are kept apart."""
+        """With `position_ids` (from 0 in each document) the documents of a row are kept apart; `watched`: of which
+        labels an evaluation wants the loss by itself."""
         seen = seen_by(self.network, attention_mask, position_ids)
         hidden_BLH = self.network.base_model(input_ids=input_ids, **seen).last_hidden_state
         # N: the predicted places of all rows
@@ -55,7 +57,8 @@ class MaskedLMObjective(nn.Module):
         if self.network.config.model_type == "canine":
             targets_N = classes_of(targets_N, table=logits_NV.shape[1])
         losses = F.cross_entropy(logits_NV.float(), targets_N, reduction="none")
-        return Answer(losses.sum(dtype=torch.float64), predicted_BL.sum())
+        watched_sum = None if watched is None else losses[watched[predicted_BL]].sum(dtype=torch.float64)
+        return Answer(losses.sum(dtype=torch.float64), predicted_BL.sum(), watched_sum)
 
     def predict(self, hidden_NH: torch.Tensor) -> torch.Tensor:
         answer = hidden_NH
