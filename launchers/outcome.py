@@ -37,8 +37,9 @@ def describe_end(code: int) -> str:
     return f"ended with code {code}"
 
 
-def outcome_of(attempt: Attempt, stage: str, code: int) -> tuple[State, str]:
-    """State and message from exit.json, or from what is left where there is none."""
+def outcome_of(attempt: Attempt, stage: str, code: int, *, kernel: str = "") -> tuple[State, str]:
+    """State and message from exit.json, or from what is left where there is none; `kernel` is what the kernel's counts
+    say of memory meanwhile, which explains a SIGKILL and nothing else."""
     try:
         said = attempt.read_exit()
     except RunjobError as error:
@@ -46,7 +47,7 @@ def outcome_of(attempt: Attempt, stage: str, code: int) -> tuple[State, str]:
     if said is not None:
         error_lines = said.error.strip().splitlines()
         reason = error_lines[0] if error_lines else said.reason
-        culprit = killed_rank(attempt, stage) if said.outcome == "failed" else ""
+        culprit = with_kernel(killed_rank(attempt, stage), kernel) if said.outcome == "failed" else ""
         return said.outcome, "; rank 0: ".join(filter(None, [culprit, reason]))[:MESSAGE_CHARACTERS]
     asked = attempt.stop_reason()
     end = f"stage {stage} {describe_end(code)} and left no exit.json"
@@ -54,8 +55,12 @@ def outcome_of(attempt: Attempt, stage: str, code: int) -> tuple[State, str]:
         return "cancelled", f"stopped as asked, but without saving: {end}"
     if asked == "preempt":
         return "failed", f"it was asked to save and stop, and did not save: {end}"
-    end = "; ".join(filter(None, [killed_rank(attempt, stage), end]))
+    end = with_kernel("; ".join(filter(None, [killed_rank(attempt, stage), end])), kernel)
     return "failed", f"{end}; see {attempt.stage_log(stage)}"
+
+
+def with_kernel(end: str, kernel: str) -> str:
+    return f"{end}; {kernel}" if kernel and "SIGKILL" in end else end
 
 
 def killed_rank(attempt: Attempt, stage: str) -> str:

@@ -14,10 +14,12 @@ from pathlib import Path
 from types import FrameType
 
 from runjob.launchers.base import Handle
-from runjob.launchers.outcome import describe_end, outcome_of
+from runjob.launchers.kernel import count_oom_kills, tell_oom_kills
+from runjob.launchers.outcome import describe_end, outcome_of, with_kernel
 from runjob.launchers.place import own_place
 from runjob.launchers.tree import end_descendants
 from runjob.schemas.errors import RunjobError
+from runjob.schemas.less_memory import less_memory
 from runjob.schemas.lifeline import (
     ATTEMPT_VARIABLE,
     SUPERVISOR_VARIABLE,
@@ -26,6 +28,7 @@ from runjob.schemas.lifeline import (
     set_parent_death_signal,
 )
 from runjob.schemas.plan import Plan, Stage
+from runjob.schemas.read import read_job_json
 from runjob.schemas.run import Attempt, RunDir, State
 
 POLL_S = 0.05
@@ -78,15 +81,25 @@ class Supervisor:
             if self._stop_wanted():
                 return self._stopped_outside_train(stage)
             self._become("running", f"stage {stage.name}")
+            killed_before = count_oom_kills()
             code = self._run_stage(stage.located(run=str(self.run.path), python=sys.executable), plan.stop_deadline_s)
+            kernel = self._answer_memory(tell_oom_kills(killed_before, count_oom_kills()), plan)
             say(f"stage {stage.name}: {describe_end(code)}")
             if self.attempt.exit.exists() or stage.name == "train":
-                return outcome_of(self.attempt, stage.name, code)
+                return outcome_of(self.attempt, stage.name, code, kernel=kernel)
             if self._stop_wanted():
                 return self._stopped_outside_train(stage)
             if code != 0:
-                return "failed", f"stage {stage.name} {describe_end(code)}; see {self.attempt.stage_log(stage.name)}"
+                end = with_kernel(f"stage {stage.name} {describe_end(code)}", kernel)
+                return "failed", f"{end}; see {self.attempt.stage_log(stage.name)}"
         return "failed", "the plan has no train stage"
+
+    def _answer_memory(self, told: str, plan: Plan) -> str:
+        """With the setting of this job that needs less."""
+        if not told or not self.run.job.exists():
+            return told
+        job = read_job_json(self.run.job).job
+        return f"{told}; try --set {less_memory(job, ranks=plan.batch.ranks, where='training')[0]}"
 
     def _stopped_outside_train(self, stage: Stage) -> tuple[State, str]:
         state: State = "cancelled" if self.attempt.stop_reason() == "cancel" else "preempted"

@@ -9,7 +9,8 @@
     ├── LaunchError          1: a service or a host did not do what it was asked
     ├── DataError            1: the data are not what the job says
     ├── CheckpointError      1: a checkpoint is damaged, or does not belong to this job
-    └── NumericsError        1: NaN or Inf before an optimiser step
+    ├── NumericsError        1: NaN or Inf before an optimiser step
+    └── MemoryShortError     1: the memory of this machine or of a GPU was not enough
 """
 
 from typing import ClassVar
@@ -52,4 +53,8 @@ class CheckpointError(RunjobError):
 
 
 class NumericsError(RunjobError):
+    pass
+
+
+class MemoryShortError(RunjobError):
     pass

@@ -3,8 +3,10 @@
 import math
 
 from runjob.data.batches import batch_digest
+from runjob.runner.worker.advice import Step, Told
 from runjob.runner.worker.evaluate import measured, note_best, out_of_patience
 from runjob.runner.worker.exchange import Agreement
+from runjob.runner.worker.memory import answering_memory
 from runjob.runner.worker.parts import Parts
 from runjob.schemas.errors import NumericsError
 from runjob.schemas.job import watched_metrics
@@ -31,6 +33,27 @@ def log_step(
     )
 
 
+def watch_step(parts: Parts, *, grad_norm: float, seconds: float, wait_s: float) -> None:
+    """What this step adds to the signs of advice.py."""
+    state = parts.state
+    assert state.last_train_loss is not None
+    step = Step(
+        number=state.step,
+        warmup=parts.learning_rate.warmup,
+        loss=state.last_train_loss,
+        grad_norm=grad_norm,
+        clip=parts.job.training.gradient_clipping,
+        seconds=seconds,
+        wait_s=wait_s,
+    )
+    advise(parts, state.watch.after_step(step))
+
+
+def advise(parts: Parts, told: list[Told]) -> None:
+    for one in told:
+        parts.journal.log("advice", step=parts.state.step, **one.to_event())
+
+
 def report_progress(parts: Parts, *, now: bool) -> None:
     """progress.json: where the run is, for the bar and for `ps`; at once where the run pauses or ends here."""
     state = parts.state
@@ -52,7 +75,9 @@ def evaluate(parts: Parts) -> bool:
     """One `eval` record; true if it is the best so far by the job's metric. Step 0 is measured and never the best: no
     checkpoint of untrained weights is kept."""
     state, rules = parts.state, parts.job.evaluation
-    metrics = parts.evaluator.run(parts.engine)
+    ranks = parts.plan.batch.ranks
+    with answering_memory(parts.job, run_id=parts.run.id, ranks=ranks, where="evaluation"):
+        metrics = parts.evaluator.run(parts.engine)
     if not math.isfinite(measured(metrics, "loss")):
         raise NumericsError(
             f"evaluation at step {state.step}: the loss is {metrics['loss']}; the weights hold NaN or Inf, or the "
@@ -62,6 +87,7 @@ def evaluate(parts: Parts) -> bool:
         measured(metrics, metric)
     state.last_evaluation = metrics
     parts.journal.log("eval", step=state.step, **metrics)
+    advise(parts, state.watch.after_evaluation(measured(metrics, "loss")))
     parts.evaluation_cadence.restart()
     report_progress(parts, now=True)
     if state.step == 0:

@@ -12,22 +12,21 @@ import transformers
 from torch import distributed
 
 from runjob.runner.machine import processor_name
+from runjob.runner.worker.advice import few_tokens
 from runjob.runner.worker.assemble import Assembly, assemble
 from runjob.runner.worker.baseline import interpolated_bigram
 from runjob.runner.worker.character_baseline import character_bigram
 from runjob.runner.worker.engine import start_process_group
 from runjob.runner.worker.finish import finish
+from runjob.runner.worker.memory import answering_memory
 from runjob.runner.worker.models.configs import classes_in
+from runjob.runner.worker.recording import advise
 from runjob.runner.worker.stopping import StopWatch
 from runjob.runner.worker.train import Ending, train
 from runjob.schemas.errors import MissingError
 from runjob.schemas.plan import Plan
 from runjob.schemas.read import read_job_json
 from runjob.schemas.run import Attempt, RunDir, read_json, write_json
-
-# Hoffmann et al. 2022 (Chinchilla), table 3: about 20 training tokens a parameter are compute-optimal; below 1 a model
-# mostly learns its corpus by heart
-TOKENS_PER_PARAMETER = 20
 
 
 class Session:
@@ -47,9 +46,10 @@ class Session:
         job = read_job_json(self.run.job).job
         plan = Plan.from_json(self.run.plan.read_text(encoding="utf-8"))
         set_up_torch(plan)
-        self.assembly = assemble(self.run, self.attempt, job, plan, self.stop_watch)
-        announce(self.assembly)
-        ending = train(self.assembly.parts)
+        with answering_memory(job, run_id=self.run.id, ranks=plan.batch.ranks, where="training"):
+            self.assembly = assemble(self.run, self.attempt, job, plan, self.stop_watch)
+            announce(self.assembly)
+            ending = train(self.assembly.parts)
         self.assembly.parts.close_data(finished=ending.outcome == "finished")
         if ending.outcome == "finished":
             finish(self.assembly, ending)
@@ -107,17 +107,13 @@ def announce(assembly: Assembly) -> None:
 
 
 def advise_on_data(assembly: Assembly) -> None:
-    """An `advice` event where the model is large for the text that the run will see."""
-    parts, parameters = assembly.parts, assembly.init.parameters
-    seen = parts.clock.total_steps * parts.clock.tokens_per_step / parameters
-    if seen < TOKENS_PER_PARAMETER:
-        tokens = assembly.store.summary.train.tokens
-        corpus = "" if parts.feed is not None else f" (the corpus has {tokens / parameters:.2g})"
-        text = (
-            f"the run will see {seen:.2g} tokens a parameter{corpus}; about "
-            f"{TOKENS_PER_PARAMETER} are compute-optimal (Hoffmann et al. 2022); a smaller model or more text helps"
-        )
-        parts.journal.log("advice", step=parts.state.step, advice=text)
+    """Of a model from scratch that is large for the text that the run will see."""
+    if assembly.init.loaded:
+        return
+    clock = assembly.parts.clock
+    told = few_tokens(clock.total_steps * clock.tokens_per_step, parameters=assembly.init.parameters)
+    if told is not None:
+        advise(assembly.parts, [told])
 
 
 def log_baseline(assembly: Assembly) -> None:

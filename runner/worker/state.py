@@ -4,6 +4,7 @@ carried from step to step."""
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from runjob.runner.worker.advice import Watch
 from runjob.runner.worker.exchange import Agreement
 from runjob.runner.worker.metrics import Metrics
 
@@ -40,6 +41,7 @@ class TrainingState:
     last_evaluation: Metrics | None = None
     last_train_loss: float | None = None
     stopped_early: bool = False
+    watch: Watch = field(default_factory=Watch)
 
     def advance(self, agreed: Agreement, *, samples: int, applied: bool, loss: float, seconds: float) -> None:
         """One optimiser step further."""
@@ -61,4 +63,5 @@ class TrainingState:
     @staticmethod
     def from_json(raw: dict[str, Any]) -> "TrainingState":
         best = Best(**raw["best"]) if raw["best"] is not None else None
-        return TrainingState(**{**raw, "best": best, "patience": Patience(**raw["patience"])})
+        memory = {"patience": Patience(**raw["patience"]), "watch": Watch(**raw["watch"])}
+        return TrainingState(**{**raw, "best": best, **memory})

@@ -9,7 +9,7 @@ from typing import Literal
 from runjob.data.stream import StepBatch
 from runjob.runner.worker.exchange import CANCEL, GIVEN_UP, Agreement
 from runjob.runner.worker.parts import Parts
-from runjob.runner.worker.recording import evaluate, log_step, report_progress
+from runjob.runner.worker.recording import evaluate, log_step, report_progress, watch_step
 from runjob.runner.worker.saving import save
 from runjob.runner.worker.seeds import seed_of
 from runjob.schemas.errors import DataError, NumericsError
@@ -46,6 +46,7 @@ def train(parts: Parts) -> Ending:
         state.advance(agreed, samples=len(agreed.digests), applied=applied, loss=loss, seconds=seconds)
         if parts.log_due(step):
             log_step(parts, agreed, learning_rate=learning_rate, grad_norm=norm, seconds=seconds, wait_s=batch.wait_s)
+        watch_step(parts, grad_norm=norm, seconds=seconds, wait_s=batch.wait_s)
         report_progress(parts, now=False)
         improved = parts.evaluation_due(step, agreed) and evaluate(parts)
         if improved or parts.save_due(step, agreed):

@@ -1,0 +1,173 @@
+"""What a run is told about itself while it trains: one table of signs, each with its threshold, and what is counted for
+them. Nothing here changes training; each sign is told once a run.
+
+What is counted is a pure function of what the steps and evaluations said, and goes through checkpoints, so a resumed
+run says the same at the same step as an unbroken one (only `data_wait` hangs on the clock of the machine).
+"""
+
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+Name = Literal["tokens_per_parameter", "loss_flat", "evaluation_apart", "data_wait", "gradient_clipped"]
+
+# Steps that are looked at together: the mean loss of fewer is mostly noise where global batches are small.
+WINDOW = 100
+
+
+@dataclass(frozen=True, kw_only=True)
+class Sign:
+    """`watched` and `window` say what is compared with the threshold; `advice` is a sentence around {value}."""
+
+    name: Name
+    watched: str
+    threshold: float
+    window: str
+    advice: str
+
+    def tell(self, value: float) -> "Told":
+        return Told(sign=self, value=value)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Told:
+    """A sign that was seen, and the value by which it was."""
+
+    sign: Sign
+    value: float
+
+    def to_event(self) -> dict[str, Any]:
+        text = self.sign.advice.format(value=self.value, threshold=self.sign.threshold)
+        return {"name": self.sign.name, "value": self.value, "threshold": self.sign.threshold, "advice": text}
+
+
+FEW_TOKENS = Sign(
+    name="tokens_per_parameter",
+    watched="tokens that the run will see, over parameters: fewer than",
+    # Hoffmann et al. 2022 (Chinchilla), table 3: about 20 are compute-optimal for a model from scratch
+    threshold=20,
+    window="the whole run, before its first step",
+    advice="the run will see {value:.2g} tokens a parameter; about {threshold:g} are compute-optimal (Hoffmann et al. "
+    "2022); a smaller model or more text helps",
+)
+LOSS_FLAT = Sign(
+    name="loss_flat",
+    watched="windows in a row whose mean training loss is no new low: at least",
+    threshold=5,
+    window=f"{WINDOW} steps each, after the warm-up",
+    advice="the training loss has not fallen for {value:g} x 100 steps; if it never fell far, try a "
+    "training.learning_rate three times as large, or a third of it where the loss jumps; if it did, the run has learnt "
+    "what it can: evaluation.early_stopping ends such runs",
+)
+APART = Sign(
+    name="evaluation_apart",
+    watched="evaluation loss minus the mean training loss since the evaluation before, above 0 and larger each time: "
+    "grew by more than",
+    threshold=0.05,
+    window="3 evaluations in a row",
+    advice="the distance of evaluation and training loss grew 3 evaluations in a row, by {value:.2g} nats: the model "
+    "begins to learn its corpus by heart; train for less long, on more text, or with dropout (the best model so far is "
+    "kept where evaluation.best names a metric)",
+)
+DATA_WAIT = Sign(
+    name="data_wait",
+    watched="share of the time spent waiting for data: above",
+    threshold=0.1,
+    window=f"{WINDOW} steps",
+    advice="{value:.0%} of the time went into waiting for data; prepare a corpus that is streamed, or read it from a "
+    "nearer copy; else put $RUNJOB_CACHE on a faster disk, or leave a core free with hardware.threads",
+)
+CLIPPED = Sign(
+    name="gradient_clipped",
+    watched="share of steps whose gradient norm is above training.gradient_clipping: at least",
+    threshold=0.9,
+    window=f"{WINDOW} steps, after the warm-up",
+    advice="training.gradient_clipping cut the gradient in {value:.0%} of the last 100 steps, and so decides how far "
+    "each of them goes: lower training.learning_rate, lengthen the warm-up, or raise the limit",
+)
+SIGNS = (FEW_TOKENS, LOSS_FLAT, APART, DATA_WAIT, CLIPPED)
+
+
+def few_tokens(tokens: int, *, parameters: int) -> Told | None:
+    """Of the whole run, before its first step."""
+    seen = tokens / parameters
+    return FEW_TOKENS.tell(seen) if seen < FEW_TOKENS.threshold else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Step:
+    """What one step said. `clip` None: gradients are not clipped."""
+
+    number: int
+    warmup: int
+    loss: float
+    grad_norm: float
+    clip: float | None
+    seconds: float
+    wait_s: float
+
+
+@dataclass(kw_only=True)
+class Watch:
+    """All that is remembered, in sums: `lowest` mean loss of a window and `windows` since; of the running window its
+    losses, clipped steps and times; of the steps since the last evaluation their losses; the last `distances`."""
+
+    said: list[Name] = field(default_factory=list)
+    lowest: float | None = None
+    windows: int = 0
+    losses: float = 0.0
+    clipped: int = 0
+    seconds: float = 0.0
+    wait_s: float = 0.0
+    since: float = 0.0
+    steps: int = 0
+    distances: list[float] = field(default_factory=list)
+
+    def after_step(self, step: Step) -> list[Told]:
+        self.losses += step.loss
+        self.clipped += step.clip is not None and step.grad_norm > step.clip
+        self.seconds += step.seconds
+        self.wait_s += step.wait_s
+        self.since += step.loss
+        self.steps += 1
+        if step.number % WINDOW:
+            return []
+        told = [self._waiting()]
+        if step.number - WINDOW >= step.warmup:
+            told += [self._flat(), self._clipping()]
+        self.losses, self.clipped, self.seconds, self.wait_s = 0.0, 0, 0.0, 0.0
+        return self._once(told)
+
+    def after_evaluation(self, loss: float) -> list[Told]:
+        if not self.steps:  # before the first step, or again at the same one after a resume
+            return []
+        self.distances = [*self.distances[-3:], loss - self.since / self.steps]
+        self.since, self.steps = 0.0, 0
+        return self._once([self._apart()])
+
+    def _waiting(self) -> Told | None:
+        share = self.wait_s / self.seconds if self.seconds else 0.0
+        return DATA_WAIT.tell(share) if share > DATA_WAIT.threshold else None
+
+    def _flat(self) -> Told | None:
+        mean = self.losses / WINDOW
+        if self.lowest is None or mean < self.lowest:
+            self.lowest, self.windows = mean, 0
+            return None
+        self.windows += 1
+        return LOSS_FLAT.tell(self.windows) if self.windows >= LOSS_FLAT.threshold else None
+
+    def _clipping(self) -> Told | None:
+        share = self.clipped / WINDOW
+        return CLIPPED.tell(share) if share >= CLIPPED.threshold else None
+
+    def _apart(self) -> Told | None:
+        distances = self.distances
+        if len(distances) < 4 or distances != sorted(set(distances)) or distances[1] <= 0:
+            return None
+        grown = distances[-1] - distances[0]
+        return APART.tell(grown) if grown > APART.threshold else None
+
+    def _once(self, told: list[Told | None]) -> list[Told]:
+        new = [one for one in told if one is not None and one.sign.name not in self.said]
+        self.said += [one.sign.name for one in new]
+        return new
