@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from runjob.data.store import Store
+from runjob.data.terms import read_table
 from runjob.schemas.errors import JobError
 from runjob.schemas.job import Job, watched_metrics
 
@@ -46,13 +47,27 @@ class Added:
         return found
 
 
+def fragmentation(tokenizer: Path) -> float | None:
+    """Share of the terms in the table beside a tokenizer that it cuts into several tokens; None without a table. Terms
+    that were added are whole, unless the tokenizer reads them otherwise than they were written."""
+    from tokenizers import Tokenizer
+
+    table = read_table(tokenizer)
+    terms = [] if table is None else [term for held in table.categories.values() for term in held]
+    if not terms:
+        return None
+    engine = Tokenizer.from_file(str(tokenizer / "tokenizer.json"))
+    engine.no_truncation()
+    return sum(len(engine.encode(term, add_special_tokens=False).ids) > 1 for term in terms) / len(terms)
+
+
 def open_added(job: Job, store: Store) -> Added | None:
     """Of a run's store; None where nobody added tokens. JobError if the job goes by what can't be measured then."""
     ids = added_ids(store.tokenizer)
     if not ids:
         refuse_rare_metric(job)
         return None
-    return Added(ids=ids, fragmentation=None)
+    return Added(ids=ids, fragmentation=fragmentation(store.tokenizer))
 
 
 def refuse_rare_metric(job: Job) -> None:

@@ -53,9 +53,20 @@ def metrics_fit_the_objective(job: Values) -> Findings:
     ):
         if metric == wrong:
             yield path, f"{wrong} is not measured by the objective {kind}; write `{right}`"
+        if metric == "rare_token_perplexity":
+            yield from _has_added_tokens(job, path)
     if kind != "clm" and job["evaluation.baseline"] == "interpolated_bigram":
         said = f"a bigram model predicts the next token, and {kind} does not; write null"
         yield "evaluation.baseline", f"{said}, or with `unit: char` character_bigram"
+
+
+def _has_added_tokens(job: Values, path: str) -> Findings:
+    tokenizer = job["data.tokenizer.kind"]
+    if tokenizer == "train" and not job["data.tokenizer.terms"]:
+        said = "is measured on added tokens, and a tokenizer that the job trains has none; name term files in"
+        yield path, f"rare_token_perplexity {said} data.tokenizer.terms, or write `loss`"
+    if tokenizer == "characters":
+        yield path, "rare_token_perplexity is measured on added tokens, and characters have none; write `loss`"
 
 
 def characters_have_their_own_baseline(job: Values) -> Findings:

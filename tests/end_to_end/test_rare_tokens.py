@@ -23,7 +23,7 @@ from tests.end_to_end.conftest import Bench, assert_same_run, records
 pytestmark = pytest.mark.slow
 
 RARE = (
-    "data.tokenizer={kind: pretrained, path: extended}",
+    "data.tokenizer={kind: train, algorithm: wordpiece, vocab_size: 400, terms: {words: words.txt}}",
     "model.init.architecture=bert",
     "objective={kind: mlm, unit: word, probability: 0.4}",
     "evaluation={every: 5 steps, best: rare_token_perplexity, early_stopping: "
@@ -33,13 +33,10 @@ RARE = (
 )
 
 
-def extend_tokenizer(folder: Path) -> None:
-    """A WordPiece of the corpus, and its fifty most frequent long words as tokens of their own."""
-    text = (folder / "corpus.txt").read_text(encoding="utf-8").lower()
-    tokenizer = train_wordpiece(lambda: text.splitlines(), vocab_size=400, lowercase=True)
-    words = Counter(word for word in re.findall(r"[a-z]{7,}", text) if word not in tokenizer.get_vocab())
-    tokenizer.add_tokens([word for word, _ in words.most_common(50)])
-    tokenizer.save_pretrained(folder / "extended")
+def write_terms(folder: Path) -> None:
+    """The fifty most frequent long words of the corpus."""
+    words = Counter(re.findall(r"[a-z]{9,}", (folder / "corpus.txt").read_text(encoding="utf-8")))
+    (folder / "words.txt").write_text("".join(f"{word}\n" for word, _ in words.most_common(50)), encoding="utf-8")
 
 
 def by_hand(run: RunDir) -> tuple[float, int]:
@@ -60,7 +57,7 @@ def by_hand(run: RunDir) -> tuple[float, int]:
 
 
 def test_it_equals_brute_force_goes_everywhere_and_survives_a_kill(bench: Bench) -> None:
-    extend_tokenizer(bench.job.parent)
+    write_terms(bench.job.parent)
     unbroken = bench.submit(*RARE)
     broken = bench.start(*RARE)
     bench.reach(broken, 12)
@@ -81,12 +78,14 @@ def test_it_equals_brute_force_goes_everywhere_and_survives_a_kill(bench: Bench)
     best = evaluations[finish["model_step"]]
     nats, count = by_hand(unbroken)
     assert count == best["rare_tokens"] > 3
+    assert {record["fragmentation"] for record in evaluations.values()} == {0.0}
     assert best["rare_token_perplexity"] == pytest.approx(math.exp(nats / count), rel=1e-4)
     board = EventAccumulator(str(unbroken.tensorboard)).Reload()
     shown = {scalar.step: scalar.value for scalar in board.Scalars("eval/rare_token_perplexity")}
     assert shown == pytest.approx({step: record["rare_token_perplexity"] for step, record in evaluations.items()})
     card = (unbroken.model / "README.md").read_text(encoding="utf-8")
     assert f"perplexity of added tokens ({count} of them) | {best['rare_token_perplexity']:.2f} |" in card
+    assert "| added terms that the tokenizer splits | 0.00% |" in card
 
     two = bench.submit(*RARE, "training.length=6 steps", "training.schedule.warmup=1 steps", "hardware.ranks=2")
     fresh = records(two, "eval")[0]
@@ -97,6 +96,7 @@ def test_it_equals_brute_force_goes_everywhere_and_survives_a_kill(bench: Bench)
 def test_a_job_that_goes_by_added_tokens_needs_some(bench: Bench) -> None:
     lines = (bench.job.parent / "corpus.txt").read_text(encoding="utf-8").splitlines()
     train_wordpiece(lambda: lines, vocab_size=300, lowercase=True).save_pretrained(bench.job.parent / "extended")
-    done = bench.runjob("prepare", bench.job, *(word for one in RARE for word in ("--set", one)))
+    sets = (*RARE, "data.tokenizer={kind: pretrained, path: extended}")
+    done = bench.runjob("prepare", bench.job, *(word for one in sets for word in ("--set", one)))
     assert done.returncode == 2
     assert "evaluation.best: rare_token_perplexity is measured on added tokens" in done.stderr

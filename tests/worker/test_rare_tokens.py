@@ -12,13 +12,16 @@ from tokenizers import AddedToken
 from torch import distributed
 from torch.nn import functional as F
 
-from runjob.data.added import Added, added_ids
+from runjob.data.added import Added, added_ids, fragmentation
 from runjob.data.corruptions import Masking
 from runjob.data.cut import Limit
+from runjob.data.extend import extend
 from runjob.data.masked_rows import MaskedRows
 from runjob.data.rows import DocumentRows
 from runjob.data.store import Side, TokenizerSummary
+from runjob.data.terms import Term
 from runjob.data.tokenizers import train_wordpiece
+from runjob.data.vocabulary import save_extended
 from runjob.data.writer import SideWriter
 from runjob.runner.worker.evaluate import Evaluator, measured, note_best
 from runjob.runner.worker.exchange import Exchange
@@ -151,3 +154,18 @@ def test_added_tokens_are_found_in_the_tokenizer_itself(tmp_path):
         "trilobite",
     ]
     assert added_ids(tmp_path) == ()
+
+
+def test_fragmentation_is_the_share_of_the_terms_that_are_cut(tmp_path):
+    alphabet = " ".join("abcdefghijklmnopqrstuvwxyz")
+    lines = ["the sea lily of the sea", alphabet, f"x{alphabet.replace(' ', 'x')}"]
+    tokenizer = train_wordpiece(lambda: lines, vocab_size=99, lowercase=True)
+    save_extended(tokenizer, None, tmp_path / "base")
+    assert fragmentation(tmp_path / "base") is None
+    terms = [Term(text=text, category="taxa", origin="t") for text in ("crinoid", "sea", "Sea Lily", "trilobite")]
+    extended, table = extend(tokenizer, terms, before=None)
+    save_extended(extended, table, tmp_path / "whole")
+    assert fragmentation(tmp_path / "whole") == 0.0
+    # the same table beside the tokenizer as it was: `sea` is one piece of it, the others are cut
+    save_extended(tokenizer, table, tmp_path / "cut")
+    assert fragmentation(tmp_path / "cut") == 0.75
