@@ -1,8 +1,10 @@
 """What a job needs and this machine lacks, all of it at once, before anything starts (exit code 2)."""
 
+import importlib.util
 import os
 import platform
 import urllib.error
+import urllib.parse
 import urllib.request
 from pathlib import Path
 
@@ -27,13 +29,14 @@ TWINS = {
     "gpt2_dutch_small": "jobs/tiny/gpt2_dutch.yaml",
     "gpt2_dutch_medium": "jobs/tiny/gpt2_dutch.yaml",
     "gpt2_dutch_large": "jobs/tiny/gpt2_dutch.yaml",
+    "paleo_dapt": "jobs/tiny/paleo_dapt.yaml",
 }
 
 
 def missing_needs(job: Job, machine: Machine, *, ask_hub: bool) -> tuple[str, ...]:
     """One line for each thing missing here: GPUs, and data and models that neither a local copy nor the Hub gives.
     `plan` never asks the network (`ask_hub` false); whoever is about to start does."""
-    lines = [*missing_place(job), *missing_gpus(job, machine), *missing_packages(job)]
+    lines = [*missing_place(job), *missing_gpus(job, machine), *missing_packages(job), *missing_tracking(job)]
     lines += missing_hub(job, ask_hub=ask_hub)
     if lines and job.name in TWINS:
         lines.append(f"a small twin of this job runs on any machine: {TWINS[job.name]}")
@@ -70,6 +73,27 @@ def missing_packages(job: Job) -> list[str]:
 
     problems = (find_problem(address) for address in addresses(job.data))
     return [str(problem) for problem in problems if problem is not None]
+
+
+def missing_tracking(job: Job) -> list[str]:
+    """W&B's package, and for sending at once a key where its library looks for one. The key itself is not read."""
+    if job.tracking.wandb is None:
+        return []
+    if importlib.util.find_spec("wandb") is None:
+        return ["tracking.wandb: the package wandb is not installed: pip install 'runjob[wandb]', or write null"]
+    if job.tracking.wandb.mode == "offline" or wandb_key_is_there():
+        return []
+    said = "online needs a key: type `wandb login`, or set WANDB_API_KEY; or write `mode: offline`"
+    return [f"tracking.wandb.mode: {said}"]
+
+
+def wandb_key_is_there() -> bool:
+    """In the environment, or in ~/.netrc, where `wandb login` puts it."""
+    if os.environ.get("WANDB_API_KEY") or os.environ.get("WANDB_IDENTITY_TOKEN_FILE"):
+        return True
+    file = Path(os.environ.get("NETRC") or "~/.netrc").expanduser()
+    host = urllib.parse.urlsplit(os.environ.get("WANDB_BASE_URL") or "https://api.wandb.ai").hostname
+    return host is not None and file.is_file() and host in file.read_text(encoding="utf-8", errors="replace").split()
 
 
 def addresses(data: Data) -> list[str]:

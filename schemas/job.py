@@ -153,8 +153,20 @@ class Hardware:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Wandb:
+    """The same numbers to Weights & Biases."""
+
+    project: str
+    entity: str | None
+    mode: Literal["online", "offline"]
+    name: str | None
+    tags: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Tracking:
     tensorboard: bool
+    wandb: Wandb | None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,7 +7,7 @@ RESERVED_KEYS: dict[str, frozenset[str]] = {
     "": frozenset(["extends", "matrix"]),
     "data": frozenset(["normalize"]),
     "hardware": frozenset(["slurm", "ssh", "aws"]),
-    "tracking": frozenset(["wandb", "mlflow", "profile"]),
+    "tracking": frozenset(["mlflow", "profile"]),
 }
 
 # dotted path of a `kind` or another choice -> values

@@ -136,6 +136,9 @@ class RunDir:
         self.checkpoints = path / "checkpoints"
         self.latest = path / "checkpoints" / "LATEST"
         self.tensorboard = path / "tensorboard"
+        # What Weights & Biases writes here, and which records it was given (runner/worker/tracking.py)
+        self.wandb = path / "wandb"
+        self.wandb_given = path / "wandb.json"
         self.model = path / "model"
         # Every tensor of the network and where it came from: loaded, new, tied
         self.init = path / "init.json"

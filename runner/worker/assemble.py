@@ -150,7 +150,7 @@ def evaluation_limit(job: Job) -> Limit:
 
 
 def open_journal(run: RunDir, attempt: Attempt, job: Job, start: Start) -> Journal:
-    return Journal(run, attempt, tensorboard=job.tracking.tensorboard, from_step=start.step)
+    return Journal(run, attempt, tracking=job.tracking, from_step=start.step)
 
 
 def run_identity(job: Job, store: Store, network: torch.nn.Module) -> dict[str, object]:

@@ -1,5 +1,5 @@
-"""What a run says of itself, once: events.jsonl, and the same numbers to TensorBoard. Rank 0 alone has a journal; the
-others have a silent one, so the loop never asks who it is."""
+"""What a run says of itself, once: events.jsonl, and the same numbers to TensorBoard and to Weights & Biases. Rank 0
+alone has a journal; the others have a silent one, so the loop never asks who it is."""
 
 import json
 import os
@@ -7,6 +7,8 @@ import time
 from pathlib import Path
 from typing import Any
 
+from runjob.runner.worker.tracking import Tracker, given_so_far
+from runjob.schemas.job import Tracking
 from runjob.schemas.run import Attempt, RunDir, write_atomic
 
 PROGRESS_EVERY_S = 0.3
@@ -31,19 +33,28 @@ class SilentJournal:
 class Journal(SilentJournal):
     """Appends one object a line; a line is written whole and flushed, so a reader sees it or does not."""
 
-    def __init__(self, run: RunDir, attempt: Attempt, *, tensorboard: bool, from_step: int) -> None:
+    def __init__(self, run: RunDir, attempt: Attempt, *, tracking: Tracking, from_step: int) -> None:
         self.run = run
         self.attempt = attempt
+        self.step = max(from_step, 0)
+        settings = tracking.wandb
+        given = None if settings is None else given_so_far(run)
         discard_beyond(run, attempt, from_step)
         self.file = run.events.open("a", encoding="utf-8")
         self.told = 0.0
-        self.tensorboard = _open_tensorboard(run.tensorboard, from_step) if tensorboard else None
+        self.tensorboard = _open_tensorboard(run.tensorboard, from_step) if tracking.tensorboard else None
+        self.tracker: Tracker | None = None
+        if settings is not None and given is not None:
+            self.tracker = Tracker(settings, run, given=given, say=self._say, step=self.step)
 
     def log(self, event: str, *, step: int, **values: Any) -> None:  # noqa: ANN401
         record = {"event": event, "step": step, "time": time.time(), "attempt": self.attempt.number, **values}
         self.file.write(json.dumps(record, ensure_ascii=False) + "\n")
         self.file.flush()
+        self.step = step
         self._scalars(event, step, values)
+        if self.tracker is not None:
+            self.tracker.log(event, step, values)
 
     def progress(self, *, now: bool, **values: Any) -> None:  # noqa: ANN401
         """progress.json: small, rewritten whole; no fsync, it may be lost. Seldom enough for short steps."""
@@ -59,9 +70,14 @@ class Journal(SilentJournal):
         os.fsync(self.file.fileno())
 
     def close(self) -> None:
+        if self.tracker is not None:
+            self.tracker.close(self.step)
         self.file.close()
         if self.tensorboard is not None:
             self.tensorboard.close()
+
+    def _say(self, step: int, text: str) -> None:
+        self.log("advice", step=step, name="tracking", advice=text)
 
     def _scalars(self, event: str, step: int, values: dict[str, Any]) -> None:
         if self.tensorboard is None or event not in ("train", "eval"):

@@ -12,10 +12,11 @@ from runjob.runner.worker.schedule import Clock
 from runjob.runner.worker.seeds import seed_of
 from runjob.runner.worker.state import TrainingState
 from runjob.runner.worker.stopping import StopWatch
-from runjob.schemas.job import EarlyStopping
+from runjob.schemas.job import EarlyStopping, Tracking
 from runjob.schemas.quantities import parse_quantity
 from runjob.schemas.run import RunDir
 
+NOWHERE = Tracking(tensorboard=False, wandb=None)
 CLOCK = Clock(rows=800, global_batch=8, tokens_per_step=1024, total_steps=1000)
 
 
@@ -29,12 +30,12 @@ def steps_of(path: Path) -> list[int]:
 
 
 def test_records_beyond_the_checkpoint_move_to_the_new_attempt(run: RunDir) -> None:
-    first = Journal(run, run.new_attempt(), tensorboard=False, from_step=-1)
+    first = Journal(run, run.new_attempt(), tracking=NOWHERE, from_step=-1)
     for step in range(6):
         first.log("train", step=step, loss=1.0)
     first.close()
     second = run.new_attempt()
-    Journal(run, second, tensorboard=False, from_step=3).close()
+    Journal(run, second, tracking=NOWHERE, from_step=3).close()
     assert steps_of(run.events) == [0, 1, 2, 3]
     assert steps_of(second.discarded) == [4, 5]
 
@@ -42,21 +43,21 @@ def test_records_beyond_the_checkpoint_move_to_the_new_attempt(run: RunDir) -> N
 def test_a_half_written_last_line_is_set_aside(run: RunDir) -> None:
     run.events.write_text('{"event": "train", "step": 1}\n{"event": "tra', encoding="utf-8")
     attempt = run.new_attempt()
-    Journal(run, attempt, tensorboard=False, from_step=1).close()
+    Journal(run, attempt, tracking=NOWHERE, from_step=1).close()
     assert steps_of(run.events) == [1]
     assert attempt.discarded.read_text() == '{"event": "tra'
 
 
 def test_a_run_that_begins_anew_keeps_no_record_of_step_0(run: RunDir) -> None:
-    first = Journal(run, run.new_attempt(), tensorboard=False, from_step=-1)
+    first = Journal(run, run.new_attempt(), tracking=NOWHERE, from_step=-1)
     first.log("eval", step=0, loss=1.0)
     first.close()
-    Journal(run, run.new_attempt(), tensorboard=False, from_step=-1).close()
+    Journal(run, run.new_attempt(), tracking=NOWHERE, from_step=-1).close()
     assert steps_of(run.events) == []
 
 
 def test_tensorboard_gets_the_same_numbers(run: RunDir) -> None:
-    journal = Journal(run, run.new_attempt(), tensorboard=True, from_step=-1)
+    journal = Journal(run, run.new_attempt(), tracking=Tracking(tensorboard=True, wandb=None), from_step=-1)
     journal.log("train", step=1, loss=2.5, batch="abc")
     journal.log("eval", step=1, loss=3.5)
     journal.close()

@@ -1,0 +1,95 @@
+"""Weights & Biases, for jobs that ask for it: the numbers of events.jsonl, under the run's own id.
+
+W&B takes steps in ascending order alone. A run that was killed trains the steps after its checkpoint again, with the
+same numbers; what W&B has of them stays, and they are not given again. How far that goes stands in RUN/wandb.json. The
+last moments before a kill may be missing there, since the library writes behind our back; in events.jsonl nothing is.
+
+The library is imported here alone, and only where a job asks for it: that takes a second.
+"""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from runjob.schemas.job import Wandb
+from runjob.schemas.run import RunDir, read_json, write_json
+
+SENT = ("train", "eval")
+# How long to wait for an answer of the service before training begins, and before the run ends
+INIT_TIMEOUT_S = 60.0
+FINISH_TIMEOUT_S = 120.0
+
+
+class Tracker:
+    """One attempt's connection. The first thing that fails is said (`say`, with a step), and from then on nothing is
+    sent."""
+
+    def __init__(
+        self, settings: Wandb, run: RunDir, *, given: dict[str, int], say: Callable[[int, str], None], step: int
+    ) -> None:
+        self._say = say
+        self._given = given
+        write_json(run.wandb_given, given)
+        self._run: Any = None
+        self._guarded(lambda: self._begin(settings, run), step)
+
+    def log(self, event: str, step: int, values: Mapping[str, Any]) -> None:
+        if self._run is None or event not in SENT or step <= self._given[event]:
+            return
+        numbers = {
+            f"{event}/{name}": value
+            for name, value in values.items()
+            if isinstance(value, int | float) and not isinstance(value, bool)
+        }
+        self._guarded(lambda: self._run.log(numbers, step=step), step)
+
+    def close(self, step: int) -> None:
+        """Wait until all is written or sent."""
+        if self._run is not None:
+            self._guarded(lambda: self._run.finish(), step)
+            self._run = None
+
+    def _begin(self, settings: Wandb, run: RunDir) -> None:
+        import wandb
+
+        self._run = wandb.init(
+            project=settings.project,
+            entity=settings.entity,
+            name=settings.name if settings.name is not None else run.id,
+            tags=list(settings.tags),
+            mode=settings.mode,
+            id=run.id,
+            resume="allow" if settings.mode == "online" else None,  # offline there is nobody to ask
+            dir=str(run.path),  # the library adds `wandb` itself
+            config=read_json(run.job)["job"],
+            settings=wandb.Settings(
+                init_timeout=INIT_TIMEOUT_S,
+                finish_timeout=FINISH_TIMEOUT_S,
+                silent=True,
+                console="off",
+                save_code=False,
+                disable_git=True,
+                disable_code=True,
+                x_disable_meta=True,
+                x_disable_stats=True,
+            ),
+        )
+
+    def _guarded(self, act: Callable[[], object], step: int) -> None:
+        try:
+            act()
+        except Exception as error:  # its errors have no class in common, and none of them may end a run
+            self._run = None
+            first = (str(error).strip() or type(error).__name__).splitlines()[0]
+            self._say(step, f"tracking.wandb: {type(error).__name__}: {first}; the run goes on without it")
+
+
+def given_so_far(run: RunDir) -> dict[str, int]:
+    """By kind of record the last step that W&B was given by earlier attempts; to be asked before their records beyond
+    the checkpoint are set aside. An attempt that sent nothing counts for nothing."""
+    if not run.wandb_given.exists():
+        return dict.fromkeys(SENT, -1)
+    given: dict[str, int] = read_json(run.wandb_given)
+    for record in run.read_events():
+        if record["event"] in given:
+            given[record["event"]] = max(given[record["event"]], record["step"])
+    return given
