@@ -80,16 +80,16 @@ class Reading:
 
     def _documents_of_file(self) -> Iterator[Document]:
         rows = iter(self._rows)
+        file = self.streamed.files[self._file]
         while True:
-            origin = f"{self.streamed.files[self._file]}:row {self._row + 1}"
             try:
                 row = next(rows, None)
-            except ValueError as error:  # datasets: a line that is no JSON, columns that differ from file to file
-                raise DataError(f"{origin}: can't be read: {error}") from error
+            except ValueError as error:  # datasets reads many rows at once: a line that is no JSON, other columns
+                raise DataError(f"{file}: can't be read behind row {self._row} ({error}); mend or remove it") from error
             if row is None:
                 return
             self._row += 1
-            yield from self._document(row, origin)
+            yield from self._document(row, f"{file}:row {self._row}")
 
     def _document(self, row: dict[str, Any], origin: str) -> Iterator[Document]:
         self.rows += 1

@@ -1,5 +1,6 @@
 """Reading a streamed data set: from any place, before training, and into blocks."""
 
+import gzip
 import json
 from collections.abc import Callable
 from pathlib import Path
@@ -57,6 +58,14 @@ def test_a_row_without_text_is_named(tmp_path: Path, tokenizer: Path) -> None:
     pq.write_table(pa.table({"text": ["one", None, "three"]}), tmp_path / "gaps" / "train.parquet")
     streamed = open_streamed(hub(tmp_path / "gaps", tokenizer), commit=None)
     with pytest.raises(DataError, match=r"train\.parquet:row 2: column 'text' holds NoneType and not a string"):
+        list(streamed.read(FIRST).documents())
+
+
+def test_a_file_that_is_other_than_the_first_is_named_with_the_place(lines: Path, tokenizer: Path) -> None:
+    streamed = open_streamed(hub(lines, tokenizer), commit=None)
+    (lines / "train-1.jsonl.gz").write_bytes(gzip.compress(b'{"text": "one", "id": 1}\n{broken\n'))
+    said = r"train-1\.jsonl\.gz: can't be read behind row 0 \(JSON parse error: .* row 1\)"
+    with pytest.raises(DataError, match=said):
         list(streamed.read(FIRST).documents())
 
 
