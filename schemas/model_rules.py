@@ -46,11 +46,7 @@ def objective_fits_the_architecture(job: Values) -> Findings:
 def metrics_fit_the_objective(job: Values) -> Findings:
     kind = job["objective.kind"]
     wrong, right = ("masked_bits_per_byte", "loss") if kind == "clm" else ("bits_per_byte", "masked_bits_per_byte")
-    early = job["evaluation.early_stopping"]
-    for path, metric in (
-        ("evaluation.best", job["evaluation.best"]),
-        ("evaluation.early_stopping.metric", None if early is None else early["metric"]),
-    ):
+    for path, metric in job.watched():
         if metric == wrong:
             yield path, f"{wrong} is not measured by the objective {kind}; write `{right}`"
         if metric == "rare_token_perplexity":

@@ -123,11 +123,7 @@ def whole_documents_are_measured(job: Values) -> Findings:
     """Of truncated documents it isn't known how many bytes of text are left, and a bigram model reads all of them."""
     if job["data.long_documents"] != "truncate":
         return
-    early = job["evaluation.early_stopping"]
-    for path, metric in (
-        ("evaluation.best", job["evaluation.best"]),
-        ("evaluation.early_stopping.metric", None if early is None else early["metric"]),
-    ):
+    for path, metric in job.watched():
         if metric == "bits_per_byte":
             yield path, "bits_per_byte is not measured where data.long_documents truncates; write `loss`"
     if job["evaluation.baseline"] == "interpolated_bigram":

@@ -1,6 +1,7 @@
 """A merged job as rules see it: values by dotted path, some of which may be missing or wrong."""
 
 from collections.abc import Mapping
+from contextlib import suppress
 from fractions import Fraction
 from typing import Any
 
@@ -40,6 +41,14 @@ class Values:
         if value is None:
             return None
         return parse_quantity(value) if isinstance(value, str) else parse_warmup(value)
+
+    def watched(self) -> list[tuple[str, str]]:
+        """(path, metric) of what the job goes by: its best checkpoint, its early stopping."""
+        found = []
+        for path in ("evaluation.best", "evaluation.early_stopping.metric"):
+            with suppress(Unknown):
+                found.append((path, self[path]))
+        return [(path, metric) for path, metric in found if metric is not None]
 
     def in_run(self, path: str) -> Fraction | None:
         """An amount as a share of the run, or None where only the data can tell (epochs against steps)."""
