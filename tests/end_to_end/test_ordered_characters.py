@@ -66,4 +66,4 @@ def test_characters_are_learnt_one_after_another_through_a_kill_and_on_two_ranks
     taken = bench.runjob("export", unbroken.id, "--step", "15", "--to", str(out))
     assert taken.returncode == 0, taken.stderr
     assert "answers equal to" in taken.stdout
-    assert "15 of 20 steps" in (out / "README.md").read_text()
+    assert "- 15 of 20 planned steps" in (out / "README.md").read_text()
