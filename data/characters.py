@@ -5,6 +5,7 @@ Text that holds one of those private code points, or NUL, which is the padding, 
 (data/documents.py): its ids would say something else than the text does.
 """
 
+import functools
 import hashlib
 import json
 from array import array
@@ -29,8 +30,11 @@ SAMPLED, SHARES = 2**20, 2**16
 Ints = npt.NDArray[np.int64]
 
 
+@functools.cache
 def open_characters() -> Any:  # noqa: ANN401 - transformers has no types
-    """transformers' CanineTokenizer. Its mask is a character like any other; theirs eats the space before it."""
+    """transformers' CanineTokenizer. Its mask is a character like any other; theirs eats the space before it.
+
+    Once a process: it lists all of Unicode twice to be made, which takes more than a second."""
     from transformers import AddedToken, CanineTokenizer
 
     return CanineTokenizer(mask_token=AddedToken(chr(MASK), special=True, normalized=False))

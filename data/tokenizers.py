@@ -206,7 +206,9 @@ def load_saved(where: Path) -> Any:  # noqa: ANN401
     """The tokenizer of a store."""
     from transformers import AutoTokenizer
 
-    if not (where / "tokenizer.json").is_file() and not characters.saved_characters(where):
+    if characters.saved_characters(where):
+        return characters.open_characters()
+    if not (where / "tokenizer.json").is_file():
         raise DataError(
             f"{where}: holds no tokenizer.json; delete the store around it, and the next run builds it again"
         )

@@ -22,6 +22,7 @@ RULES: dict[str, tuple[Verdict, str]] = {
     ),
     "data": ("refused", "the run goes on in the order of its own samples, which exists for its own data alone"),
     "data.disk_budget": ("free", "blocks that are gone are read again"),
+    "data.warn_below": ("free", "it is said once and decides nothing"),
     "data.tokenizer": ("refused", "the embedding rows of the checkpoint belong to its tokenizer"),
     "model": ("refused", "the checkpoint holds the tensors of its own model"),
     "objective": ("refused", "the loss would measure something else from here on"),

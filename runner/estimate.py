@@ -30,6 +30,8 @@ from runjob.schemas.job_model import (
 
 # Buckets of relative distance, whatever MPNet's configuration says: transformers computes with these
 MPNET_BUCKETS = 32
+# The released CANINE with the head that objective mlm gives it, and without its pooler (canine_parameters)
+KNOWN_PARAMETERS = {"google/canine-c": 144_683_776, "google/canine-s": 144_683_776}
 # Vocabulary sizes of public tokenizers that jobs name, so that a plan needs no network
 KNOWN_VOCABULARIES = {"openai-community/gpt2": 50257, "gpt2": 50257}
 
@@ -155,6 +157,8 @@ def local_vocabulary(file: Path) -> int | None:
 
 def pretrained_parameters(init: PretrainedInit) -> int | None:
     """Counted from the header of a local model.safetensors (its first eight bytes give the header's length)."""
+    if init.path in KNOWN_PARAMETERS:
+        return KNOWN_PARAMETERS[init.path]
     file = Path(init.path) / "model.safetensors"
     if not file.is_file():
         return None

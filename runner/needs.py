@@ -26,6 +26,7 @@ from runjob.schemas.urls import is_url
 
 HUB_PATIENCE_S = 5.0
 TWINS = {
+    "canine_domains": "jobs/tiny/canine_domains.yaml",
     "gpt2_dutch_small": "jobs/tiny/gpt2_dutch.yaml",
     "gpt2_dutch_medium": "jobs/tiny/gpt2_dutch.yaml",
     "gpt2_dutch_large": "jobs/tiny/gpt2_dutch.yaml",

@@ -113,6 +113,7 @@ class Treatment:
 
     bad_rows: float
     min_length: int
+    warn_below: int | None
     filter: Filter
     deduplicate: bool
     token_budget: int | str | None

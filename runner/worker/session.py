@@ -16,6 +16,7 @@ from runjob.runner.worker.advice import few_tokens
 from runjob.runner.worker.assemble import Assembly, assemble
 from runjob.runner.worker.baseline import interpolated_bigram
 from runjob.runner.worker.character_baseline import character_bigram
+from runjob.runner.worker.corpus_advice import advise_on_corpus
 from runjob.runner.worker.engine import start_process_group
 from runjob.runner.worker.finish import finish
 from runjob.runner.worker.memory import answering_memory
@@ -104,6 +105,8 @@ def announce(assembly: Assembly) -> None:
         )
     if assembly.start.checkpoint is None:
         advise_on_data(assembly)
+        for text in advise_on_corpus(parts.job, assembly.store, assembly.config):
+            journal.log("advice", step=step, advice=text)
 
 
 def advise_on_data(assembly: Assembly) -> None:

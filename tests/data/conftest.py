@@ -55,6 +55,7 @@ def make_text() -> MakeText:
             documents=documents,  # type: ignore[arg-type]
             bad_rows=bad_rows,
             min_length=min_length,
+            warn_below=None,
             filter=filter,
             deduplicate=deduplicate,
             token_budget=token_budget,
@@ -78,6 +79,7 @@ def make_jsonl() -> MakeJsonl:
             field=field,
             bad_rows=bad_rows,
             min_length=0,
+            warn_below=None,
             filter=filter,
             deduplicate=False,
             token_budget=None,

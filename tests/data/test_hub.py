@@ -62,6 +62,7 @@ def hub(path: Path | str, *, config: str | None = None, subset: str = "train", f
         field=field,
         bad_rows=0.0,
         min_length=0,
+        warn_below=None,
         filter=Filter(keep=None, drop=None),
         deduplicate=False,
         token_budget=None,

@@ -20,6 +20,7 @@ def parquet(*paths: Path, field: str = "text") -> ParquetData:
         field=field,
         bad_rows=0.0,
         min_length=0,
+        warn_below=None,
         filter=Filter(keep=None, drop=None),
         deduplicate=False,
         token_budget=None,

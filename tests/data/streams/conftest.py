@@ -86,6 +86,7 @@ def hub(path: Path, tokenizer: Path, **changes: object) -> HubData:
         field="text",
         bad_rows=0.0,
         min_length=3,
+        warn_below=None,
         filter=Filter(keep=None, drop=None),
         deduplicate=False,
         token_budget=None,
