@@ -14,6 +14,7 @@ from typing import Any
 from runjob.data.blocks import BlockRecord, Folder, Place, digest_of, in_batches, size_of
 from runjob.data.corpus import Corpus
 from runjob.data.documents import refusal, too_many
+from runjob.data.normalize import open_normalizer
 from runjob.data.rows import Rows
 from runjob.data.selection import Selection
 from runjob.data.store import LeftOut, Side, SideSummary
@@ -29,7 +30,9 @@ class Turn:
     def __init__(self, streamed: Streamed, data: HubData, begin: Place) -> None:
         self._reading = streamed.read(dict(begin.state))
         self.corpus = Corpus.of(self._reading)
-        self._selection = Selection(self.corpus, min_length=data.min_length, filter=data.filter)
+        self._selection = Selection(
+            self.corpus, normalize=open_normalizer(data), min_length=data.min_length, filter=data.filter
+        )
         self._documents = self._selection.documents()
         self.cycle = begin.cycle
         self.tokens = begin.tokens

@@ -25,6 +25,7 @@ from runjob.data.digests import DigestCache
 from runjob.data.downloads import Downloads
 from runjob.data.locks import only_one
 from runjob.data.mixture import refuse_empty_sources
+from runjob.data.normalize import describe_normalize, open_normalizer
 from runjob.data.progress import Progress as Progress
 from runjob.data.progress import Reporter, fetching
 from runjob.data.room import check_room
@@ -108,7 +109,9 @@ def prepare(
             found = path.exists()  # made by the process that we waited for
             if not found:
                 tokenising = Tokenising(
-                    selection=Selection(source, min_length=data.min_length, filter=data.filter),
+                    selection=Selection(
+                        source, normalize=open_normalizer(data), min_length=data.min_length, filter=data.filter
+                    ),
                     unchanged=lambda: source.digest(digests) == corpus,
                     split=data.split,
                     seed=seed,
@@ -157,6 +160,7 @@ def _describe(data: Data, *, seed: int, corpus: str, tokenizer: dict[str, Any]) 
         "corpus": corpus,
         **(cut[0] if len(cut) == 1 else {"kind": "mix", "sources": cut}),
         **kept,
+        **describe_normalize(data.normalize),
         "token_budget": budget,
         "tokenizer": tokenizer,
         "split": split,

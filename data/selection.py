@@ -1,5 +1,5 @@
-"""Which documents of a source a job keeps: none that is too short, none that its filter leaves out, no copy of an
-earlier one. All of those are counted."""
+"""Which documents of a source a job keeps, normalised as it says: none that is too short, none that its filter leaves
+out, no copy of an earlier one. All of those are counted."""
 
 import re
 import warnings
@@ -16,11 +16,13 @@ from runjob.schemas.job_data import Filter
 class Selection:
     """The kept documents of a corpus, in its order; `left_out` counts the others as far as has been read."""
 
-    def __init__(self, corpus: Corpus, *, min_length: int, filter: Filter) -> None:
+    def __init__(self, corpus: Corpus, *, normalize: Callable[[str], str], min_length: int, filter: Filter) -> None:
         self.corpus = corpus
+        self._normalize = normalize
         self._min_length = min_length
         self._keep = _compiled(filter.keep)
         self._drop = _compiled(filter.drop)
+        self._emptied = 0
         self._short = 0
         self._filtered = 0
         self._duplicates = 0
@@ -30,7 +32,7 @@ class Selection:
     def left_out(self) -> LeftOut:
         return LeftOut(
             bad=self.corpus.bad,
-            empty=self.corpus.empty,
+            empty=self.corpus.empty + self._emptied,
             short=self._short,
             filtered=self._filtered,
             duplicates=self._duplicates,
@@ -55,9 +57,12 @@ class Selection:
             yield document.text
 
     def _fitting(self) -> Iterator[tuple[Part, Document]]:
-        self._short = self._filtered = 0
+        self._short = self._filtered = self._emptied = 0
         for part, document in self.corpus.documents():
-            if len(document.text) < self._min_length:
+            document = Document(text=self._normalize(document.text), origin=document.origin)
+            if not document.text:
+                self._emptied += 1
+            elif len(document.text) < self._min_length:
                 self._short += 1
             elif self._unwanted(document.text):
                 self._filtered += 1

@@ -23,6 +23,7 @@ from runjob.data.block_maker import Turn
 from runjob.data.blocks import Place, in_batches
 from runjob.data.documents import SHOWN
 from runjob.data.locks import only_one
+from runjob.data.normalize import describe_normalize
 from runjob.data.patience import patiently
 from runjob.data.prepare import PreparedStore, anything
 from runjob.data.progress import Progress, Reporter
@@ -195,6 +196,7 @@ def _describe(data: HubData, streamed: Streamed, tokenizer: dict[str, Any]) -> d
         "source": streamed.identity,
         "state": sorted(FIRST),
         "field": data.field,
+        **describe_normalize(data.normalize),
         "min_length": data.min_length,
         "filter": dataclasses.asdict(data.filter),
         "bad_rows": data.bad_rows,

@@ -1,21 +1,24 @@
 """What `runjob tokenizer` does: trains, extends and measures tokenizers outside of a job, with the same functions as a
 job does. A directory appears whole or not at all."""
 
+import json
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from runjob.data import tokenizers
+from runjob.data.compression import open_packed
 from runjob.data.extend import added_tokens, bare_engine, extend, without_tokens
 from runjob.data.fragmentation import SENTENCES, Counts, Fragmentation, measure_corpus, measure_terms
+from runjob.data.normalize import NOTHING, Normalizer
 from runjob.data.samples import PREFIX, locate
-from runjob.data.sources import open_source
+from runjob.data.sources import cut_lines, field_reader, not_utf8, open_source
 from runjob.data.terms import TermTable, read_table, read_terms
 from runjob.data.vocabulary import save_extended
-from runjob.schemas.errors import DataError, JobError
+from runjob.schemas.errors import DataError, JobError, MissingError
 from runjob.schemas.job_data import Filter, HashSplit, JsonlData, PretrainedTokenizer, TextData, Trained
 from runjob.schemas.run import sync_path
 
@@ -40,6 +43,7 @@ class Corpus:
         common: dict[str, Any] = {
             "path": self.paths,
             "bad_rows": 0.0,
+            "normalize": NOTHING,
             "min_length": 0,
             "filter": Filter(keep=None, drop=None),
             "deduplicate": False,
@@ -111,6 +115,39 @@ def check(
     else:
         before = without_tokens(tokenizer, added_tokens(tokenizer))
     return Check(found=found, counts=measure_corpus(tokenizer, before, terms, corpus.texts()))
+
+
+def normalize_file(file: Path, normalizer: Normalizer, *, field: str, to: Path) -> int:
+    """Every object of a JSONL file with `norm_text` and `align_map` besides: for each character of the one the span of
+    `field` that it came from. How many there are; `to` appears when all of them are written."""
+    if to.exists():
+        raise JobError(f"{to}: exists already; name another file, or delete it")
+    building, count, read = to.absolute().with_name(f".building-{to.name}"), 0, field_reader(field)
+    try:
+        with file.open("rb") as raw, building.open("w", encoding="utf-8") as out:
+            for number, line in cut_lines(open_packed(file, raw, name=str(file))):
+                if not line.strip():
+                    continue
+                aligned = normalizer.align(_text_of(line, read, where=f"{file}:{number}"))
+                found = {**json.loads(line), "norm_text": aligned.text, "align_map": aligned.spans}
+                out.write(json.dumps(found, ensure_ascii=False) + "\n")
+                count += 1
+        if not count:
+            raise DataError(f"{file}: no object in it")
+        sync_path(building)
+        building.rename(to)
+    except FileNotFoundError as error:
+        raise MissingError(f"{error.filename}: no such file") from error
+    finally:
+        building.unlink(missing_ok=True)
+    return count
+
+
+def _text_of(line: bytes, read: Callable[[bytes], str], *, where: str) -> str:
+    try:
+        return read(line)
+    except ValueError as error:
+        raise DataError(f"{where}: {not_utf8(error) if isinstance(error, UnicodeError) else error}") from error
 
 
 def _listed(where: PretrainedTokenizer, files: Mapping[str, str]) -> dict[str, list[str]]:

@@ -1,4 +1,4 @@
-"""`tokenizer build`, `tokenizer extend`, `tokenizer check`: tokenizers outside of a job. The work is the worker's."""
+"""`tokenizer build`, `extend`, `check` and `normalize`: tokenizers outside of a job. The work is the worker's."""
 
 import json
 from argparse import ArgumentParser, ArgumentTypeError, Namespace
@@ -32,6 +32,10 @@ def run_extend(args: Namespace) -> int:
 def run_check(args: Namespace) -> int:
     base = None if args.base is None else place(args.base)
     return work("check", args, tokenizer=place(args.tokenizer), base=base)
+
+
+def run_normalize(args: Namespace) -> int:
+    return work("normalize", args)
 
 
 def work(action: str, args: Namespace, **places: str | None) -> int:
@@ -120,6 +124,14 @@ def configure_check(parser: ArgumentParser) -> None:
     add_json(parser)
 
 
+def configure_normalize(parser: ArgumentParser) -> None:
+    parser.add_argument("file", metavar="FILE", help="objects, one a line; written with norm_text and align_map")
+    parser.add_argument("--job", required=True, metavar="JOB.yaml", help="whose data.normalize is done")
+    parser.add_argument("--field", default="text", metavar="NAME", help="the raw text (default: text)")
+    parser.add_argument("--to", required=True, metavar="FILE", help="the file to be written, which must not exist")
+    add_sets(parser)
+
+
 def add_terms(parser: ArgumentParser) -> None:
     parser.add_argument(
         "--terms", action="append", default=[], type=term_file, metavar="CATEGORY=FILE", help="a term a line"
@@ -158,5 +170,12 @@ COMMANDS = (
         summary="how terms are cut, as a test",
         configure=configure_check,
         run=run_check,
+    ),
+    Command(
+        name="tokenizer normalize",
+        usage="FILE",
+        summary="a .jsonl as a job normalises it, aligned",
+        configure=configure_normalize,
+        run=run_normalize,
     ),
 )

@@ -21,6 +21,14 @@ def tokens_fit_the_vocabulary(job: Values) -> Iterator[tuple[str, str]]:
         yield "data.tokenizer.vocab_size", said
 
 
+def joined_terms_are_named(job: Values) -> Iterator[tuple[str, str]]:
+    if not job["data.normalize.join_terms"]:
+        return
+    if job["data.tokenizer.kind"] == "characters" or not job["data.tokenizer.terms"]:
+        said = "true, and no terms are named that could be joined; name their files in data.tokenizer.terms"
+        yield "data.normalize.join_terms", f"{said}, or write false"
+
+
 def token_budget_is_something(job: Values) -> Iterator[tuple[str, str]]:
     budget = job["data.token_budget"]
     if budget is not None and parse_count(budget) < 1:
@@ -106,6 +114,7 @@ def _texts(value: object) -> Iterator[str]:
 DATA_RULES = (
     addresses_hold_no_secret,
     tokens_fit_the_vocabulary,
+    joined_terms_are_named,
     token_budget_is_something,
     split_leaves_something_to_train_on,
     split_fits_the_source,

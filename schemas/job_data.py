@@ -100,6 +100,17 @@ Tokenizer = PretrainedTokenizer | Trained | CharacterTokenizer
 
 
 @dataclass(frozen=True, kw_only=True)
+class Normalize:
+    """What is made of every document before anything else looks at it, in this order."""
+
+    unicode: Literal["NFC", "NFKC"] | None
+    whitespace: Literal["keep", "strip", "collapse"]
+    lowercase: bool
+    idn: Literal["ascii", "unicode"] | None
+    join_terms: bool
+
+
+@dataclass(frozen=True, kw_only=True)
 class Filter:
     """Regular expressions searched for in every document: without `keep`, or with `drop`, it is left out."""
 
@@ -112,6 +123,7 @@ class Treatment:
     """What becomes of documents, whatever they are read from: which are left out, and how the others become rows."""
 
     bad_rows: float
+    normalize: Normalize
     min_length: int
     warn_below: int | None
     filter: Filter

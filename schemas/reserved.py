@@ -5,14 +5,12 @@ SAID = "reserved, not supported by this version"
 # dotted path of the mapping ("" is the top) -> keys
 RESERVED_KEYS: dict[str, frozenset[str]] = {
     "": frozenset(["extends", "matrix"]),
-    "data": frozenset(["normalize"]),
     "hardware": frozenset(["slurm", "ssh", "aws"]),
     "tracking": frozenset(["mlflow", "profile"]),
 }
 
 # dotted path of a `kind` or another choice -> values
 RESERVED_VALUES: dict[str, frozenset[str]] = {
-    "data.tokenizer.kind": frozenset(["extended"]),
     "model.init.kind": frozenset(["guide", "run"]),
     "objective.kind": frozenset(
         [

@@ -14,12 +14,14 @@ from rich.table import Table
 
 from runjob.data import tokenizer_tool
 from runjob.data.fragmentation import Counts, Fragmentation, Share
+from runjob.data.normalize import open_normalizer
 from runjob.data.prepare import Progress, prepare
 from runjob.data.terms import TermTable
 from runjob.data.tokenizer_tool import Check, Corpus, written_whole
 from runjob.runner.worker.prepare import progress_line
 from runjob.schemas.errors import JobError, RunjobError
 from runjob.schemas.job_data import PretrainedTokenizer, Trained, TrainedTokenizer, TrainedUnigram, TrainedWordPiece
+from runjob.schemas.quantities import counted
 from runjob.schemas.read import read_job
 from runjob.schemas.run import cache_home
 
@@ -171,9 +173,19 @@ def _show_counts(counts: Counts) -> None:
     print(f"terms in it: {counts.occurrences:,}, cut: {counts.cut:,}")
 
 
+def normalize(arguments: Arguments) -> int:
+    job = read_job(Path(arguments["job"]), arguments["sets"]).job
+    to = Path(arguments["to"])
+    count = tokenizer_tool.normalize_file(
+        Path(arguments["file"]), open_normalizer(job.data), field=arguments["field"], to=to
+    )
+    print(f"{to}: {counted(count, 'document')} with norm_text and align_map")
+    return 0
+
+
 def main(action: str, arguments: Arguments) -> int:
     try:
-        return {"build": build, "extend": extend, "check": check}[action](arguments)
+        return {"build": build, "extend": extend, "check": check, "normalize": normalize}[action](arguments)
     except RunjobError as error:
         print(f"runjob: {error}", file=sys.stderr)
         return error.exit_code

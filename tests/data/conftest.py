@@ -5,10 +5,20 @@ from pathlib import Path
 
 import pytest
 
+from runjob.data.normalize import NOTHING
 from runjob.data.progress import Progress
 from runjob.data.store import Side
 from runjob.data.writer import SideWriter
-from runjob.schemas.job_data import Filter, HashSplit, JsonlData, Split, TextData, Tokenizer, TrainedTokenizer
+from runjob.schemas.job_data import (
+    Filter,
+    HashSplit,
+    JsonlData,
+    Normalize,
+    Split,
+    TextData,
+    Tokenizer,
+    TrainedTokenizer,
+)
 
 EOS = 9
 
@@ -46,6 +56,7 @@ def make_text() -> MakeText:
         bad_rows: float = 0.0,
         min_length: int = 0,
         filter: Filter = EVERY,
+        normalize: Normalize = NOTHING,
         token_budget: int | str | None = None,
         deduplicate: bool = False,
     ) -> TextData:
@@ -54,6 +65,7 @@ def make_text() -> MakeText:
             path=tuple(map(str, paths)),
             documents=documents,  # type: ignore[arg-type]
             bad_rows=bad_rows,
+            normalize=normalize,
             min_length=min_length,
             warn_below=None,
             filter=filter,
@@ -78,6 +90,7 @@ def make_jsonl() -> MakeJsonl:
             path=tuple(map(str, paths)),
             field=field,
             bad_rows=bad_rows,
+            normalize=NOTHING,
             min_length=0,
             warn_below=None,
             filter=filter,

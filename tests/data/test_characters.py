@@ -126,7 +126,7 @@ def test_a_name_of_5000_characters_becomes_several_rows_or_its_first(tmp_path, m
 def test_a_tokenizer_of_canine_that_is_named_is_answered_with_the_kind_to_write(tmp_path):
     open_characters().save_pretrained(tmp_path)
     with pytest.raises(JobError, match=r"reads characters; write data\.tokenizer: \{kind: characters\}"):
-        tokenizers.load_pretrained(PretrainedTokenizer(kind="pretrained", path=str(tmp_path), revision=None, terms=None))
+        tokenizers.load_pretrained(PretrainedTokenizer(kind="pretrained", path=str(tmp_path), revision=None, terms={}))
     assert json.loads((tmp_path / "tokenizer_config.json").read_text())["tokenizer_class"] == "CanineTokenizer"
 
 

@@ -199,3 +199,18 @@ def test_a_table_that_is_none_is_named(tmp_path: Path):
     with pytest.raises(DataError, match=r"terms\.json: is no table of terms"):
         read_table(tmp_path)
     assert read_table(tmp_path / "nowhere") is None
+
+
+def test_the_python_tokenizer_of_bert_reads_terms_between_spaces_alike(tmp_path: Path):
+    """The one Python tokenizer that transformers still has for our families; it misses terms beside punctuation."""
+    from transformers import AddedToken
+    from transformers.models.bert.tokenization_bert_legacy import BertTokenizerLegacy
+
+    tokenizer, _ = EXTENDED["wordpiece"]
+    vocabulary = json.loads(tokenizer.backend_tokenizer.to_str())["model"]["vocab"]
+    (tmp_path / "vocab.txt").write_text("".join(f"{piece}\n" for piece in sorted(vocabulary, key=vocabulary.get)))
+    slow = BertTokenizerLegacy(str(tmp_path / "vocab.txt"), do_lower_case=False)
+    slow.add_tokens([AddedToken(text, single_word=True) for text in added_tokens(tokenizer).values()])
+    for text in ("the Olenellus lived in Stage_10 of Kärnten", "Olenelluses , other Wheeler beds", "Stage_101 ther"):
+        assert cut(slow, text) == cut(tokenizer, text)
+    assert cut(slow, "(Olenellus)") != cut(tokenizer, "(Olenellus)")

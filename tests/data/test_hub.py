@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from runjob.data.normalize import NOTHING
 from runjob.data.prepare import prepare
 from runjob.data.sources import open_source
 from runjob.data.store import Store
@@ -61,6 +62,7 @@ def hub(path: Path | str, *, config: str | None = None, subset: str = "train", f
         disk_budget="10GB",
         field=field,
         bad_rows=0.0,
+        normalize=NOTHING,
         min_length=0,
         warn_below=None,
         filter=Filter(keep=None, drop=None),

@@ -6,6 +6,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from runjob.data.normalize import NOTHING
 from runjob.data.prepare import prepare
 from runjob.data.sources import open_source
 from runjob.data.store import Store
@@ -19,6 +20,7 @@ def parquet(*paths: Path, field: str = "text") -> ParquetData:
         path=tuple(map(str, paths)),
         field=field,
         bad_rows=0.0,
+        normalize=NOTHING,
         min_length=0,
         warn_below=None,
         filter=Filter(keep=None, drop=None),

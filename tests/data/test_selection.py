@@ -21,7 +21,7 @@ SMALLEST = ROOT / "tests" / "cases" / "valid" / "smallest.yaml"
 
 
 def kept(data) -> tuple[list[str], LeftOut]:
-    selection = Selection(open_corpus(data), min_length=data.min_length, filter=data.filter)
+    selection = Selection(open_corpus(data), normalize=str, min_length=data.min_length, filter=data.filter)
     return [document.text for _, document in selection.documents()], selection.left_out
 
 
@@ -45,7 +45,7 @@ def test_reading_again_counts_from_the_beginning(tmp_path: Path, make_text):
     file = tmp_path / "a.txt"
     file.write_text("a\nbb\nccc\n\n")
     data = make_text(file, min_length=2, filter=Filter(keep=None, drop="b"))
-    selection = Selection(open_corpus(data), min_length=data.min_length, filter=data.filter)
+    selection = Selection(open_corpus(data), normalize=str, min_length=data.min_length, filter=data.filter)
     for _ in range(2):
         assert [document.text for _, document in selection.documents()] == ["ccc"]
         assert selection.left_out == LeftOut(bad=0, empty=1, short=1, filtered=1, duplicates=0)
@@ -71,7 +71,7 @@ class Given:
     texts=st.lists(st.text("ab ", min_size=1, max_size=6)), least=st.integers(0, 6), word=st.sampled_from(["a", "b+"])
 )
 def test_every_document_is_kept_or_counted_once(texts: list[str], least: int, word: str):
-    selection = Selection(Corpus.of(Given(texts)), min_length=least, filter=Filter(keep=None, drop=word))
+    selection = Selection(Corpus.of(Given(texts)), normalize=str, min_length=least, filter=Filter(keep=None, drop=word))
     documents = [document.text for _, document in selection.documents()]
     assert documents == [text for text in texts if len(text) >= least and not re.search(word, text)]
     assert len(documents) + selection.left_out.short + selection.left_out.filtered == len(texts)

@@ -50,8 +50,27 @@ def test_what_is_wrong_is_said_with_what_to_type_and_nothing_is_written(runjob, 
     assert not [path for path in Path(home.path).iterdir() if path.name.startswith(".building")]
 
 
+def test_a_file_is_normalised_as_the_job_does_it_and_aligned_with_its_raw_text(runjob, home, job):
+    (home.path / "strata.txt").write_text("Burgess_Shale\n")
+    rows = [{"id": "a-1", "text": "The  Burgess Shale "}, {"id": "a-2", "text": "e\u0301"}]
+    (home.path / "raw.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    normalize = "data.normalize={unicode: NFC, whitespace: collapse, join_terms: true}"
+    sets = ("--set", normalize, "--set", "data.tokenizer.terms={strata: strata.txt}")
+    answer = runjob("tokenizer", "normalize", "raw.jsonl", "--job", job, *sets, "--to", "new.jsonl")
+    assert answer.stdout == "new.jsonl: 2 documents with norm_text and align_map\n"
+    first, second = map(json.loads, (home.path / "new.jsonl").read_text(encoding="utf-8").splitlines())
+    assert (first["id"], first["norm_text"], second["norm_text"]) == ("a-1", "The Burgess_Shale", "é")
+    assert first["align_map"][:5] == [[0, 1], [1, 2], [2, 3], [3, 5], [5, 18]]
+    assert second["align_map"] == [[0, 2]]
+    with (home.path / "raw.jsonl").open("a") as file:
+        file.write("[1]\n")
+    bad = runjob("tokenizer", "normalize", "raw.jsonl", "--job", job, "--to", "bad.jsonl")
+    assert (bad.returncode, "raw.jsonl:3: is an array and not an object" in bad.stderr) == (1, True)
+    assert not (home.path / "bad.jsonl").exists()
+
+
 def test_the_group_lists_its_commands(runjob):
     alone = runjob("tokenizer")
     assert alone.returncode == 2
-    assert all(f"runjob tokenizer {word}" in alone.stdout for word in ("build", "extend", "check"))
+    assert all(f"runjob tokenizer {word}" in alone.stdout for word in ("build", "extend", "check", "normalize"))
     assert runjob("tokenizer", "--help").returncode == 0

@@ -15,6 +15,7 @@ from runjob.data.block_keeper import BlockKeeper
 from runjob.data.block_maker import BlockMaker
 from runjob.data.block_rows import Blocks
 from runjob.data.blocks import BlockRecord, Folder, Index
+from runjob.data.normalize import NOTHING
 from runjob.data.prepare import Progress
 from runjob.data.rows import open_rows
 from runjob.data.samples import locate
@@ -85,6 +86,7 @@ def hub(path: Path, tokenizer: Path, **changes: object) -> HubData:
         disk_budget="1GB",
         field="text",
         bad_rows=0.0,
+        normalize=NOTHING,
         min_length=3,
         warn_below=None,
         filter=Filter(keep=None, drop=None),
