@@ -14,7 +14,7 @@ from runjob.data.compression import open_packed
 from runjob.data.extend import added_tokens, bare_engine, extend, without_tokens
 from runjob.data.fragmentation import SENTENCES, Counts, Fragmentation, measure_corpus, measure_terms
 from runjob.data.normalize import NOTHING, Normalizer
-from runjob.data.samples import PREFIX, locate
+from runjob.data.samples import PREFIX, locate, locate_tokenizer
 from runjob.data.sources import cut_lines, field_reader, not_utf8, open_source
 from runjob.data.terms import TermTable, read_table, read_terms
 from runjob.data.vocabulary import save_extended
@@ -88,7 +88,7 @@ def extend_to(base: PretrainedTokenizer, files: Mapping[str, str], to: Path) -> 
     """Write the base with the terms of the files to `to`."""
     with written_whole(to) as folder:
         terms = read_terms(files, where=TERMS)
-        tokenizer, table = extend(tokenizers.load_pretrained(base), terms, before=read_table(Path(base.path)))
+        tokenizer, table = extend(tokenizers.load_pretrained(base), terms, before=_table(base))
         save_extended(tokenizer, table, folder)
     return table
 
@@ -156,10 +156,14 @@ def _listed(where: PretrainedTokenizer, files: Mapping[str, str]) -> dict[str, l
         for term in read_terms(files, where=TERMS):
             terms.setdefault(term.category, []).append(term.text)
         return terms
-    table = read_table(Path(where.path))
+    table = _table(where)
     if table is None:
         raise JobError(f"{where.path}: no terms.json beside this tokenizer; name terms with --terms CATEGORY=FILE")
     return {category: list(held) for category, held in table.categories.items() if held}
+
+
+def _table(where: PretrainedTokenizer) -> TermTable | None:
+    return read_table(Path(locate_tokenizer(where.path)))
 
 
 @contextmanager

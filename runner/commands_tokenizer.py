@@ -56,7 +56,7 @@ def place(name: str) -> str:
     """Where a tokenizer lies: a directory, what a job trains with (by its directory or id), or a name on the Hub."""
     if (Path(name) / "job.json").is_file():
         return tokenizer_of(RunDir(Path(name)))
-    if Path(name).is_dir():
+    if Path(name).is_dir() or name.startswith("sample:"):
         return name
     if name.startswith((".", "/", "~")) or Path(name).exists():
         what = "is a file; name the directory around it" if Path(name).is_file() else "no such directory"

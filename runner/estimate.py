@@ -1,15 +1,18 @@
 """Numbers that a plan shows before anything runs, by arithmetic on the job: parameters (memory, time and cost join them
 with the plan's own issue). Nothing here loads torch or asks the network; what can't be known is None."""
 
+import gzip
 import json
+from collections.abc import Iterable
 from pathlib import Path
 
-from runjob.data.samples import locate_tokenizer
+from runjob.data.samples import PREFIX, locate, locate_tokenizer
 from runjob.schemas.characters import CODE_POINTS
 from runjob.schemas.job import Job
 from runjob.schemas.job_data import (
     CharacterTokenizer,
     PretrainedTokenizer,
+    Trained,
     TrainedTokenizer,
     TrainedUnigram,
     TrainedWordPiece,
@@ -134,11 +137,28 @@ def gpt2_parameters(init: ScratchGpt2, vocabulary: int) -> int:
 
 
 def vocabulary_size(tokenizer: TokenizerSection) -> int | None:
+    """With the terms, as if none of them were one token already: which are, preparing tells."""
+    if isinstance(tokenizer, CharacterTokenizer):
+        return CODE_POINTS
+    size = base_vocabulary(tokenizer)
+    return None if size is None else size + count_terms(tokenizer.terms.values())
+
+
+def count_terms(files: Iterable[str]) -> int:
+    """Different lines of the files that are here; what is missing is said elsewhere."""
+    terms: set[str] = set()
+    for name in files:
+        path = locate(name) if name.startswith(PREFIX) else Path(name)
+        if path.is_file():
+            raw = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
+            terms.update(line.strip() for line in raw.decode(errors="replace").split("\n"))
+    return len(terms - {""})
+
+
+def base_vocabulary(tokenizer: PretrainedTokenizer | Trained) -> int | None:
     match tokenizer:
         case TrainedTokenizer() | TrainedWordPiece() | TrainedUnigram():
             return tokenizer.vocab_size
-        case CharacterTokenizer():
-            return CODE_POINTS
         case PretrainedTokenizer():
             if tokenizer.path in KNOWN_VOCABULARIES:
                 return KNOWN_VOCABULARIES[tokenizer.path]

@@ -1,5 +1,6 @@
 """Reading a streamed data set: from any place, before training, and into blocks."""
 
+import dataclasses
 import gzip
 import json
 from collections.abc import Callable
@@ -9,11 +10,13 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from runjob.data.normalize import NOTHING
 from runjob.data.prepare import Progress
 from runjob.data.streaming import FIRST, Reading, open_streamed
 from runjob.data.streaming_prepare import prepare_stream
+from runjob.data.terms import read_table
 from runjob.schemas.errors import DataError, JobError, MissingError
-from runjob.schemas.job_data import FirstSplit
+from runjob.schemas.job_data import FirstSplit, PretrainedTokenizer
 from tests.data.streams.conftest import SitDown, hub
 
 
@@ -132,6 +135,23 @@ def test_a_stream_that_is_prepared_is_found_again(
     )
     assert (first.built, again.built, other.built) == (True, False, True)
     assert again.path == first.path != other.path
+
+
+def test_a_stream_is_normalised_and_its_tokenizer_extended_as_for_prepared_data(
+    published: Path, tokenizer: Path, sit_down: SitDown, texts: list[str], tmp_path: Path
+) -> None:
+    (tmp_path / "terms.txt").write_text("OLENELLUS\n")
+    extended = PretrainedTokenizer(
+        kind="pretrained", path=str(tokenizer), revision=None, terms={"taxa": str(tmp_path / "terms.txt")}
+    )
+    changed = dataclasses.replace(NOTHING, lowercase=True, whitespace="collapse")
+    desk = sit_down(hub(published, tokenizer, tokenizer=extended, normalize=changed))
+    table = read_table(desk.store.tokenizer)
+    assert table is not None and list(table.categories["taxa"]) == ["OLENELLUS"]
+    assert desk.store.path != sit_down(hub(published, tokenizer), desk="plain").store.path
+    desk.provide(range(1))
+    kept = [" ".join(text.lower().split()) for place, text in enumerate(texts) if place % 40 not in (13, 14)]
+    assert desk.documents(desk.index.records[0]) == kept[15:45]
 
 
 def test_a_stream_shorter_than_its_split_is_refused(
