@@ -71,6 +71,7 @@ class Tracker:
                 disable_code=True,
                 x_disable_meta=True,
                 x_disable_stats=True,
+                x_save_requirements=False,
             ),
         )
 

@@ -1,4 +1,4 @@
-"""The jobs for paleontology: each of the seed's values that they keep or change, from its documents and scripts."""
+"""The jobs for paleontology: each of the seed's values that they keep or change, typed from its documents."""
 
 from pathlib import Path
 
