@@ -10,6 +10,7 @@ theirs: a copy of a validation document is never trained on.
 
 import dataclasses
 import hashlib
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -110,6 +111,21 @@ def open_corpus(data: Data, *, downloads: Downloads | None = None) -> Corpus:
 def alone(data: Data) -> tuple[SingleData, ...]:
     """Each source of a job as if it were its only one; of a job with one source just that."""
     return tuple(_alone(data, source) for source in data.sources) if isinstance(data, MixData) else (data,)
+
+
+def names_of(data: Data) -> tuple[str, ...]:
+    """What people call each source; of those with one name each has its number too."""
+    names = [_name(source.path) for source in alone(data)]
+    again = Counter(names)
+    return tuple(name if again[name] == 1 else f"{name} [{number}]" for number, name in enumerate(names))
+
+
+def _name(path: str | tuple[str, ...]) -> str:
+    """A file by its name, several by the first."""
+    if isinstance(path, str):
+        return Path(path).name if Path(path).is_absolute() else path
+    first = path[0] if path[0].startswith("sample:") else Path(path[0]).name
+    return first if len(path) == 1 else f"{first} and {len(path) - 1} more"
 
 
 def _alone(mix: MixData, source: MixedSource) -> SingleData:

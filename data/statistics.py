@@ -3,7 +3,6 @@ side's tokens and document borders, a chunk at a time, so memory doesn't grow wi
 
 import dataclasses
 import itertools
-from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from runjob.data import tokenizers
-from runjob.data.corpus import alone
+from runjob.data.corpus import names_of
 from runjob.data.duplicates import find_copies
 from runjob.data.order import Order
 from runjob.data.rows import open_rows
@@ -128,13 +127,11 @@ def _contents(sides: tuple[Side, ...]) -> Iterator[str]:
 
 
 def _sources(summary: SideSummary, data: Data, *, trained: bool) -> tuple[SourceStatistics, ...]:
-    names = [_name(source.path) for source in alone(data)]
-    again = Counter(names)
     weights = cycle_of([source.weight for source in data.sources]) if isinstance(data, MixData) else (1,)
     tokens = [section.predicted - section.documents for section in summary.sections]
     return tuple(
         SourceStatistics(
-            name=name if again[name] == 1 else f"{name} [{number}]",
+            name=name,
             documents=section.documents,
             tokens=tokens[number],
             bytes=section.bytes,
@@ -142,16 +139,8 @@ def _sources(summary: SideSummary, data: Data, *, trained: bool) -> tuple[Source
             byte_share=section.bytes / max(summary.bytes, 1),
             training_share=weights[number] / sum(weights) if trained else None,
         )
-        for number, (name, section) in enumerate(zip(names, summary.sections, strict=False))
+        for number, (name, section) in enumerate(zip(names_of(data), summary.sections, strict=False))
     )
-
-
-def _name(path: str | tuple[str, ...]) -> str:
-    """A file by its name, several by the first."""
-    if isinstance(path, str):
-        return Path(path).name if Path(path).is_absolute() else path
-    first = path[0] if path[0].startswith("sample:") else Path(path[0]).name
-    return first if len(path) == 1 else f"{first} and {len(path) - 1} more"
 
 
 def _sample_documents(side: Side, tokenizer: Any, *, seed: int) -> tuple[str, ...]:  # noqa: ANN401

@@ -122,17 +122,18 @@ def cut_step(rows: Rows, numbers: Ints, *, ranks: int, limit: Limit) -> Cut:
 
 
 class EvaluationStream:
-    """Every row once, micro batches dealt to the ranks in turn.
+    """Every row of `span` once, micro batches dealt to the ranks in turn.
 
     Which rows share a micro batch does not depend on the number of ranks, and every rank gets the same number of
     micro batches (ZeRO 3 gathers parameters in each forward, so a rank that stops early would hang the others):
     the missing ones are idle, with no label and `predicted` 0.
     """
 
-    def __init__(self, rows: Rows, *, limit: Limit, rank: int, ranks: int) -> None:
+    def __init__(self, rows: Rows, *, span: range, limit: Limit, rank: int, ranks: int) -> None:
         if not 0 <= rank < ranks:
             raise ValueError(f"rank {rank} of {ranks}")
         self._rows = rows
+        self._span = span
         self._limit = limit
         self._rank = rank
         self._ranks = ranks
@@ -150,8 +151,8 @@ class EvaluationStream:
     def _cut(self) -> Iterator[Ints]:
         """The row numbers of each micro batch; in layout lines those of a bucket's rows by length."""
         size = EVALUATION_BUCKET if self._rows.bucketed else self._limit.rows_of(self._rows.sequence_length)
-        for start in range(0, len(self._rows), size):
-            numbers = np.arange(start, min(start + size, len(self._rows)))
+        for start in range(self._span.start, self._span.stop, size):
+            numbers = np.arange(start, min(start + size, self._span.stop))
             if self._rows.bucketed:
                 yield from (numbers[places] for places in cut_rows(self._rows.lengths(numbers), limit=self._limit))
             else:

@@ -9,6 +9,7 @@ import torch
 from torch import distributed
 from transformers import PreTrainedConfig
 
+from runjob.data.corpus import names_of
 from runjob.data.cut import Limit
 from runjob.data.mixture import open_order
 from runjob.data.rows import Rows, count_tokens
@@ -116,6 +117,7 @@ def assemble(run: RunDir, attempt: Attempt, job: Job, plan: Plan, stop_watch: St
             objective=job.objective.kind,
             token_bytes=reader.token_bytes,
             added=reader.added,
+            sources=names_of(job.data) if isinstance(job.data, MixData) else (),
             exchange=exchange,
         ),
         exchange=exchange,

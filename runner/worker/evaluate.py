@@ -34,7 +34,7 @@ class Network(Protocol):
 @dataclass(frozen=True, kw_only=True)
 class Evaluator:
     """`token_bytes` by id, where only some tokens are predicted and their bytes are known; `added` where the
-    tokenizer has tokens that somebody added to it."""
+    tokenizer has tokens that somebody added to it; `sources` of a mixture whose losses are to be told apart."""
 
     rows: Rows
     limit: Limit
@@ -42,13 +42,20 @@ class Evaluator:
     objective: Literal["clm", "mlm", "char_ar"]
     token_bytes: npt.NDArray[np.int64] | None
     added: Added | None
+    sources: tuple[str, ...]
 
     def run(self, network: Network) -> Metrics:
         """`loss` (nats a predicted token) and `perplexity` of the whole side; `bits_per_byte` of its text, or
-        `masked_bits_per_byte` of the text that is hidden; what is said of added tokens. Collective."""
-        stream = EvaluationStream(self.rows, limit=self.limit, rank=self.exchange.rank, ranks=self.exchange.ranks)
-        counted = Counted(stream, self.token_bytes, self.added)
-        found = network.evaluate(counted)
+        `masked_bits_per_byte` of the text that is hidden; what is said of added tokens; `loss/NAME` of each source.
+        Collective."""
+        counted = Counted(self.token_bytes, self.added)
+        found, losses = Nats(), Metrics()
+        for name, span in self._passes():
+            before = counted.predicted
+            here = network.evaluate(counted.of(self._stream(span)))
+            found.join(here)
+            if self.sources:
+                losses |= self._loss_of(name, here.all, counted.predicted - before)
         nats, predicted = self._over_ranks(found.all), int(self._over_ranks(counted.predicted))
         if predicted == 0:
             raise DataError(
@@ -59,7 +66,25 @@ class Evaluator:
         metrics: Metrics = {"loss": loss, "perplexity": perplexity(loss), **self._bits(nats, counted)}
         if self.added is not None:
             metrics |= self._rare(self.added, self._over_ranks(found.watched), int(self._over_ranks(counted.watched)))
-        return metrics
+        return metrics | losses
+
+    def _passes(self) -> Iterator[tuple[str, range]]:
+        """All rows at once, or those of one source after the other: no row runs from one into the next."""
+        if not self.sources:
+            yield "", range(len(self.rows))
+            return
+        first = 0
+        for name, rows in zip(self.sources, self.rows.sections, strict=False):  # the last may have brought nothing
+            yield name, range(first, first + rows)
+            first += rows
+
+    def _stream(self, span: range) -> EvaluationStream:
+        rank, ranks = self.exchange.rank, self.exchange.ranks
+        return EvaluationStream(self.rows, span=span, limit=self.limit, rank=rank, ranks=ranks)
+
+    def _loss_of(self, name: str, nats: float, predicted: int) -> Metrics:
+        nats, predicted = self._over_ranks(nats), int(self._over_ranks(predicted))
+        return {f"loss/{name}": mean_loss(nats, predicted) if predicted else None}
 
     def _over_ranks(self, mine: float) -> float:
         return sum(self.exchange.after(float(mine)))
@@ -78,23 +103,17 @@ class Evaluator:
 
 
 class Counted:
-    """The same micro batches, counting what they predict on the way and marking what is watched."""
+    """Hands micro batches on, counting what they predict on the way and marking what is watched."""
 
-    def __init__(
-        self,
-        micro_batches: Iterable[MicroBatch],
-        token_bytes: npt.NDArray[np.int64] | None,
-        added: Added | None,
-    ) -> None:
-        self.micro_batches = micro_batches
+    def __init__(self, token_bytes: npt.NDArray[np.int64] | None, added: Added | None) -> None:
         self.token_bytes = token_bytes
         self.added = added
         self.predicted = 0
         self.bytes = 0
         self.watched = 0
 
-    def __iter__(self) -> Iterator[MicroBatch]:
-        for micro in self.micro_batches:
+    def of(self, micro_batches: Iterable[MicroBatch]) -> Iterator[MicroBatch]:
+        for micro in micro_batches:
             self.predicted += micro.predicted
             labels = micro.tensors["labels"].numpy()
             if self.token_bytes is not None:

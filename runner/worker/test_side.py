@@ -59,5 +59,6 @@ def evaluate_test_side(assembly: Assembly, checkpoint: Checkpoint) -> Metrics | 
         objective=job.objective.kind,
         token_bytes=reader.token_bytes,
         added=reader.added,
+        sources=(),
     )
     return evaluator.run(Finished(open_module(job, network), parts.engine.device))

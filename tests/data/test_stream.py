@@ -242,8 +242,11 @@ def test_closing_ends_the_thread(rows: PackedRows):
 @pytest.mark.parametrize("ranks", [1, 2, 3, 4, 30])
 @pytest.mark.parametrize("limit", [by_rows(3), by_tokens(14)], ids=str)
 def test_evaluation_takes_every_row_once_and_keeps_the_ranks_in_step(either: Rows, ranks: int, limit: Limit):
-    turns = [list(EvaluationStream(either, limit=limit, rank=rank, ranks=ranks)) for rank in range(ranks)]
-    alone = list(EvaluationStream(either, limit=limit, rank=0, ranks=1))
+    turns = [
+        list(EvaluationStream(either, span=range(len(either)), limit=limit, rank=rank, ranks=ranks))
+        for rank in range(ranks)
+    ]
+    alone = list(EvaluationStream(either, span=range(len(either)), limit=limit, rank=0, ranks=1))
     assert {len(turn) for turn in turns} == {-(-len(alone) // ranks)}
     dealt = [micro for turn in zip(*turns, strict=True) for micro in turn if micro.digests]
     assert [micro.digests for micro in dealt] == [micro.digests for micro in alone]
@@ -257,7 +260,7 @@ def test_evaluation_takes_every_row_once_and_keeps_the_ranks_in_step(either: Row
 
 
 def test_an_idle_turn_predicts_nothing_and_attends_to_something(rows: PackedRows):
-    turns: Iterator = iter(EvaluationStream(rows, limit=by_rows(56), rank=1, ranks=2))
+    turns: Iterator = iter(EvaluationStream(rows, span=range(len(rows)), limit=by_rows(56), rank=1, ranks=2))
     idle = next(turns)
     assert (idle.predicted, idle.tokens, idle.digests) == (0, 0, ())
     assert idle.tensors["labels"].unique().tolist() == [-100]

@@ -53,6 +53,13 @@ def test_a_mixture_killed_and_resumed_on_two_ranks_has_the_batches_of_one_rank_a
     for run in (straight, broken):
         assert [record["batch"] for record in records(run, "train")] == batches
 
+    predicted = [section.predicted for section in store.validation.summary.sections]
+    for measured, again in zip(records(straight, "eval"), records(broken, "eval"), strict=True):
+        losses = [measured["loss/corpus.txt"], measured["loss/sample:paleo"]]
+        both = sum(loss * number for loss, number in zip(losses, predicted, strict=True)) / sum(predicted)
+        assert measured["loss"] == pytest.approx(both, rel=1e-6)
+        assert again["loss/sample:paleo"] == pytest.approx(losses[1], rel=1e-3)
+
     assert store.test is not None
     assert [section.documents for section in store.test.summary.sections] == [3, 3]
     network = AutoModelForCausalLM.from_pretrained(straight.model, dtype=torch.float32)

@@ -23,7 +23,7 @@ def test_each_document_gives_one_label_that_is_eos(tmp_path: Path) -> None:
     eos = made.summary.tokenizer.eos_id
     for side in (store.train, store.validation):
         rows = PackedRows(side, 16)
-        batches = list(EvaluationStream(rows, limit=Limit(rows=4, tokens=None), rank=0, ranks=1))
+        batches = list(EvaluationStream(rows, span=range(len(rows)), limit=Limit(rows=4, tokens=None), rank=0, ranks=1))
         learnt = sum(int((micro.tensors["labels"] == eos).sum()) for micro in batches)
         assert learnt == side.summary.documents
         assert sum(micro.predicted for micro in batches) == rows.predicted

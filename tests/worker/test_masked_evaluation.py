@@ -86,7 +86,7 @@ def test_loss_and_bits_are_those_of_the_hidden_tokens_and_the_same_every_time(si
     finished = Finished(MaskedLMObjective(network), torch.device("cpu"))
     for limit in (Limit(rows=4, tokens=None), Limit(rows=None, tokens=64)):
         evaluator = Evaluator(
-            rows=rows, limit=limit, exchange=exchange, objective="mlm", token_bytes=token_bytes, added=None
+            rows=rows, limit=limit, exchange=exchange, objective="mlm", token_bytes=token_bytes, added=None, sources=()
         )
         metrics = evaluator.run(finished)
         assert set(metrics) == {"loss", "perplexity", "masked_bits_per_byte"}
@@ -104,6 +104,7 @@ def test_without_the_bytes_of_tokens_there_are_no_bits_per_byte(side, exchange):
         objective="mlm",
         token_bytes=None,
         added=None,
+        sources=(),
     )
     assert set(evaluator.run(Finished(MaskedLMObjective(network), torch.device("cpu")))) == {"loss", "perplexity"}
 
@@ -118,6 +119,7 @@ def test_a_validation_side_in_which_nothing_is_hidden_is_refused(side, exchange)
         objective="mlm",
         token_bytes=None,
         added=None,
+        sources=(),
     )
     with pytest.raises(DataError, match=r"nothing is hidden in the whole validation side"):
         evaluator.run(Finished(MaskedLMObjective(network), torch.device("cpu")))

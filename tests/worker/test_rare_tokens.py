@@ -98,6 +98,7 @@ def evaluator(rows, limit, exchange, objective="mlm", added=ADDED, fragmentation
         objective=objective,
         token_bytes=None,
         added=Added(ids=added, fragmentation=fragmentation),
+        sources=(),
     )
 
 

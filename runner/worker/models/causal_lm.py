@@ -36,6 +36,10 @@ class Nats:
         self.all += float(answer.loss_sum)
         self.watched += float(answer.watched_sum) if answer.watched_sum is not None else 0.0
 
+    def join(self, other: "Nats") -> None:
+        self.all += other.all
+        self.watched += other.watched
+
 
 class CausalLMObjective(nn.Module):
     """`labels` already are the next tokens, -100 where nothing is predicted; parameter names are `network.` plus
