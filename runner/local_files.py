@@ -28,7 +28,8 @@ LAST_KEY = re.compile(r"(\.[^.\[]+|\[\d+\])$")
 def missing_files(resolved: Resolved) -> tuple[Problem, ...]:
     """The files and directories of the whole job that are not here."""
     init = resolved.job.model.init
-    model = missing_directory("model.init.path", init.path) if isinstance(init, PretrainedInit) else []
+    made = "`runjob export` writes one"
+    model = missing_directory("model.init.path", init.path, made=made) if isinstance(init, PretrainedInit) else []
     return (*missing_data_files(resolved), *_placed(resolved, model))
 
 
@@ -45,7 +46,7 @@ def find_missing(data: Data) -> Iterator[Found]:
     for number, source in enumerate(sources_of(data)):
         where = f"data.sources[{number}].path" if isinstance(data, MixData) else "data.path"
         if isinstance(source, HubData | MixedHub):
-            yield from missing_directory(where, source.path)
+            yield from missing_directory(where, source.path, made="data/*.parquet in it would do")
         else:
             yield from missing_texts(where, source.path, kind=source.kind)
     if isinstance(data.split, FilesSplit):
@@ -84,16 +85,19 @@ def missing_terms(where: str, path: str) -> Iterator[Found]:
 
 def missing_tokenizer(where: str, path: str) -> list[Found]:
     try:
-        return missing_directory(where, locate_tokenizer(path))
+        made = "`runjob tokenizer build` or `extend` makes one"
+        return missing_directory(where, locate_tokenizer(path), made=made)
     except MissingError as error:
         return [(where, str(error))]
 
 
-def missing_directory(where: str, path: str) -> list[Found]:
-    """A path (names on the Hub are none; read_job has made paths absolute) that leads to no directory."""
+def missing_directory(where: str, path: str, *, made: str) -> list[Found]:
+    """A path (names on the Hub are none; read_job has made paths absolute) that leads to no directory; `made` says how
+    there would be one."""
     if is_url(path) or not Path(path).is_absolute() or Path(path).is_dir():
         return []
-    return [(where, f"{path}: {'is a file and no directory' if Path(path).exists() else 'no such directory'}")]
+    what = "is a file and no directory" if Path(path).exists() else "no such directory"
+    return [(where, f"{path}: {what}; {made}")]
 
 
 def _placed(resolved: Resolved, found: list[Found]) -> tuple[Problem, ...]:

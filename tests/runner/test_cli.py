@@ -156,12 +156,14 @@ def test_files_that_are_not_there_are_named_by_their_line_before_a_run_exists(ru
     init = f"model.init={{kind: pretrained, path: {job}}}"
     data = [
         f"{job}:5:9: data.path: {home.path}/none-*.txt: no file matches",
-        f"{job}:7:39: data.tokenizer.path: {home.path}/none: no such directory",
+        f"{job}:7:39: data.tokenizer.path: {home.path}/none: no such directory; "
+        "`runjob tokenizer build` or `extend` makes one",
     ]
     assert runjob("validate", job, "--set", init).returncode == 0
     submitted = runjob(job, "--set", init)
     assert (submitted.returncode, submitted.stdout) == (2, "")
-    assert submitted.stderr.splitlines() == [*data, f"--set: model.init.path: {job}: is a file and no directory"]
+    model = f"--set: model.init.path: {job}: is a file and no directory; `runjob export` writes one"
+    assert submitted.stderr.splitlines() == [*data, model]
     assert [line for line in runjob("plan", job).stdout.splitlines() if "missing here" in line] == [
         f"missing here   {line}" for line in data
     ]

@@ -70,7 +70,7 @@ def test_files_of_sources_and_sides_are_looked_for_and_addresses_are_not() -> No
     assert {problem.path for problem in sides} == {"data.split.validation", "data.split.test"}
     assert all(problem.line for problem in sides)
     (line,) = map(str, missing_files(read_job(cases / "hub.yaml", ["data.path=./published"])))
-    assert line == f"--set: data.path: {Path.cwd()}/published: no such directory"
+    assert line == f"--set: data.path: {Path.cwd()}/published: no such directory; data/*.parquet in it would do"
 
 
 def test_an_address_names_the_package_that_it_needs_and_nobody_is_asked() -> None:
