@@ -42,8 +42,14 @@ def number(record: dict[str, Any], key: str, form: str) -> str:
 
 
 def measured_form(key: str, value: object) -> str:
-    """Counts as they are, everything else with four digits."""
-    return f"{key.replace('_', ' ')} {{:{',' if isinstance(value, int) else '.4f'}}}"
+    """Counts as they are, everything else with four digits; a source's own name stays as it is.
+
+    >>> measured_form("loss/my_{1}.txt", 4.25).format(4.25), measured_form("rare_tokens", 1200).format(1200)
+    ('loss/my_{1}.txt 4.2500', 'rare tokens 1,200')
+    """
+    words, slash, name = key.partition("/")
+    shown = f"{words.replace('_', ' ')}{slash}{name}".replace("{", "{{").replace("}", "}}")
+    return f"{shown} {{:{',' if isinstance(value, int) else '.4f'}}}"
 
 
 def fact(key: str, value: object) -> str:

@@ -149,3 +149,28 @@ def test_an_event_of_a_kind_unknown_here_is_told_by_its_short_facts():
         "list": [1],
     }
     assert event_line(record, steps=None) == "step 5  early stop  best step 4"
+
+
+def test_a_sources_name_is_shown_as_it_is():
+    record = {
+        "event": "eval",
+        "step": 5,
+        "loss": 4.0,
+        "loss/my_{1}.txt": 4.25,
+        "loss/empty.txt": None,
+        "rare_tokens": 1200,
+    }
+    assert event_line(record, steps=None) == "step 5  eval  loss 4.0000  loss/my_{1}.txt 4.2500  rare tokens 1,200"
+
+
+def test_rows_that_are_left_out_are_shown_by_their_place():
+    record = {
+        "event": "bad_rows",
+        "step": 5,
+        "block": 2,
+        "count": 1200,
+        "first": ["a:row 1: is null", "a:row 7: is null"],
+    }
+    assert event_line(record, steps=9) == (
+        "step 5/9  left out of block 2: 1,200 rows that can't be read\n  a:row 1: is null\n  a:row 7: is null"
+    )
