@@ -1,6 +1,7 @@
 """The statistics of prepared data as a page of text."""
 
 from runjob.runner.text import table
+from runjob.schemas.characters import CODE_POINTS
 from runjob.schemas.statistics import Lengths, SideStatistics, Statistics
 
 BAR = 40
@@ -11,7 +12,9 @@ REASONS = {"empty": "white space alone", "bad": "unreadable", "short": "too shor
 def statistics_text(found: Statistics) -> str:
     """Sides, sources, lengths of the training side, what was left out, a sample."""
     parts = [sides_text(found), sources_text(found), f"left out       {left_out_text(found)}"]
-    if found.vocabulary_used:
+    if found.vocabulary_used and found.vocabulary == CODE_POINTS:  # less the end of a document
+        parts.append(f"characters     {found.vocabulary_used - 1:,} different ones occur in training")
+    elif found.vocabulary_used:
         used = found.vocabulary_used / found.vocabulary
         parts.append(f"vocabulary     {found.vocabulary:,} ids, {used:.1%} of them occur in training")
     if "train" in found.sides:
