@@ -8,7 +8,15 @@ run says the same at the same step as an unbroken one (only `data_wait` hangs on
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-Name = Literal["tokens_per_parameter", "loss_flat", "evaluation_apart", "data_wait", "gradient_clipped"]
+Name = Literal[
+    "tokens_per_parameter",
+    "few_documents",
+    "characters_beyond",
+    "loss_flat",
+    "evaluation_apart",
+    "data_wait",
+    "gradient_clipped",
+]
 
 # Steps that are looked at together: the mean loss of fewer is mostly noise where global batches are small.
 WINDOW = 100

@@ -1,40 +1,54 @@
 """What a run says of its corpus before the first step, where somebody should know it: too few documents by the job's
-own measure, characters that the network's head has no class for."""
+own measure, characters that the network's head has no class for. As events like those of advice.py; the thresholds are
+the job's and the network's own, so they stand in no table."""
 
 import numpy as np
 from transformers import PreTrainedConfig
 
 from runjob.data.characters import reads_characters, sample_characters
 from runjob.data.store import Store
+from runjob.runner.worker.advice import Sign, Told
 from runjob.schemas.job import Job
 from runjob.schemas.job_data import streamed
 
+BEFORE = "before the first step"
 
-def advise_on_corpus(job: Job, store: Store, config: PreTrainedConfig) -> tuple[str, ...]:
-    found = [few_documents(job, store)]
+
+def advise_on_corpus(job: Job, store: Store, config: PreTrainedConfig) -> list[Told]:
+    told = [few_documents(job, store)]
     if reads_characters(store.summary.tokenizer):
-        found.append(beyond_the_table(store, table=config.character_table))
-    return tuple(text for text in found if text is not None)
+        told.append(beyond_the_table(store, table=config.character_table))
+    return [one for one in told if one is not None]
 
 
-def few_documents(job: Job, store: Store) -> str | None:
+def few_documents(job: Job, store: Store) -> Told | None:
     least, documents = job.data.warn_below, store.summary.train.documents
     if least is None or documents >= least or streamed(job.data):  # nobody knows how many a stream has
         return None
-    return (
-        f"{documents:,} training documents are fewer than data.warn_below {least:,}: the model may learn them and not "
-        "what they have in common; add more, or lower the number if it is known to be enough"
+    sign = Sign(
+        name="few_documents",
+        watched="training documents: fewer than data.warn_below",
+        threshold=least,
+        window=BEFORE,
+        advice=f"{documents:,} training documents are fewer than data.warn_below {least:,}: the model may learn them "
+        "and not what they have in common; add more, or lower the number if it is known to be enough",
     )
+    return sign.tell(documents)
 
 
-def beyond_the_table(store: Store, *, table: int) -> str | None:
+def beyond_the_table(store: Store, *, table: int) -> Told | None:
     """Of the characters that are looked at (data/characters.py), how many share class 0."""
     characters = sample_characters(store.train if store.train.summary.documents else store.validation)
     beyond = characters[characters >= table]
     if not len(beyond):
         return None
-    return (
-        f"{100 * len(beyond) / len(characters):.2g} % of the characters ({len(np.unique(beyond)):,} different ones) "
-        f"lie beyond the {table:,} that the head tells apart: they are read as they are, and predicted and measured "
-        "as one class, 0; a larger character_table tells them apart (docs/canine.md)"
+    sign = Sign(
+        name="characters_beyond",
+        watched="share of characters beyond the head's table: above",
+        threshold=0,
+        window=BEFORE,
+        advice=f"{{value:.2%}} of the characters ({len(np.unique(beyond)):,} different ones) lie beyond the {table:,} "
+        "that the head tells apart: they are read as they are, and predicted and measured as one class, 0; a larger "
+        "character_table tells them apart (docs/canine.md)",
     )
+    return sign.tell(len(beyond) / len(characters))

@@ -105,8 +105,7 @@ def announce(assembly: Assembly) -> None:
         )
     if assembly.start.checkpoint is None:
         advise_on_data(assembly)
-        for text in advise_on_corpus(parts.job, assembly.store, assembly.config):
-            journal.log("advice", step=step, advice=text)
+        advise(parts, advise_on_corpus(parts.job, assembly.store, assembly.config))
 
 
 def advise_on_data(assembly: Assembly) -> None:

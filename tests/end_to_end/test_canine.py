@@ -14,6 +14,7 @@ import pytest
 
 from runjob.data.samples import locate
 from runjob.schemas.run import RunDir
+from tests.conftest import ROOT
 from tests.end_to_end.conftest import Bench, assert_same_run, records
 
 pytestmark = pytest.mark.slow
@@ -107,6 +108,29 @@ def test_a_character_model_killed_and_resumed_is_the_same_and_stops_where_it_wou
     (gap,) = json.loads(typed.stdout)["gaps"]
     assert len(gap) == 5
     assert [guess["probability"] for guess in gap] == pytest.approx(in_plain_transformers(unbroken.model), rel=1e-4)
+
+
+# The tiny job on a third of its names, narrower and for a fifth of its time
+SHORT = (
+    "data.token_budget=600k",
+    "model.init.hidden_size=64",
+    "training.length=320 steps",
+    "training.global_batch=64",
+    "training.learning_rate=4e-3",
+    "training.checkpoint.every=320 steps",
+    "evaluation.every=320 steps",
+    "hardware.threads=1",
+)
+
+
+def test_the_tiny_job_shortened_ends_below_what_pairs_of_characters_reach(bench: Bench) -> None:
+    run = dataclasses.replace(bench, job=ROOT / "jobs" / "tiny" / "canine_domains.yaml").submit(*SHORT)
+    (baseline,) = events(run, "baseline")
+    before, after = events(run, "eval")
+    assert after["loss"] < baseline["loss"] < before["loss"]
+    # host names are ASCII, so a character is a byte
+    assert after["masked_bits_per_byte"] == pytest.approx(after["loss"] / math.log(2), rel=1e-6)
+    assert after["perplexity"] < baseline["perplexity"]
 
 
 def in_plain_transformers(model: Path) -> list[float]:
