@@ -15,6 +15,7 @@ JOBS = Path(__file__).parent.parent.parent / "jobs"
 # Their document, and the first of their two scripts where it says nothing
 KEPT = {
     "seed": 42,
+    "data.normalize.whitespace": "strip",
     "data.deduplicate": True,
     "data.warn_below": 1_000_000,
     "data.sequence_length": 128,
@@ -72,6 +73,7 @@ def test_the_seeds_values_are_kept_or_changed_as_the_tables_say():
 @pytest.mark.parametrize(
     "path",
     [
+        "data.normalize",
         "data.deduplicate",
         "data.split",
         "data.tokenizer",
