@@ -1,5 +1,5 @@
-"""`objective: char_ar` from one file to a model that completes texts: killed and resumed bit for bit, and the same
-characters in the same order on any ranks."""
+"""`objective: char_ar` from one file to a model that completes texts: killed and resumed bit for bit, and taken out at
+any step that was saved. (That any ranks get the same orders is tested without processes in tests/worker.)"""
 
 import json
 import math
@@ -7,7 +7,6 @@ import math
 import pytest
 
 from runjob.runner.worker.export import load_network
-from runjob.schemas.run import RunDir
 from tests.end_to_end.conftest import Bench, assert_same_run, records
 
 pytestmark = pytest.mark.slow
@@ -32,22 +31,13 @@ ORDERED = (
 )
 
 
-def batches(run: RunDir) -> list[tuple[str, int]]:
-    return [(record["batch"], record["predicted"]) for record in records(run, "train")]
-
-
-def test_characters_are_learnt_one_after_another_through_a_kill_and_on_two_ranks_alike(bench: Bench) -> None:
+def test_characters_learnt_one_after_another_through_a_kill_are_the_same_and_complete_texts(bench: Bench) -> None:
     unbroken = bench.submit(*ORDERED)
     broken = bench.start(*ORDERED)
     bench.reach(broken, 9)
     bench.kill_everything(broken)
     bench.resume(broken)
     assert_same_run(unbroken, broken)
-    together = bench.submit(*ORDERED, "training.stop_after=10 steps", expect=75)
-    bench.resume(together, "--set", "training.stop_after=null", "--set", "hardware.ranks=2", "--accept")
-    assert batches(together) == batches(unbroken)
-    for one, other in zip(records(unbroken, "train"), records(together, "train"), strict=True):
-        assert other["loss"] == pytest.approx(one["loss"], rel=1e-4)
 
     first, *_, last = records(unbroken, "eval")
     # a fresh network knows nothing: the logarithm of its table

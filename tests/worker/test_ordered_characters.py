@@ -13,9 +13,12 @@ from hypothesis import strategies as st
 from runjob.data.batches import make_idle_batch, make_micro_batch, sample_digest
 from runjob.data.characters import CLS, MASK, PAD, SEP
 from runjob.data.corruptions import IGNORED
+from runjob.data.cut import Limit
+from runjob.data.order import Order
 from runjob.data.ordered_rows import OrderedRows
 from runjob.data.rows import Row
 from runjob.data.store import TokenizerSummary
+from runjob.data.stream import TrainStream
 from runjob.runner.estimate import order_parameters, scratch_parameters
 from runjob.runner.worker.export import export_model, load_network
 from runjob.runner.worker.models.canine_ordered import CanineForOrderedCharacters, ordered_places
@@ -225,3 +228,22 @@ def test_the_digest_of_a_sample_tells_its_order():
     one, other = hidden_row("google.com", [1, 2]), hidden_row("google.com", [2, 1])
     assert (one.input_ids == other.input_ids).all()
     assert sample_digest(1, one) != sample_digest(1, other)
+
+
+def test_ranks_are_fed_the_same_orders_and_any_step_may_be_asked_for():
+    rows = OrderedRows(Constant(hidden_row("abcdefghijkl", list(range(12)))), seed=1)
+
+    def batch(step: int, *, ranks: int, then: int) -> list[bytes]:
+        """The digests of a step, in sample order, of streams that were asked for `then` before."""
+        shares = []
+        for rank in range(ranks):
+            limit = Limit(rows=2, tokens=None)
+            stream = TrainStream(rows, Order(100, 1), global_batch=8, limit=limit, rank=rank, ranks=ranks)
+            stream.step(then)
+            shares.append(stream.step(step))
+            stream.close()
+        return list(shares[0].in_sample_order(digest for share in shares for digest in share.digests))
+
+    straight = batch(5, ranks=1, then=4)
+    assert len(set(straight)) == 8
+    assert batch(5, ranks=2, then=1) == batch(5, ranks=4, then=9) == straight
