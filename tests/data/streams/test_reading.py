@@ -145,7 +145,7 @@ def test_a_stream_is_normalised_and_its_tokenizer_extended_as_for_prepared_data(
         kind="pretrained", path=str(tokenizer), revision=None, terms={"taxa": str(tmp_path / "terms.txt")}
     )
     changed = dataclasses.replace(NOTHING, lowercase=True, whitespace="collapse")
-    desk = sit_down(hub(published, tokenizer, tokenizer=extended, normalize=changed))
+    desk = sit_down(dataclasses.replace(hub(published, tokenizer, normalize=changed), tokenizer=extended))
     table = read_table(desk.store.tokenizer)
     assert table is not None and list(table.categories["taxa"]) == ["OLENELLUS"]
     assert desk.store.path != sit_down(hub(published, tokenizer), desk="plain").store.path
