@@ -104,6 +104,7 @@ def train(folder: Path, name: str, *, seed: int, steps: int) -> Path:
         f"evaluation.every={steps} steps",
         "evaluation.at_start=false",
         "training.checkpoint.every=never",
+        "hardware.threads=1",  # small networks gain little by a second one, and lose much where it is not free
         *([] if name == "extended" else ["data.tokenizer.terms={}"]),
     ]
     argv = [sys.executable, "-m", "runjob.runner", str(JOB), *(word for one in sets for word in ("--set", one))]

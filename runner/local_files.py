@@ -67,7 +67,10 @@ def missing_texts(where: str, patterns: tuple[str, ...], *, kind: str) -> Iterat
             if not is_remote(pattern):
                 local_files(pattern, like=LIKE[kind])
         except MissingError as error:
-            yield where, str(error).removeprefix("data.path: ")
+            yield (
+                where,
+                f"{str(error).removeprefix('data.path: ')}; `runjob samples` lists corpora that come with runjob",
+            )
 
 
 def missing_terms(where: str, path: str) -> Iterator[Found]:
@@ -84,6 +87,7 @@ def missing_terms(where: str, path: str) -> Iterator[Found]:
 
 
 def missing_tokenizer(where: str, path: str) -> list[Found]:
+    """With the commands that make one."""
     try:
         made = "`runjob tokenizer build` or `extend` makes one"
         return missing_directory(where, locate_tokenizer(path), made=made)

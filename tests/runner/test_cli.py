@@ -154,8 +154,9 @@ def test_files_that_are_not_there_are_named_by_their_line_before_a_run_exists(ru
     text = job.read_text().replace("text.txt", "[text.txt, none-*.txt]")
     job.write_text(text.replace("{kind: train, algorithm: bpe, vocab_size: 512}", "{kind: pretrained, path: ./none}"))
     init = f"model.init={{kind: pretrained, path: {job}}}"
+    samples = "`runjob samples` lists corpora that come with runjob"
     data = [
-        f"{job}:5:9: data.path: {home.path}/none-*.txt: no file matches",
+        f"{job}:5:9: data.path: {home.path}/none-*.txt: no file matches; {samples}",
         f"{job}:7:39: data.tokenizer.path: {home.path}/none: no such directory; "
         "`runjob tokenizer build` or `extend` makes one",
     ]
@@ -169,7 +170,10 @@ def test_files_that_are_not_there_are_named_by_their_line_before_a_run_exists(ru
     ]
     prepared = runjob("prepare", job, "--set", "data.path=nowhere.txt")
     assert (prepared.returncode, prepared.stdout) == (2, "")
-    assert prepared.stderr.splitlines() == [f"--set: data.path: {home.path}/nowhere.txt: no such file", data[1]]
+    assert prepared.stderr.splitlines() == [
+        f"--set: data.path: {home.path}/nowhere.txt: no such file; {samples}",
+        data[1],
+    ]
     assert list(home.runs.iterdir()) == []
 
 

@@ -65,7 +65,8 @@ def test_files_of_sources_and_sides_are_looked_for_and_addresses_are_not() -> No
     cases = ROOT / "tests" / "cases" / "valid"
     second = "data.sources[1].path=[x.jsonl, 'https://127.0.0.1:9/y.jsonl']"
     (line,) = map(str, missing_files(read_job(cases / "mix.yaml", [second])))
-    assert line == f"--set: data.sources[1].path: {Path.cwd()}/x.jsonl: no such file"
+    remedy = "`runjob samples` lists corpora that come with runjob"
+    assert line == f"--set: data.sources[1].path: {Path.cwd()}/x.jsonl: no such file; {remedy}"
     sides = missing_files(read_job(cases / "files.yaml", ["data.path=sample:dutch"]))
     assert {problem.path for problem in sides} == {"data.split.validation", "data.split.test"}
     assert all(problem.line for problem in sides)
