@@ -45,6 +45,7 @@ class Corpus:
             "bad_rows": 0.0,
             "normalize": NOTHING,
             "min_length": 0,
+            "warn_below": None,
             "filter": Filter(keep=None, drop=None),
             "deduplicate": False,
             "token_budget": None,

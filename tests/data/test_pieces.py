@@ -25,7 +25,7 @@ from runjob.data import tokenizers
 from runjob.schemas import job_data
 texts = Path(sys.argv[1]).read_text(encoding="utf-8").splitlines()
 kind = {"wordpiece": job_data.TrainedWordPiece, "unigram": job_data.TrainedUnigram}[sys.argv[3]]
-settings = kind(kind="train", algorithm=sys.argv[3], vocab_size=150, lowercase=False)
+settings = kind(kind="train", algorithm=sys.argv[3], vocab_size=150, lowercase=False, terms={})
 tokenizers.save(tokenizers.train(lambda: iter(texts), settings), Path(sys.argv[2]))
 """
 PANGRAMS = ["Filmquiz bracht knappe ex-yogi van de wijs", "Zweedse ex-VIP, behoorlijk gek op quantumfysica", "été Ähre"]

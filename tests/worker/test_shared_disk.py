@@ -23,6 +23,7 @@ try:
 except DataError as error:
     print(error)
 distributed.barrier()
+distributed.destroy_process_group()  # a group that is left to the end of Python is at times ended by an abort
 """
 
 
