@@ -93,6 +93,6 @@ def test_the_tiny_twin_does_what_the_full_job_does(path):
 
 def test_the_tiny_twin_is_small_offline_and_measured_against_counting():
     job = job_of("tiny/canine_domains")
-    assert 0.5e6 < (count_parameters(job) or 0) < 1e6
+    assert 0.3e6 < (count_parameters(job) or 0) < 0.5e6
     assert (job.data.path, job.hardware.device, job.training.precision) == (("sample:domains",), "cpu", "fp32")
     assert job.evaluation.baseline == "character_bigram"

@@ -16,7 +16,7 @@ from runjob.data.streaming import FIRST, Reading, open_streamed
 from runjob.data.streaming_prepare import prepare_stream
 from runjob.data.terms import read_table
 from runjob.schemas.errors import DataError, JobError, MissingError
-from runjob.schemas.job_data import FirstSplit, PretrainedTokenizer
+from runjob.schemas.job_data import CharacterTokenizer, FirstSplit, PretrainedTokenizer
 from tests.data.streams.conftest import SitDown, hub
 
 
@@ -54,6 +54,17 @@ def test_what_can_not_be_streamed_is_named(published: Path, tokenizer: Path, tmp
     for path in (tmp_path / "empty", Path("nobody/nothing")):
         with pytest.raises(MissingError, match=rf"data\.path: .*{path.name} can't be streamed"):
             open_streamed(hub(path, tokenizer), commit=None)
+
+
+def test_characters_are_streamed_like_tokens(published: Path, texts: list[str], sit_down: SitDown) -> None:
+    data = dataclasses.replace(hub(published, Path()), tokenizer=CharacterTokenizer(kind="characters"))
+    desk = sit_down(data)
+    desk.provide(range(1))
+    (first, *_) = desk.index.records
+    side = desk.folder.side(first)
+    found = ["".join(map(chr, side.document(number).tolist())) for number in range(first.documents)]
+    kept = [text for number, text in enumerate(texts) if number % 40 not in (13, 14)]
+    assert found == kept[15:45]
 
 
 def test_a_row_without_text_is_named(tmp_path: Path, tokenizer: Path) -> None:
