@@ -89,7 +89,7 @@ def extend_to(base: PretrainedTokenizer, files: Mapping[str, str], to: Path) -> 
     """Write the base with the terms of the files to `to`."""
     with written_whole(to) as folder:
         terms = read_terms(files, where=TERMS)
-        tokenizer, table = extend(tokenizers.load_pretrained(base), terms, before=_table(base))
+        tokenizer, table = extend(_load(base), terms, before=_table(base))
         save_extended(tokenizer, table, folder)
     return table
 
@@ -103,7 +103,7 @@ def check(
     base: PretrainedTokenizer | None,
 ) -> Check:
     """Without files, of the terms in the table beside the tokenizer; without a base, against it without its terms."""
-    tokenizer = tokenizers.load_pretrained(where)
+    tokenizer = _load(where)
     terms = _listed(where, files)
     for sentence in sentences:
         if "{}" not in sentence:
@@ -111,10 +111,7 @@ def check(
     found = measure_terms(tokenizer, terms, sentences or SENTENCES)
     if corpus is None:
         return Check(found=found, counts=None)
-    if base is not None:
-        before = bare_engine(tokenizers.load_pretrained(base))
-    else:
-        before = without_tokens(tokenizer, added_tokens(tokenizer))
+    before = bare_engine(_load(base)) if base is not None else without_tokens(tokenizer, added_tokens(tokenizer))
     return Check(found=found, counts=measure_corpus(tokenizer, before, terms, corpus.texts()))
 
 
@@ -161,6 +158,16 @@ def _listed(where: PretrainedTokenizer, files: Mapping[str, str]) -> dict[str, l
     if table is None:
         raise JobError(f"{where.path}: no terms.json beside this tokenizer; name terms with --terms CATEGORY=FILE")
     return {category: list(held) for category, held in table.categories.items() if held}
+
+
+def _load(where: PretrainedTokenizer) -> Any:  # noqa: ANN401 - transformers has no types
+    try:
+        return tokenizers.load_pretrained(where)
+    except MissingError as error:
+        raise MissingError(
+            f"{where.path}: neither a tokenizer's directory, nor a job's id, nor a name in the Hugging Face cache, "
+            f"nor could it be fetched; name a directory that holds tokenizer.json"
+        ) from error
 
 
 def _table(where: PretrainedTokenizer) -> TermTable | None:

@@ -39,6 +39,7 @@ def test_what_is_wrong_is_said_with_what_to_type_and_nothing_is_written(runjob, 
         ("tokenizer", "extend", "text.txt", "--terms", "a=b", "--to", "new"): (2, "text.txt: is a file"),
         ("tokenizer", "extend", "base", "--terms", "taxa", "--to", "new"): (2, "write CATEGORY=FILE"),
         ("tokenizer", "extend", "base", "--terms", "a=b", "--terms", "a=c", "--to", "new"): (2, "named twice"),
+        ("tokenizer", "check", "nobody/none", "--terms", "a=text.txt"): (2, "nobody/none: neither a tokenizer's dir"),
         ("tokenizer", "check", "base", "--max-fragmentation", "5"): (2, "a share between 0 and 1"),
         ("tokenizer", "extend", "base", "--terms", "a=empty.txt", "--to", "new"): (1, "empty.txt: is empty (0 bytes)"),
     }
