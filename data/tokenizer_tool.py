@@ -13,13 +13,16 @@ from runjob.data import tokenizers
 from runjob.data.compression import open_packed
 from runjob.data.extend import added_tokens, bare_engine, extend, without_tokens
 from runjob.data.fragmentation import SENTENCES, Counts, Fragmentation, measure_corpus, measure_terms
-from runjob.data.normalize import NOTHING, Normalizer
+from runjob.data.normalize import Normalizer
 from runjob.data.samples import PREFIX, locate, locate_tokenizer
 from runjob.data.sources import cut_lines, field_reader, not_utf8, open_source
 from runjob.data.terms import TermTable, read_table, read_terms
 from runjob.data.vocabulary import save_extended
+from runjob.schemas.build import build_value
+from runjob.schemas.check import Checker, plain_node
 from runjob.schemas.errors import DataError, JobError, MissingError
-from runjob.schemas.job_data import Filter, HashSplit, JsonlData, PretrainedTokenizer, TextData, Trained
+from runjob.schemas.job_data import JsonlData, PretrainedTokenizer, TextData, Trained
+from runjob.schemas.problems import DEFAULT
 from runjob.schemas.run import sync_path
 
 TERMS = "--terms "
@@ -39,27 +42,19 @@ class Corpus:
             yield document.text
 
     def _data(self) -> TextData | JsonlData:
-        """As a job would name them; of its other fields none is looked at."""
-        common: dict[str, Any] = {
-            "path": self.paths,
-            "bad_rows": 0.0,
-            "normalize": NOTHING,
-            "min_length": 0,
-            "warn_below": None,
-            "filter": Filter(keep=None, drop=None),
-            "deduplicate": False,
-            "token_budget": None,
-            "layout": "lines",
-            "attention": "row",
-            "long_documents": "split",
-            "sequence_length": 2,
-            "tokenizer": PretrainedTokenizer(kind="pretrained", path="", revision=None, terms={}),
-            "split": HashSplit(kind="hash", validation=0.5, test=None),
-        }
+        """As a job would name them; all else is what the schema says where a job says nothing, and not looked at."""
         files = [str(locate(path)) if path.startswith(PREFIX) else path for path in self.paths]
+        unread = {"sequence_length": 2, "tokenizer": {"kind": "characters"}}
         if any(".jsonl" in Path(file).name for file in files):
-            return JsonlData(kind="jsonl", field=self.field, **common)
-        return TextData(kind="text", documents=self.documents, **common)  # type: ignore[arg-type]
+            wanted = {"kind": "jsonl", "path": list(self.paths), "field": self.field, **unread}
+        else:
+            wanted = {"kind": "text", "path": list(self.paths), "documents": self.documents, **unread}
+        checker = Checker(Path.cwd(), ())
+        values = checker.value(plain_node(wanted, DEFAULT), {"$ref": "#/$defs/data"}, "corpus", DEFAULT)
+        if checker.problems:
+            raise JobError("\n".join(map(str, checker.problems)))
+        data: TextData | JsonlData = build_value(JsonlData if wanted["kind"] == "jsonl" else TextData, values)
+        return data
 
 
 @dataclass(frozen=True, kw_only=True)
