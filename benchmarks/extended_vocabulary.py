@@ -99,6 +99,7 @@ def train(folder: Path, name: str, *, seed: int, steps: int) -> Path:
         f"training.length={steps} steps",
         f"data.path={folder / 'train.jsonl'}",
         f"data.split={{kind: files, validation: {folder / 'validation.jsonl'}}}",
+        "data.normalize.join_terms=false",  # both read the same text, so terms of several words stay apart
         "evaluation.best=loss",
         "evaluation.early_stopping=null",
         f"evaluation.every={steps} steps",
