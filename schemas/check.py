@@ -191,6 +191,9 @@ class Checker:
             return self.wrong_word(node, path, [word for word in known if word is not None], "unknown value")
         if len(value) < schema.get("minLength", 0):
             return self.problem(node.mark, path, f"expected {wording.expected(schema)}, not an empty text")
+        if "maxLength" in schema and len(value) > schema["maxLength"]:
+            said = f"has {len(value)} characters; {schema['maxLength']} are the most"
+            return self.problem(node.mark, path, said)
         if "\0" in value:
             return self.problem(node.mark, path, "holds the character NUL, which no path and no text may hold")
         # \Z: with `$`, a text that ends in a line break would pass here and fail where it is parsed

@@ -21,7 +21,8 @@ VALIDATOR = jsonschema.Draft202012Validator(bundled_schema())
 
 # What check.py reads, and what only people and editors read
 KEYWORDS = (
-    {"type", "properties", "required", "additionalProperties", "items", "minItems", "maxItems", "minLength", "pattern"}
+    {"type", "properties", "required", "additionalProperties", "items", "minItems", "maxItems", "pattern"}
+    | {"minLength", "maxLength"}
     | {"enum", "const", "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "oneOf", "anyOf", "$ref", "$defs"}
     | {"$schema", "$id", "$comment", "title", "description", "default", "examples", "format"}
 )
