@@ -44,7 +44,7 @@ class Corpus:
     def _data(self) -> TextData | JsonlData:
         """As a job would name them; all else is what the schema says where a job says nothing, and not looked at."""
         files = [str(locate(path)) if path.startswith(PREFIX) else path for path in self.paths]
-        unread = {"sequence_length": 2, "tokenizer": {"kind": "characters"}}
+        unread = {"sequence_length": 2, "tokenizer": {"kind": "train", "algorithm": "bpe", "vocab_size": 512}}
         if any(".jsonl" in Path(file).name for file in files):
             wanted = {"kind": "jsonl", "path": list(self.paths), "field": self.field, **unread}
         else:

@@ -111,6 +111,11 @@ def test_a_corpus_that_gives_no_such_vocabulary_leaves_nothing_behind(tmp_path: 
     assert sorted(path.name for path in tmp_path.iterdir()) == ["blank.txt", "one.txt"]
 
 
+def test_a_corpus_may_hold_what_only_characters_as_tokens_may_not(tmp_path: Path):
+    (tmp_path / "private.txt").write_text("a \ue000 b\n", encoding="utf-8")
+    assert list(corpus(tmp_path / "private.txt").texts()) == ["a \ue000 b"]
+
+
 def test_a_directory_that_exists_is_never_written_into(tmp_path: Path):
     (tmp_path / "there").mkdir()
     with pytest.raises(JobError, match="there: exists already; name another"), written_whole(tmp_path / "there"):
