@@ -1,7 +1,9 @@
 """Gaps in texts of characters: `goo[MASK]le.com`. Each `[MASK]` is one character, and its guesses are told with the
 place where it stands in the text. All gaps are filled in one pass, each by itself."""
 
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 import torch
 from transformers import AutoTokenizer, PreTrainedModel
@@ -22,7 +24,7 @@ class CharacterText:
     with one for each gap."""
 
     def __init__(self, prompt: str, model: Path, network: PreTrainedModel) -> None:
-        tokenizer = AutoTokenizer.from_pretrained(model, local_files_only=True)
+        tokenizer = _marks_of(model)
         wrong = private_character(prompt)
         if wrong is not None:
             raise JobError(f"the prompt {wrong}; write {GAP} for a gap")
@@ -49,6 +51,12 @@ class CharacterText:
         for place, character in zip(self.places, characters, strict=True):
             text[place] = character
         return "".join(text)
+
+
+@cache
+def _marks_of(model: Path) -> Any:  # noqa: ANN401 - transformers has no types
+    """The model's own tokenizer, for its marks: an imported model has another mask. Once, since it takes seconds."""
+    return AutoTokenizer.from_pretrained(model, local_files_only=True)
 
 
 @torch.inference_mode()
