@@ -15,6 +15,7 @@ import sys
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -83,12 +84,17 @@ def read_state(file: Path) -> Tensors:
     """The head of v2, out of a pickle that may hold tensors, plain values and an argparse.Namespace."""
     try:
         with torch.serialization.safe_globals([argparse.Namespace]):
+            if foreign := sorted(torch.serialization.get_unsafe_globals_in_checkpoint(file)):
+                raise CheckpointError(
+                    f"{file}: not read, since a pickle may run code and this one holds more than tensors, plain values "
+                    f"and an argparse.Namespace: {', '.join(foreign)}; save it again without them, its "
+                    "mlm_head_state_dict is all that is read"
+                )
             state = torch.load(file, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
-        reason = " ".join(str(error).split())[:400]
-        raise CheckpointError(
-            f"{file}: not read, since it holds more than tensors and plain values: {reason}"
-        ) from error
+    except (pickle.UnpicklingError, ValueError, RuntimeError, EOFError) as error:
+        # torch's own words go on with how to read it all the same, code and all
+        reason = " ".join(str(error).split("This file can still be loaded")[0].split())[:200]
+        raise CheckpointError(f"{file}: can't be read: {reason}") from error
     if not isinstance(state, dict) or not isinstance(state.get("mlm_head_state_dict"), Mapping):
         have = ", ".join(map(str, state)) if isinstance(state, dict) else type(state).__name__
         raise CheckpointError(f"{file}: holds no mlm_head_state_dict; found {have}")
@@ -107,15 +113,24 @@ def our_head(theirs: Tensors, file: Path) -> Tensors:
 def read_config(source: Path, tensors: Tensors) -> CanineConfig:
     file = source / "config.json"
     if file.is_file():
-        said = json.loads(file.read_text(encoding="utf-8"))
-        if said.get("model_type") != "canine":
-            raise CheckpointError(f"{file}: model_type {said.get('model_type')!r}, and canine_mlm is of canine")
-        config = CanineConfig.from_dict(said)
+        config = CanineConfig.from_dict(written_config(file))
     else:
         config = config_of(source, tensors)
     config.character_table = int(tensors["head.decoder.weight"].shape[0])
     config.architectures = [CanineForMaskedLM.__name__]
     return config
+
+
+def written_config(file: Path) -> dict[str, Any]:
+    """What their config.json says, of a CANINE."""
+    try:
+        said = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError as error:  # no JSON, or no UTF-8
+        raise CheckpointError(f"{file}: can't be read as JSON: {error}") from error
+    if not isinstance(said, dict) or said.get("model_type") != "canine":
+        kind = repr(said.get("model_type")) if isinstance(said, dict) else "none at all"
+        raise CheckpointError(f"{file}: model_type {kind}, and canine_mlm is of canine")
+    return said
 
 
 def config_of(source: Path, tensors: Tensors) -> CanineConfig:
@@ -156,8 +171,11 @@ def config_of(source: Path, tensors: Tensors) -> CanineConfig:
 
 
 def refuse_foreign_tensors(source: Path, tensors: Tensors, config: CanineConfig) -> None:
-    with torch.device("meta"):
-        wanted = {name: tuple(value.shape) for name, value in CanineForMaskedLM(config).named_parameters()}
+    try:
+        with torch.device("meta"):
+            wanted = {name: tuple(value.shape) for name, value in CanineForMaskedLM(config).named_parameters()}
+    except (ValueError, TypeError) as error:  # sizes that do not go together, or are none
+        raise CheckpointError(f"{source}: its config.json describes no network: {error}") from error
     have = {name: tuple(value.shape) for name, value in tensors.items()}
     wrong = sorted(name for name in wanted.keys() | have.keys() if wanted.get(name) != have.get(name))
     if wrong:

@@ -117,6 +117,8 @@ def test_a_state_that_holds_more_than_values_is_refused_unread(v2, tmp_path, cap
     assert bring(v2, tmp_path / "new") == 1
     said = capsys.readouterr()
     assert "training_state.bin: not read" in said.err
+    assert "argparse.Namespace: builtins.print; save it again" in said.err
+    assert "weights_only" not in said.err  # torch's advice is to run the code
     assert "a pickle has run code" not in said.out + said.err
     assert not (tmp_path / "new").exists()
 
@@ -153,6 +155,32 @@ def test_anything_else_is_refused_with_what_was_found_and_leaves_nothing(v1, tmp
     assert bring(v1, tmp_path / "new") == 1
     assert said in capsys.readouterr().err
     assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        ("{bad", "config.json: can't be read as JSON: Expecting property name"),
+        ("[1]", "config.json: model_type none at all, and canine_mlm is of canine"),
+        ('{"model_type": "bert"}', "config.json: model_type 'bert', and canine_mlm is of canine"),
+        ('{"model_type": "canine", "num_attention_heads": 7}', "its config.json describes no network: The hidden size"),
+    ],
+)
+def test_a_configuration_that_is_none_is_an_error_in_words(v2, tmp_path, capsys, written, said):
+    (v2 / "config.json").write_text(written)
+    assert bring(v2, tmp_path / "new") == 1
+    assert said in capsys.readouterr().err
+    assert not (tmp_path / "new").exists()
+
+
+@pytest.mark.parametrize("kept", [0, 3, 1000])
+def test_a_state_that_is_cut_off_is_an_error_in_words(v2, tmp_path, capsys, kept):
+    file = v2 / "training_state.bin"
+    file.write_bytes(file.read_bytes()[:kept])
+    assert bring(v2, tmp_path / "new") == 1
+    said = capsys.readouterr().err
+    assert "training_state.bin: can't be read" in said
+    assert "weights_only" not in said
 
 
 def test_a_directory_that_holds_something_is_not_written_to(v1, tmp_path, capsys):
