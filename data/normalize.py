@@ -23,8 +23,9 @@ NOTHING = Normalize(unicode=None, whitespace="keep", lowercase=False, idn=None, 
 # (begin, end, what takes its place)
 Piece = tuple[int, int, str]
 Form = Literal["NFC", "NFKC"]
-# What parts the labels of a host name: full stops, the ideographic and the wide ones too (RFC 3490, 3.1)
-LABEL = re.compile(r"[^\s.\u3002\uff0e\uff61]+")
+# What parts the labels of a host name as a full stop does: the ideographic, the wide, the half-wide one (RFC 3490, 3.1)
+DOT = re.compile(r"[\u3002\uff0e\uff61]")
+LABEL = re.compile(r"[^\s.]+")
 PUNYCODE = "xn--"
 SPACE = re.compile(r"\s+")
 
@@ -85,6 +86,8 @@ def describe_normalize(settings: Normalize) -> dict[str, object]:
         return {}
     if settings.unicode is not None:  # the same text may become another where Unicode knows more characters
         described["unicode"] = f"{settings.unicode} {unicodedata.unidata_version}"
+    if settings.idn is not None:  # stores that were made before these were parted alike are others
+        described["dots"] = DOT.pattern
     return {"normalize": described}
 
 
@@ -101,6 +104,8 @@ def _steps(settings: Normalize, terms: Iterable[str]) -> Iterator[Step]:
     if settings.lowercase:
         yield Step(pieces=lower_pieces, text=str.lower)
     if settings.idn is not None:
+        # else `例え。jp` would not become ASCII, and be another name than `例え.jp`
+        yield _replacing(DOT, lambda _: ".")
         yield _replacing(LABEL, to_punycode if settings.idn == "ascii" else from_punycode)
     if (found := _several_words(terms)) is not None:
         pattern, spelling = found

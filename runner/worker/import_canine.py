@@ -112,10 +112,7 @@ def our_head(theirs: Tensors, file: Path) -> Tensors:
 
 def read_config(source: Path, tensors: Tensors) -> CanineConfig:
     file = source / "config.json"
-    if file.is_file():
-        config = CanineConfig.from_dict(written_config(file))
-    else:
-        config = config_of(source, tensors)
+    config = CanineConfig.from_dict(written_config(file)) if file.is_file() else config_of(source, tensors)
     config.character_table = int(tensors["head.decoder.weight"].shape[0])
     config.architectures = [CanineForMaskedLM.__name__]
     return config

@@ -87,6 +87,8 @@ def test_each_step_by_hand():
     assert normalizer(only(join_terms=True))("a sea_star and sea  star") == "a sea star and sea star"
     both = normalizer(only(lowercase=True, idn="ascii"))
     assert both("KÄRNTEN.at") == "xn--krnten-bua.at"
+    assert both("例え。JP") == both("例え．jp") == both("例え｡jp") == "xn--r8jz45g.jp"
+    assert normalizer(only(idn="unicode"))("xn--r8jz45g。jp") == "例え.jp"
     assert both.align("Ä.at").spans == ((0, 1),) * 7 + ((1, 2), (2, 3), (3, 4))
 
 
