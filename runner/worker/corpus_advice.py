@@ -5,11 +5,11 @@ the job's and the network's own, so they stand in no table."""
 import numpy as np
 from transformers import PreTrainedConfig
 
+from runjob.data import few
 from runjob.data.characters import reads_characters, sample_characters
 from runjob.data.store import Store
 from runjob.runner.worker.advice import Sign, Told
 from runjob.schemas.job import Job
-from runjob.schemas.job_data import streamed
 
 BEFORE = "before the first step"
 
@@ -23,15 +23,15 @@ def advise_on_corpus(job: Job, store: Store, config: PreTrainedConfig) -> list[T
 
 def few_documents(job: Job, store: Store) -> Told | None:
     least, documents = job.data.warn_below, store.summary.train.documents
-    if least is None or documents >= least or streamed(job.data):  # nobody knows how many a stream has
+    said = few.few_documents(job.data, documents)
+    if said is None or least is None:  # the one goes with the other
         return None
     sign = Sign(
         name="few_documents",
         watched="training documents: fewer than data.warn_below",
         threshold=least,
         window=BEFORE,
-        advice=f"{documents:,} training documents are fewer than data.warn_below {least:,}: the model may learn them "
-        "and not what they have in common; add more, or lower the number if it is known to be enough",
+        advice=said,
     )
     return sign.tell(documents)
 

@@ -10,6 +10,7 @@ from typing import Any
 
 from runjob.data.added import added_ids, refuse_rare_metric
 from runjob.data.facts import measure
+from runjob.data.few import few_documents
 from runjob.data.prepare import PreparedStore, Progress, prepare
 from runjob.data.space import in_words
 from runjob.data.store import Store
@@ -94,6 +95,8 @@ def main(run: RunDir) -> int:
         f"vocabulary {store.summary.tokenizer.vocab_size:,}"
     )
     tell_left_out("left out", store)
+    if (said := few_documents(job.data, train.documents)) is not None:
+        print(f"advice: {said}")
     if budget := store.summary.budget:
         print(budget.words(train.predicted))
     if train.documents:

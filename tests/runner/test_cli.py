@@ -142,8 +142,9 @@ def test_listings_are_json_on_demand_and_empty_ones_too(runjob):
 
 def test_prepare_makes_the_store_and_leaves_no_run(runjob, job: Path, home):
     job.write_text(job.read_text().replace("text.txt", "sample:dutch"))
-    done = runjob("prepare", job)
+    done = runjob("prepare", job, "--set", "data.warn_below=1000000")
     assert done.returncode == 0, done.stderr
+    assert "training documents are fewer than data.warn_below 1,000,000" in done.stdout
     store = done.stdout.splitlines()[-1].removeprefix("prepared: ")
     assert Path(store).is_dir()
     assert Path(store).is_relative_to(home.cache)
@@ -202,6 +203,7 @@ def test_generate_without_a_model_says_when_there_will_be_one(runjob, home):
     run = RunDir.create(home.runs, "early")
     done = runjob("generate", run.id, "--prompt", "x")
     assert (done.returncode, "no model yet" in done.stderr) == (2, True)
+    assert f"`runjob export {run.id} --step latest --to DIR`" in done.stderr
     assert runjob("generate", "nothing-here").returncode == 1
 
 
