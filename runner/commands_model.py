@@ -29,7 +29,10 @@ def model_place(wanted: str) -> Path:
 
 def require_model(run: RunDir) -> None:
     if not run.model.is_dir():
-        raise StateError(f"{run.id}: no model yet; it is written when the job finishes (`runjob status {run.id}`)")
+        raise StateError(
+            f"{run.id}: no model yet; it is written when the job finishes (`runjob status {run.id}`); "
+            f"`runjob export {run.id} --step latest --to DIR` makes one of its newest checkpoint"
+        )
 
 
 def generate_arguments(args: Namespace) -> list[str]:

@@ -69,7 +69,7 @@ def characters_have_their_own_baseline(job: Values) -> Findings:
     if job["evaluation.baseline"] != "character_bigram":
         return
     if job["objective.kind"] != "mlm" or job["objective.unit"] != "char":
-        said = "character_bigram says what is hidden by `objective: {kind: mlm, unit: char}`; write null"
+        said = "character_bigram is for `objective: {kind: mlm, unit: char}` alone; write null"
         yield "evaluation.baseline", said
 
 
