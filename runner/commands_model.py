@@ -37,8 +37,8 @@ def require_model(run: RunDir) -> None:
 
 def generate_arguments(args: Namespace) -> list[str]:
     """The options as typed; what was left out is left to the job's `evaluation.generation`."""
-    words = [word for prompt in args.prompt for word in ("--prompt", prompt)]
-    words += [word for text in args.complete for word in ("--complete", text)]
+    words = [joined("--prompt", prompt) for prompt in args.prompt]
+    words += [joined("--complete", text) for text in args.complete]
     valued = {
         "--prompts-file": args.prompts_file,
         "--span": args.span,
@@ -56,11 +56,16 @@ def generate_arguments(args: Namespace) -> list[str]:
 
 
 def fill_arguments(args: Namespace) -> list[str]:
-    words = [word for prompt in args.prompt for word in ("--prompt", prompt)]
+    words = [joined("--prompt", prompt) for prompt in args.prompt]
     valued = {"--prompts-file": args.prompts_file, "--top-k": args.top_k, "--device": args.device}
     words += [word for name, value in valued.items() if value is not None for word in (name, str(value))]
     flags = {"--interactive": args.interactive, "--benchmark": args.benchmark, "--json": args.json}
     return words + [name for name, on in flags.items() if on]
+
+
+def joined(option: str, text: str) -> str:
+    """One word, since a text may begin with a dash, and would by itself be read as an option."""
+    return f"{option}={text}"
 
 
 def run_worker(program: str, arguments: list[str]) -> int:

@@ -184,10 +184,10 @@ def test_generate_passes_on_what_was_typed_and_nothing_else():
     bare = parser.parse_args(["latest"])
     assert generate_arguments(bare) == []
     typed = [
-        "--prompt",
-        "a b",
-        "--prompt",
-        "$(c)",
+        "--prompt=a b",
+        "--prompt=$(c)",
+        "--prompt=-d",  # by itself it would be read as an option
+        "--complete=--e",
         "--max-new-tokens",
         "5",
         "--temperature",

@@ -166,4 +166,4 @@ def test_what_is_typed_at_runjob_reaches_the_program():
     next(command for command in COMMANDS if command.name == "generate").configure(parser)
     args = parser.parse_args(["ID", "--complete", "goo", "--complete", "nu", "--span", "4"])
     words = generate_arguments(args)
-    assert words == ["--complete", "goo", "--complete", "nu", "--span", "4"]
+    assert words == ["--complete=goo", "--complete=nu", "--span", "4"]

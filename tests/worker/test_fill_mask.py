@@ -156,5 +156,15 @@ def test_the_command_passes_on_what_was_typed_and_nothing_else():
     parser = ArgumentParser()
     command.configure(parser)
     assert fill_arguments(parser.parse_args(["latest"])) == []
-    typed = ["--prompt", "a b", "--prompt", "$(c)", "--top-k", "3", "--device", "cpu", "--interactive", "--json"]
+    typed = [
+        "--prompt=a b",
+        "--prompt=$(c)",
+        "--prompt=-[MASK].com",
+        "--top-k",
+        "3",
+        "--device",
+        "cpu",
+        "--interactive",
+        "--json",
+    ]
     assert fill_arguments(parser.parse_args(["latest", *typed])) == typed
