@@ -53,7 +53,7 @@ def fragmentation(tokenizer: Path) -> float | None:
     from tokenizers import Tokenizer
 
     table = read_table(tokenizer)
-    terms = [] if table is None else [term for held in table.categories.values() for term in held]
+    terms = [] if table is None else [term for held in table.terms.values() for term in held]
     if not terms:
         return None
     engine = Tokenizer.from_file(str(tokenizer / "tokenizer.json"))

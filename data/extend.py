@@ -6,6 +6,9 @@ Two things of the engine are adjusted, or the words around a term would be cut o
 pieces begin with the space before them (SentencePiece's ▁, byte-level's Ġ), a term takes that space along, as a token
 of nothing but space would stand before each term; when ids become text again, it is written. And what follows a term
 gets no ▁ as if it began a text. A text without any term keeps the ids that it had.
+
+A term whose letters are a piece of longer words already (`ther` of `o|ther`) can't be a token: the engine has one id
+for one spelling, and would give it that piece's, so that each `other` read as if the term stood in it. It is left out.
 """
 
 import json
@@ -32,11 +35,12 @@ def extend(tokenizer: Any, terms: Iterable[Term], *, before: TermTable | None) -
 
     engine = bare_engine(tokenizer)
     spaced = scheme_of(tokenizer) in ("spaces", "bytes")
-    table = before or TermTable(base_tokens=engine.get_vocab_size(), categories={}, known={}, repeated=())
+    table = before or TermTable(base_tokens=engine.get_vocab_size(), categories={}, known={}, inner={}, repeated=())
     categories = {name: dict(held) for name, held in table.categories.items()}
     known = {name: list(held) for name, held in table.known.items()}
+    inner = {name: list(held) for name, held in table.inner.items()}
     repeated = list(table.repeated)
-    first = {_read_as(engine, text): name for name, held in categories.items() for text in held}
+    first = {_read_as(engine, text): name for name, held in table.terms.items() for text in held}
     new: list[Term] = []
     for term in terms:
         read = _read_as(engine, term.text)
@@ -46,6 +50,9 @@ def extend(tokenizer: Any, terms: Iterable[Term], *, before: TermTable | None) -
             continue
         first[read] = term.category
         whole = whole_token(engine, term.text, unknown=tokenizer.unk_token_id)
+        if whole is None and engine.token_to_id(term.text) is not None:
+            inner.setdefault(term.category, []).append(term.text)
+            continue
         categories.setdefault(term.category, {})[term.text] = NEW if whole is None else whole
         if whole is None:
             new.append(term)
@@ -63,6 +70,7 @@ def extend(tokenizer: Any, terms: Iterable[Term], *, before: TermTable | None) -
         base_tokens=table.base_tokens,
         categories=categories,
         known={name: tuple(held) for name, held in known.items()},
+        inner={name: tuple(held) for name, held in inner.items()},
         repeated=tuple(repeated),
     )
 

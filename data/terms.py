@@ -3,6 +3,7 @@ category a file; and the table beside an extended tokenizer that says which id e
 
     terms.json    categories -> term -> id, in the order of the files
                   known: terms that were one token already; repeated: those that stood in the files before
+                  inner: those left out, as their letters are a piece of longer words already
 """
 
 import dataclasses
@@ -21,7 +22,8 @@ from runjob.schemas.errors import DataError, MissingError
 from runjob.schemas.run import read_json, write_json
 
 TABLE = "terms.json"
-FORMAT = 1
+# 1 had no `inner`: such a term took the piece's own id, and each longer word with it read as if it held the term
+FORMAT = 2
 CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 
@@ -45,12 +47,21 @@ class Repeated:
 
 @dataclass(frozen=True, kw_only=True)
 class TermTable:
-    """What a tokenizer was extended by. `base_tokens` is how many ids it had before."""
+    """What a tokenizer was extended by. `base_tokens` is how many ids it had before; `inner` terms have no id."""
 
     base_tokens: int
     categories: Mapping[str, Mapping[str, int]]
     known: Mapping[str, tuple[str, ...]]
+    inner: Mapping[str, tuple[str, ...]]
     repeated: tuple[Repeated, ...]
+
+    @property
+    def terms(self) -> dict[str, list[str]]:
+        """By category all that the tokenizer was to hold whole, those that it doesn't behind the others."""
+        listed = {name: list(held) for name, held in self.categories.items()}
+        for name, left_out in self.inner.items():
+            listed.setdefault(name, []).extend(left_out)
+        return listed
 
     @property
     def added(self) -> int:
@@ -72,6 +83,7 @@ def read_table(folder: Path) -> TermTable | None:
             base_tokens=raw["base_tokens"],
             categories={name: dict(terms) for name, terms in raw["categories"].items()},
             known={name: tuple(terms) for name, terms in raw["known"].items()},
+            inner={name: tuple(terms) for name, terms in raw["inner"].items()} if raw["format"] > 1 else {},
             repeated=tuple(Repeated(**one) for one in raw["repeated"]),
         )
     except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -89,8 +101,8 @@ def read_terms(files: Mapping[str, str], *, where: str) -> tuple[Term, ...]:
 
 
 def fingerprint(terms: tuple[Term, ...]) -> str:
-    """sha256 over what the files hold, whatever they are called."""
-    listed = [[term.category, term.text] for term in terms]
+    """sha256 over what the files hold, whatever they are called, and over how it is read."""
+    listed: list[object] = [FORMAT, *([term.category, term.text] for term in terms)]
     return hashlib.sha256(json.dumps(listed).encode()).hexdigest()
 
 

@@ -152,7 +152,7 @@ def _listed(where: PretrainedTokenizer, files: Mapping[str, str]) -> dict[str, l
     table = _table(where)
     if table is None:
         raise JobError(f"{where.path}: no terms.json beside this tokenizer; name terms with --terms CATEGORY=FILE")
-    return {category: list(held) for category, held in table.categories.items() if held}
+    return {category: held for category, held in table.terms.items() if held}
 
 
 def _load(where: PretrainedTokenizer) -> Any:  # noqa: ANN401 - transformers has no types

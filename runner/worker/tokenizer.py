@@ -98,14 +98,21 @@ def extend(arguments: Arguments) -> int:
 
 def _show_table(table: TermTable) -> None:
     shown = Table("category", "terms", "added", "one token already")
-    for category, held in table.categories.items():
+    for category, held in table.terms.items():
         known = len(table.known[category]) if category in table.known else 0
-        shown.add_row(category, f"{len(held):,}", f"{len(held) - known:,}", f"{known:,}")
+        inner = len(table.inner[category]) if category in table.inner else 0
+        shown.add_row(category, f"{len(held):,}", f"{len(held) - known - inner:,}", f"{known:,}")
     Console().print(shown)
-    for one in table.repeated[:SHOWN]:
-        print(f"repeated: {one.term} in {one.category}, which stands in {one.first}")
-    if len(table.repeated) > SHOWN:
-        print(f"repeated: {len(table.repeated) - SHOWN:,} more")
+    _show_some("repeated", [f"{one.term} in {one.category}, which stands in {one.first}" for one in table.repeated])
+    inner_terms = [f"{term} in {category}" for category, held in table.inner.items() for term in held]
+    _show_some("left out", [f"{term}, which is a piece of longer words here" for term in inner_terms])
+
+
+def _show_some(what: str, lines: list[str]) -> None:
+    for line in lines[:SHOWN]:
+        print(f"{what}: {line}")
+    if len(lines) > SHOWN:
+        print(f"{what}: {len(lines) - SHOWN:,} more")
 
 
 def check(arguments: Arguments) -> int:

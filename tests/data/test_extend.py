@@ -142,6 +142,24 @@ def test_repeated_and_known_terms_are_counted_and_the_order_of_ids_is_that_of_th
     assert cut(tokenizer, "ALPHA alpha Alpha") == [first + 1] * 3
 
 
+@pytest.mark.parametrize("kind", ["bpe", "unigram", "deberta", "wordpiece"])
+def test_a_term_that_is_a_piece_of_longer_words_is_left_out_and_reported(kind):
+    """It would get that piece's id: each longer word would read, and be written, as if the term stood in it."""
+    base, plain = BASES[kind], re.compile("(##)?[a-z]+")
+    whole = {piece for piece in base.get_vocab() if len(cut(base, f"x {piece}")) == len(cut(base, "x")) + 1}
+    inner = sorted(piece for piece in base.get_vocab() if plain.fullmatch(piece) and piece not in whole)
+    tokenizer, table = extend(base, terms(*inner, "Olenellus"), before=None)
+    assert inner and table.inner == {"taxa": tuple(inner)} and table.added == len(tokenizer) - len(base) == 1
+    assert table.terms == {"taxa": ["Olenellus", *inner]}
+    text = " ".join(f"xy{piece.removeprefix('##')}e" for piece in inner)
+    assert cut(tokenizer, text) == cut(base, text)
+    assert tokenizer.decode(cut(tokenizer, text)) == base.decode(cut(base, text))
+    old = len(base)
+    assert word_boundaries(tokenizer).opens[:old].tolist() == word_boundaries(base).opens.tolist()
+    _, again = extend(tokenizer, terms(inner[0], category="times"), before=table)
+    assert again.repeated[-1].first == "taxa" and again.inner == table.inner
+
+
 def test_an_extended_tokenizer_can_be_extended_again_and_its_table_holds_all(tmp_path: Path):
     tokenizer, table = EXTENDED["unigram"]
     again, both = extend(tokenizer, [*terms("Kärnten", "Drumian", category="times")], before=table)
