@@ -45,6 +45,8 @@ class Engine:
         self.deepspeed, _, _, _ = deepspeed.initialize(
             model=module, model_parameters=decay_groups(module), config=str(config)
         )
+        # from_pretrained gives networks in evaluation mode, and before a resume's first step no evaluation ends it
+        self.deepspeed.train()
         if compiled:
             self.deepspeed.compile()
         self.device = torch.device(get_accelerator().current_device_name())
