@@ -180,8 +180,15 @@ def explain(run: RunDir, status: Status) -> str:
     if status.state in ("failed", "lost") and log is not None:
         parts += [f"last lines of {log}:", tail(log, LAST_LINES)]
     if status.state in ("failed", "lost", "preempted", "cancelled"):
-        parts.append(f"to go on from the newest complete checkpoint: runjob resume {run.id}")
+        parts.append(way_on(run))
     return "\n".join(parts)
+
+
+def way_on(run: RunDir) -> str:
+    """What to type next; without a checkpoint a resume would only run into the same once more."""
+    if checkpoint_steps(run):
+        return f"to go on from the newest complete checkpoint: runjob resume {run.id}"
+    return f"it has no checkpoint yet; once that is mended, runjob resume {run.id} begins again at step 0"
 
 
 def configure_ps(parser: ArgumentParser) -> None:

@@ -15,7 +15,7 @@ from typing import Any
 
 from runjob.launchers.kill import kill_everything
 from runjob.runner.resume import Wish, resume
-from runjob.runner.runs import read_progress, state_of
+from runjob.runner.runs import checkpoint_steps, read_progress, state_of
 from runjob.runner.submit import create_run, launch, plan_here
 from runjob.runner.text import print_json, table
 from runjob.schemas.errors import RunjobError
@@ -56,15 +56,21 @@ def verify(
         moments = tuple(sorted(kill_at)) or tuple(sorted({max(1, total // 3), max(1, 2 * total // 3)}))
         killed = start(file, sets, home, launcher)
         note(f"killed at {', '.join(map(str, moments))}: {killed.id}")
-        kills = [line for step in moments for line in kill_and_resume(killed, step, launcher)]
+        kills = [kill_and_resume(killed, step, launcher) for step in moments]
         wait_for_end(killed)
         # Best checkpoints too are left out: only the last step is saved, when nothing can change any more.
         never = ("training.checkpoint.every=never", "evaluation.best=null", "evaluation.early_stopping=null")
         unsaved = start(file, [*sets, *never], home, launcher)
         note(f"without a checkpoint: {unsaved.id}")
         wait_for_end(unsaved)
+    if not any(one.resumed_from is not None and one.resumed_from < total for one in kills):
+        said = ", ".join(f"step {one.asked}: {one.said}" for one in kills)
+        raise RunjobError(
+            f"no kill came before the last step was saved ({said}): no step was trained again and nothing is shown; "
+            "take earlier moments for --kill-at, or a longer training.length"
+        )
     found = [*compare(straight, killed, "killed and resumed"), *compare(straight, unsaved, "never saved")]
-    report(found, kills, as_json=as_json)
+    report(found, [f"step {one.asked}: {one.said}" for one in kills], as_json=as_json)
     return not any(one.differences for one in found)
 
 
@@ -91,19 +97,27 @@ def wait_for_end(run: RunDir) -> None:
         raise RunjobError(f"{run.id} is {status.state} instead of finished: {status.message} (see {run.path})")
 
 
-def kill_and_resume(run: RunDir, step: int, launcher: str) -> Iterator[str]:
+@dataclass(frozen=True, kw_only=True)
+class Kill:
+    """The step that was `asked` for, the one that training was `resumed_from` (None: it had ended before), in words."""
+
+    asked: int
+    resumed_from: int | None
+    said: str
+
+
+def kill_and_resume(run: RunDir, step: int, launcher: str) -> Kill:
     """SIGKILL to the whole tree once the step is reached, then resume; says which step it really was."""
     while state_of(run).state in ALIVE_STATES and step_reached(run) < step:
         time.sleep(POLL_S)
     if state_of(run).state not in ALIVE_STATES:
-        yield f"step {step}: it had ended before it could be killed"
-        return
+        return Kill(asked=step, resumed_from=None, said="it had ended before it could be killed")
     kill_everything(run)
     while state_of(run).state in ALIVE_STATES:
         time.sleep(POLL_S)
-    reached = step_reached(run)
+    reached, newest = step_reached(run), max(checkpoint_steps(run), default=0)
     said = resume(run, Wish(launcher=launcher))
-    yield f"step {step}: killed at {reached}; {said[0]}"
+    return Kill(asked=step, resumed_from=newest, said=f"killed at {reached}; {said[0]}")
 
 
 def step_reached(run: RunDir) -> int:

@@ -299,6 +299,15 @@ def test_verify_resume_finds_an_exact_job_equal_and_cleans_up(small, job, home):
     assert list(home.runs.iterdir()) == []
 
 
+def test_verify_resume_says_nothing_of_a_job_that_no_kill_reached(small, job, home):
+    done = small("exact", "verify-resume", job, *LOCAL, "--kill-at", "500")
+    assert done.returncode == 1, done.stdout + done.stderr
+    assert (
+        "no kill came before the last step was saved (step 500: it had ended before it could be killed)" in done.stderr
+    )
+    assert "different" not in done.stdout.lower()
+
+
 def test_verify_resume_names_the_first_step_that_differs(small, job, home):
     done = small("forgetful", "verify-resume", job, *LOCAL, "--kill-at", "12", "--json")
     assert done.returncode == 1, done.stdout + done.stderr
