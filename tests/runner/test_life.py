@@ -280,6 +280,7 @@ def test_why_tells_the_words_of_rank_0(small, job):
     done = small("", "why", "latest")
     assert done.returncode == 0
     assert "ValueError: the loss is NaN at step 2" in done.stdout
+    assert "it has no checkpoint yet; once that is mended, runjob resume small-" in done.stdout
     assert json.loads(small("", "why", "latest", "--json").stdout)["exit"]["step"] == 2
 
 
