@@ -29,7 +29,7 @@ IN_ONE_PROCESS = "datasets.map, then group, one process"
 VOCABULARY = 16_384
 CONTEXT = 1024
 RAW_LINES_AT_ONCE = (1_000, 10_000, 10**9)
-# Of seed system 004: its default for both maps, and the share that its random split keeps for the test
+# Of the gpt2-dutch scripts: its default for both maps, and the share that its random split keeps for the test
 SEED_PROCESSES = 8
 SEED_TEST_SHARE = 0.002
 

@@ -35,7 +35,7 @@ from runjob.schemas.errors import CheckpointError, JobError, MissingError
 # Largest difference of a logit, as a share of the largest one; measured on small models of six families: below 1e-6
 BOUND = 1e-4
 COMPARED = 10
-# The row length of seed system 000, and of CANINE's local attention
+# The row length of the canine-mlm scripts, and of CANINE's local attention
 USUAL_LENGTH = 128
 # Beyond this, rows of CANINE are whole chunks of its local attention
 LONGEST_CHUNK = padded_length(CHUNK - BEHIND)

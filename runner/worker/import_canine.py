@@ -1,4 +1,4 @@
-"""`runjob import --format canine_mlm`: what the CANINE script of seed system 000 wrote, as a model directory of ours.
+"""`runjob import --format canine_mlm`: what the canine-mlm scripts wrote, as a model directory of ours.
 
     v1   a directory of the Trainer: one model.safetensors with canine.* and mlm_head.{0,2,3}.*, no configuration
     v2   a CanineModel of transformers beside training_state.bin, whose mlm_head_state_dict holds {0,2,3}.*

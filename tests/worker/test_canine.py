@@ -151,7 +151,7 @@ def test_the_plan_counts_canine_to_the_last_parameter():
         with torch.device("meta"):
             network = build_meta(init)
         assert canine_parameters(init) == sum(parameter.numel() for parameter in network.parameters())
-    # seed system 000: 132,082,944 with the pooler (768 x 768 + 768), whose weights no masked model trains, and its head
+    # the canine-mlm scripts: 132,082,944 with the pooler (768 x 768 + 768), which no masked model trains, and the head
     assert canine_parameters(RELEASED) == 132_082_944 - 590_592 + 13_191_424
 
 

@@ -1,4 +1,4 @@
-"""What the CANINE script of seed system 000 wrote comes in with the same answers, from both of its layouts, and what
+"""What the canine-mlm scripts wrote comes in with the same answers, from both of its layouts, and what
 is none of them is refused with what was found."""
 
 import argparse

@@ -27,7 +27,7 @@ from transformers.models.canine.modeling_canine import CanineModelOutputWithPool
 
 from runjob.schemas.characters import padded_length
 
-# The released table: what the encoder's configuration says of positions, which seed system 000 took for its head too.
+# The released table: what the encoder's configuration says of positions; the canine-mlm scripts took it for the head.
 RELEASED_TABLE = 16_384
 BEYOND = 0
 IGNORED = -100
@@ -67,8 +67,8 @@ class PaddedCanine(CanineModel):  # type: ignore[misc]  # transformers has no ty
 
 
 class CharacterHead(nn.Module):
-    """Dense, gelu, norm, and a row for each class: the head of seed system 000, not tied to anything, since embeddings
-    are hashed and no character has a row of its own there."""
+    """Dense, gelu, norm, and a row for each class: the head of the canine-mlm scripts, not tied to anything, since
+    embeddings are hashed and no character has a row of its own there."""
 
     def __init__(self, config: CanineConfig) -> None:
         super().__init__()
