@@ -29,7 +29,7 @@ def test_the_tiny_paleo_job_ends_in_a_model_whose_tokenizer_holds_its_terms(home
     run = RunDir(home.runs / done.stdout.splitlines()[0])
     steps, evaluations = records(run, "train"), records(run, "eval")
     assert steps[-1]["loss"] < steps[0]["loss"] - 0.5
-    assert all(record["rare_tokens"] > 5 and record["fragmentation"] == 0 for record in evaluations)
+    assert all(record["rare_tokens"] > 5 for record in evaluations)
     [finish] = records(run, "finish")
     assert finish["best_step"] in (6, 12)
 
@@ -37,6 +37,10 @@ def test_the_tiny_paleo_job_ends_in_a_model_whose_tokenizer_holds_its_terms(home
     table = read_table(run.model)
     assert table is not None
     assert list(table.categories) == ["taxa", "chrono_units", "rocks"]
+    # cut are those alone that are left out, since their letters are a piece of longer words: `ore`
+    held, left_out = (sum(map(len, terms.values())) for terms in (table.categories, table.inner))
+    assert {record["fragmentation"] for record in evaluations} == {left_out / (held + left_out)}
+    assert left_out < 10
     term, number = next(iter(table.categories["taxa"].items()))
     assert tokenizer(f"a {term} is", add_special_tokens=False).input_ids[1] == number
     assert network.get_input_embeddings().weight.shape[0] == len(tokenizer) > 4096 + 400
