@@ -1,15 +1,17 @@
 """What the worker's tests share: a tokenizer and a GPT-2 small enough for each of them, in the form that the product
 writes and reads."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
+from torch import distributed
 from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from runjob.data.store import TokenizerSummary
+from runjob.runner.worker.exchange import Exchange
 from runjob.runner.worker.models.init import build_network
 from runjob.schemas.job import Generation
 from runjob.schemas.job_model import Model, ScratchGpt2
@@ -19,6 +21,14 @@ Met deze opdracht voegt u een tabel in. De tabel staat op de plaats van de curso
 U kunt de breedte van een kolom wijzigen door de rand te slepen."""
 
 BuildNetwork = Callable[..., PreTrainedModel]
+
+
+@pytest.fixture
+def exchange(tmp_path: Path) -> Iterator[Exchange]:
+    """A group of one rank."""
+    distributed.init_process_group("gloo", init_method=f"file://{tmp_path}/group", rank=0, world_size=1)
+    yield Exchange()
+    distributed.destroy_process_group()
 
 
 @pytest.fixture

@@ -1,32 +1,22 @@
 """The loss of each source of a mixture: what evaluating it alone says, in the pass that measures all of them."""
 
 import functools
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
-from torch import distributed
 
 from runjob.data.cut import Limit
 from runjob.data.rows import DocumentRows, PackedRows, Rows
 from runjob.data.store import Side
 from runjob.data.writer import SideWriter
 from runjob.runner.worker.evaluate import Evaluator
-from runjob.runner.worker.exchange import Exchange
 from runjob.runner.worker.models.causal_lm import CausalLMObjective
 from runjob.runner.worker.test_side import Finished
 
 NEWS = [[(number * 7 + place) % 30 + 1 for place in range(3 + number % 5)] for number in range(9)]
 PALEO = [[(number * 11 + place * place) % 300 for place in range(9 + number)] for number in range(4)]
 NAMES = ("news.txt", "sample:paleo", "empty.txt")
-
-
-@pytest.fixture
-def exchange(tmp_path: Path) -> Iterator[Exchange]:
-    distributed.init_process_group("gloo", init_method=f"file://{tmp_path}/group", rank=0, world_size=1)
-    yield Exchange()
-    distributed.destroy_process_group()
 
 
 def side_of(path: Path, *sources: list[list[int]]) -> Side:

@@ -1,13 +1,11 @@
 """What an evaluation of a masked model says: the hidden tokens' loss, and its bits over the bytes of their text."""
 
 import math
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from torch import distributed
 from torch.nn import functional as F
 
 from runjob.data.corruptions import IGNORED, Masking
@@ -17,7 +15,6 @@ from runjob.data.rows import DocumentRows
 from runjob.data.store import Side, TokenizerSummary
 from runjob.data.writer import SideWriter
 from runjob.runner.worker.evaluate import Evaluator
-from runjob.runner.worker.exchange import Exchange
 from runjob.runner.worker.models.init import build_network
 from runjob.runner.worker.models.masked_lm import MaskedLMObjective
 from runjob.runner.worker.test_side import Finished
@@ -47,13 +44,6 @@ BERT = ScratchBert(
     max_position_embeddings=32,
     dropout=0.1,
 )
-
-
-@pytest.fixture
-def exchange(tmp_path: Path) -> Iterator[Exchange]:
-    distributed.init_process_group("gloo", init_method=f"file://{tmp_path}/group", rank=0, world_size=1)
-    yield Exchange()
-    distributed.destroy_process_group()
 
 
 @pytest.fixture

@@ -2,14 +2,12 @@
 
 import json
 import math
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 from tokenizers import AddedToken
-from torch import distributed
 from torch.nn import functional as F
 
 from runjob.data.added import Added, added_ids, fragmentation
@@ -24,7 +22,6 @@ from runjob.data.tokenizers import train_wordpiece
 from runjob.data.vocabulary import save_extended
 from runjob.data.writer import SideWriter
 from runjob.runner.worker.evaluate import Evaluator, measured, note_best
-from runjob.runner.worker.exchange import Exchange
 from runjob.runner.worker.models.causal_lm import CausalLMObjective
 from runjob.runner.worker.models.init import build_network
 from runjob.runner.worker.models.masked_lm import MaskedLMObjective
@@ -57,13 +54,6 @@ SIZES = {
     "dropout": 0.1,
 }
 TWO_CUTS = (Limit(rows=4, tokens=None), Limit(rows=None, tokens=64))
-
-
-@pytest.fixture
-def exchange(tmp_path: Path) -> Iterator[Exchange]:
-    distributed.init_process_group("gloo", init_method=f"file://{tmp_path}/group", rank=0, world_size=1)
-    yield Exchange()
-    distributed.destroy_process_group()
 
 
 @pytest.fixture
