@@ -3,6 +3,9 @@
 # the package is installed editable, so an edited file needs no new installation either.
 
 PYTHON ?= python3
+# Two tests at a time: most wait for a process that imports torch. Idle threads sleep instead of spinning, since a core
+# that spins here is a core that another test waits for.
+WORKERS ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
 # As a variable, not as `-c`: pip then holds the tools that build DeepSpeed and runjob to the same versions.
@@ -24,7 +27,7 @@ run: install  ## train the quickstart job on real Dutch text, then let the model
 	$(BIN)/runjob generate latest
 
 test: $(VENV)/.installed-dev  ## every test; ARGS='-m "not slow"' for the seconds, ARGS='tests/schemas' for a folder
-	$(BIN)/python -m pytest $(ARGS)
+	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile $(ARGS)
 
 check: $(VENV)/.installed-dev .links/runjob  ## format, lint, types, layers, job files: half a minute
 	$(BIN)/ruff format --check .

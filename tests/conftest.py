@@ -50,7 +50,13 @@ class Home:
 def clean_environment() -> dict[str, str]:
     """The caller's environment without what would make a test depend on the caller; the venv's tools first on PATH."""
     kept = {key: value for key, value in os.environ.items() if not key.startswith(FOREIGN) and key not in FOREIGN_NAMES}
-    ours = {"PATH": f"{SCRIPT.parent}{os.pathsep}{kept['PATH']}", "HF_HUB_OFFLINE": "1", "NO_COLOR": "1"}
+    # Tests run side by side: a thread that spins while it waits would take the other one's core.
+    ours = {
+        "OMP_WAIT_POLICY": "passive",
+        "PATH": f"{SCRIPT.parent}{os.pathsep}{kept['PATH']}",
+        "HF_HUB_OFFLINE": "1",
+        "NO_COLOR": "1",
+    }
     return {**kept, **ours}
 
 
