@@ -2,6 +2,7 @@
 parties add theirs by the entry-point group `runjob.launchers` (a callable without arguments that returns one)."""
 
 import difflib
+import functools
 from typing import TYPE_CHECKING
 
 from runjob.schemas.errors import JobError
@@ -19,8 +20,10 @@ def list_launchers() -> tuple[str, ...]:
     return tuple(sorted({*OWN, *(point.name for point in entry_points(group=GROUP))}))
 
 
+@functools.cache
 def find_launcher(name: str) -> "Launcher":
-    """The launcher of this name; JobError lists those there are."""
+    """The launcher of this name, the same object each time: one that works elsewhere remembers what it has just asked.
+    JobError lists those there are."""
     if name == "local":
         from runjob.launchers.local import LocalLauncher
 

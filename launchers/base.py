@@ -2,14 +2,17 @@
 
 A launcher starts a compiled plan somewhere and finds it again, from any other process and on any later day, by the run
 directory alone. Nothing else is shared: what the job does is read from files there. `lost` and `unreachable` are
-computed by `state` and never written.
+computed by `state` and never written. A launcher that works elsewhere may offer more: what the place has
+(`Surveyor`), what it would ask for (`Previewer`), and to bring home what was made there (`Fetcher`).
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
+from runjob.schemas.job import Job
+from runjob.schemas.machine import Machine
 from runjob.schemas.plan import Plan
 from runjob.schemas.run import Attempt, RunDir, Status, read_json, write_json
 
@@ -52,4 +55,32 @@ class Launcher(Protocol):
 
     def cancel(self, run: RunDir, attempt: Attempt) -> None:
         """Ask the attempt to save and stop; returns at once, `state` says when it has."""
+        ...
+
+
+@runtime_checkable
+class Surveyor(Protocol):
+    """A launcher that can say what one node of its place has, before a run exists."""
+
+    def survey(self, job: Job) -> Machine:
+        """Asked over the network. MissingError with everything that the job needs and the place lacks."""
+        ...
+
+
+@runtime_checkable
+class Previewer(Protocol):
+    """A launcher whose request can be shown without making it."""
+
+    def preview(self, job: Job, plan: Plan) -> str:
+        """What `plan --launcher` prints: an sbatch text, a command line, what would be rented. No network."""
+        ...
+
+
+@runtime_checkable
+class Fetcher(Protocol):
+    """A launcher whose runs leave their large files elsewhere until they are fetched."""
+
+    def fetch(self, run: RunDir, *, told: Callable[[str], None]) -> None:
+        """Bring home the newest complete checkpoint, the model and the curves; `told` hears the progress. Goes on where
+        an earlier call broke off."""
         ...

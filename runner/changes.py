@@ -53,8 +53,12 @@ RULES: dict[str, tuple[Verdict, str]] = {
     "hardware": ("exact", "where and in how many pieces the same batches are computed"),
     "hardware.time": ("free", "a limit, not a computation"),
     "hardware.memory": ("free", "a limit, not a computation"),
+    "hardware.slurm": ("free", "where it runs"),
+    "hardware.ssh": ("free", "where it runs"),
+    "hardware.aws": ("free", "where it runs"),
     "hardware.deepspeed": ("accept", "settings of the engine that runjob doesn't judge"),
     "tracking": ("free", "it only says what is written down"),
+    "output.remote": ("free", "where copies go"),
     "output": ("free", "it stands in the model card only"),
 }
 

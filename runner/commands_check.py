@@ -37,9 +37,9 @@ def run_plan(args: Namespace) -> int:
     from runjob.launchers import find_launcher
     from runjob.runner.compile import compile_job
     from runjob.runner.local_files import missing_files
-    from runjob.runner.machine import detect_machine
     from runjob.runner.needs import missing_needs
     from runjob.schemas.facts import recall_facts
+    from runjob.schemas.machine import detect_machine
     from runjob.schemas.read import read_job
 
     find_launcher(args.launcher)

@@ -5,12 +5,13 @@ from fractions import Fraction
 
 from runjob.runner.deepspeed_config import deepspeed_config
 from runjob.runner.estimate import count_parameters
-from runjob.runner.machine import Machine
 from runjob.schemas.batch_rule import batch_problem
 from runjob.schemas.errors import JobError
 from runjob.schemas.facts import Facts
-from runjob.schemas.job import Hardware, Job
+from runjob.schemas.job import Job
 from runjob.schemas.job_data import streamed
+from runjob.schemas.job_hardware import Hardware
+from runjob.schemas.machine import Machine
 from runjob.schemas.plan import Batch, Plan, Resources, Stage
 
 # glibc gives pages back to the kernel after each step and faults them in again: with both thresholds high, steps here
@@ -133,13 +134,21 @@ def prepare_stage() -> Stage:
     return Stage(name="prepare", argv=("{python}", "-m", "runjob.runner.worker.prepare", "{run}"), env=env)
 
 
+def meeting_of(nodes: int) -> tuple[str, ...]:
+    """How the nodes find each other. Alone, `--standalone` takes a free port; several meet at node 0, where the
+    launcher says: a static rendezvous, since who takes part is known beforehand and none may be replaced."""
+    if nodes == 1:
+        return ("--standalone",)
+    return (f"--nnodes={nodes}", "--node-rank={node}", "--master-addr={master}", "--master-port={port}")
+
+
 def train_stage(resources: Resources) -> Stage:
-    """torchrun for one node. `--standalone` takes a free port; its exit code is never trusted (every failure is 1)."""
+    """torchrun, once a node; its exit code is never trusted (every failure is 1)."""
     argv = (
         "{python}",
         "-m",
         "torch.distributed.run",
-        "--standalone",
+        *meeting_of(resources.nodes),
         f"--nproc-per-node={resources.ranks_per_node}",
         f"--shutdown-timeout={STOP_DEADLINE_S}",
         # else it leaves a folder in /tmp for every start

@@ -9,7 +9,8 @@ the next time, which makes a resumed run differ by 4e-5).
 
 from typing import Any
 
-from runjob.schemas.job import Hardware, Job, Training
+from runjob.schemas.job import Job, Training
+from runjob.schemas.job_hardware import Hardware
 from runjob.schemas.plan import Batch
 
 

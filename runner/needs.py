@@ -9,7 +9,6 @@ import urllib.request
 from pathlib import Path
 
 from runjob.data.samples import PREFIX
-from runjob.runner.machine import Machine
 from runjob.schemas.job import Job
 from runjob.schemas.job_data import (
     Data,
@@ -22,6 +21,7 @@ from runjob.schemas.job_data import (
     SingleData,
 )
 from runjob.schemas.job_model import PretrainedInit
+from runjob.schemas.machine import Machine
 from runjob.schemas.urls import is_url
 
 HUB_PATIENCE_S = 5.0

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from runjob.runner.changes import Change
-from runjob.runner.machine import Machine
+from runjob.schemas.machine import Machine
 from runjob.schemas.plan import Plan
 from runjob.schemas.run import RunDir
 

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 from runjob.runner.changes import Change, find_changes
 from runjob.runner.lock import locked
-from runjob.runner.machine import detect_machine
 from runjob.runner.promise import promise
 from runjob.runner.runs import checkpoint_steps, launcher_name, state_of
 from runjob.runner.submit import launch, plan_here, write_plan
 from runjob.schemas.errors import JobError, StateError
+from runjob.schemas.machine import detect_machine
 from runjob.schemas.plan import Plan
 from runjob.schemas.quantities import parse_quantity
 from runjob.schemas.read import Resolved, override_job, read_job_json, write_job_json

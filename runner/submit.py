@@ -11,10 +11,10 @@ from runjob.launchers import find_launcher
 from runjob.runner.compile import compile_job
 from runjob.runner.local_files import missing_files
 from runjob.runner.loopback import missing_loopback
-from runjob.runner.machine import detect_machine
 from runjob.runner.needs import missing_needs
 from runjob.runner.snapshot import freeze
 from runjob.schemas.errors import LaunchError, MissingError, RunjobError
+from runjob.schemas.machine import detect_machine
 from runjob.schemas.plan import Plan
 from runjob.schemas.read import JobFileError, Resolved, write_job_json
 from runjob.schemas.run import Attempt, RunDir, write_atomic

@@ -5,9 +5,10 @@ two equal). Defaults stand in the schema files alone; nothing here has one.
 """
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from runjob.schemas.job_data import Data
+from runjob.schemas.job_hardware import Hardware
 from runjob.schemas.job_model import Model, Objective
 from runjob.schemas.quantities import Quantity
 
@@ -129,27 +130,7 @@ def watched_metrics(evaluation: Evaluation) -> dict[str, str]:
     return {path: metric for path, metric in named.items() if metric is not None}
 
 
-# --- hardware, tracking, output ---------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, kw_only=True)
-class Offload:
-    optimizer: Literal["none", "cpu"]
-    parameters: Literal["none", "cpu"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Hardware:
-    device: Literal["cpu", "cuda", "mps"]
-    gpus: int | Literal["all"] | None
-    ranks: int | None
-    threads: int | None
-    nodes: int
-    memory: str | None
-    time: str | None
-    zero: Literal[0, 1, 2, 3]
-    offload: Offload
-    deepspeed: dict[str, Any]
+# --- tracking, output ----------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -171,8 +152,9 @@ class Tracking:
 
 @dataclass(frozen=True, kw_only=True)
 class Output:
-    """What stands in the model card besides the run's own facts."""
+    """Where copies go, and what stands in the model card besides the run's own facts."""
 
+    remote: str | None
     license: str | None
     language: str | None
     description: str | None

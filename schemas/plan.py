@@ -1,16 +1,31 @@
 """What a launcher accepts: a plan is plain values, compiled from a job without touching anything.
 
 `{run}` and `{python}` in argv and environment are filled in by the launcher, where the run directory and the
-interpreter are known; that keeps one plan good for this machine, a host over SSH and a cluster.
+interpreter are known, and where a job has several nodes `{node}`, `{master}` and `{port}` too: which of them this is,
+and where they meet. That keeps one plan good for this machine, a host over SSH and a cluster.
 """
 
 import dataclasses
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
 StageName = Literal["prepare", "train"]
+PLACEHOLDER = re.compile(r"\{(run|python|node|master|port)\}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Meeting:
+    """Where the nodes of one attempt meet: which one this is (0 owns the run), address and port of node 0."""
+
+    node: int
+    master: str
+    port: int
+
+
+ALONE = Meeting(node=0, master="127.0.0.1", port=0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,11 +36,13 @@ class Stage:
     argv: tuple[str, ...]
     env: Mapping[str, str]
 
-    def located(self, *, run: str, python: str) -> "Stage":
+    def located(self, *, run: str, python: str, meeting: Meeting = ALONE) -> "Stage":
         """The same stage with the run directory and the interpreter of the place where it runs."""
+        values = {"run": run, "python": python, **{key: str(value) for key, value in vars(meeting).items()}}
 
         def fill(text: str) -> str:
-            return text.replace("{run}", run).replace("{python}", python)
+            # in one pass: a directory may well be called {node}
+            return PLACEHOLDER.sub(lambda found: values[found[1]], text)
 
         return dataclasses.replace(
             self, argv=tuple(map(fill, self.argv)), env={key: fill(value) for key, value in self.env.items()}

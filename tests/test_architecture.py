@@ -71,8 +71,7 @@ def test_a_control_module_starts_without_heavy_imports(module, home):
 
 
 def test_the_worker_knows_schemas_data_and_itself_alone():
-    # runner.machine: what the machine is called, asked by both sides so that a resume may compare the answers.
-    allowed = ("runjob.schemas", "runjob.data", "runjob.runner.worker", "runjob.runner.machine")
+    allowed = ("runjob.schemas", "runjob.data", "runjob.runner.worker")
     for path in sources("runner/worker"):
         for line, imported in imports(path):
             fine = not imported.startswith("runjob") or imported.startswith(allowed)

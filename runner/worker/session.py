@@ -11,7 +11,6 @@ import torch
 import transformers
 from torch import distributed
 
-from runjob.runner.machine import processor_name
 from runjob.runner.worker.advice import few_tokens
 from runjob.runner.worker.assemble import Assembly, assemble
 from runjob.runner.worker.baseline import interpolated_bigram
@@ -25,6 +24,7 @@ from runjob.runner.worker.recording import advise
 from runjob.runner.worker.stopping import StopWatch
 from runjob.runner.worker.train import Ending, train
 from runjob.schemas.errors import MissingError
+from runjob.schemas.machine import processor_name
 from runjob.schemas.plan import Plan
 from runjob.schemas.read import read_job_json
 from runjob.schemas.run import Attempt, RunDir, read_json, write_json

@@ -11,10 +11,10 @@ import pytest
 
 from runjob.runner.compile import compile_job
 from runjob.runner.deepspeed_config import merge
-from runjob.runner.machine import Machine
 from runjob.schemas.errors import JobError
 from runjob.schemas.facts import Facts
 from runjob.schemas.job import Job
+from runjob.schemas.machine import Machine
 from runjob.schemas.plan import Plan
 from runjob.schemas.read import read_job
 from tests.conftest import ROOT

@@ -3,9 +3,9 @@
 from pathlib import Path
 
 from runjob.runner.local_files import missing_files
-from runjob.runner.machine import Machine
 from runjob.runner.needs import missing_needs
 from runjob.schemas.job import Job
+from runjob.schemas.machine import Machine
 from runjob.schemas.read import read_job
 from tests.conftest import ROOT
 

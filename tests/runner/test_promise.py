@@ -9,8 +9,8 @@ import pytest
 
 from runjob.runner.changes import judge
 from runjob.runner.compile import compile_job
-from runjob.runner.machine import Machine
 from runjob.runner.promise import OTHER_RUN, SAME, SAME_BATCHES, promise
+from runjob.schemas.machine import Machine
 from runjob.schemas.plan import Plan
 from runjob.schemas.read import read_job
 from runjob.schemas.run import RunDir

@@ -15,9 +15,9 @@ from runjob.data.rows import DocumentRows, PackedRows
 from runjob.data.store import SectionSummary, Side, SideSummary
 from runjob.data.stream import TrainStream
 from runjob.runner.compile import compile_job
-from runjob.runner.machine import detect_machine
 from runjob.runner.worker.assemble import tokens_per_step
 from runjob.runner.worker.models.causal_lm import CausalLMObjective
+from runjob.schemas.machine import detect_machine
 from runjob.schemas.read import read_job
 from tests.conftest import ROOT
 
