@@ -14,6 +14,7 @@ from pathlib import Path
 from types import FrameType
 
 from runjob.launchers.base import Handle
+from runjob.launchers.companions import Companions
 from runjob.launchers.kernel import count_oom_kills, tell_oom_kills
 from runjob.launchers.outcome import describe_end, outcome_of, with_kernel
 from runjob.launchers.place import own_place
@@ -49,6 +50,7 @@ class Supervisor:
         self.next_beat = 0.0
         self.state: State = "pending"
         self.message = ""
+        self.companions = Companions(run, attempt, variables=self._own_variables(), say=say)
 
     def supervise(self) -> int:
         status = self.run.read_status()
@@ -60,7 +62,9 @@ class Supervisor:
         Handle(launcher="local", attempt=self.attempt.number, facts=own_place()).write(self.run)
         say(f"attempt {self.attempt.number} begins, pid {os.getpid()}")
         plan = Plan.from_json(self.run.plan.read_text(encoding="utf-8"))
+        self.companions.start(plan.companions)
         state, message = self._run_stages(plan)
+        message = self._finish_companions(state, "; ".join(filter(None, [self.attempt.stop_note(), message])))
         if self._superseded():
             say(f"a later attempt has taken over; this one ended as {state} and writes nothing more")
             return 4
@@ -94,6 +98,20 @@ class Supervisor:
                 return "failed", f"{end}; see {self.attempt.stage_log(stage.name)}"
         return "failed", "the plan has no train stage"
 
+    def _finish_companions(self, state: State, message: str) -> str:
+        """Time for the uploader's last round. A `cancel` or a signal that comes now cuts it short."""
+        asked_before = read_time(self.attempt.stop_request)
+        self.signalled = False
+
+        def go_on() -> bool:
+            if self.state != "stopping":
+                self._become("stopping", "uploading what is left")
+            self._beat(time.monotonic())
+            return not (self.signalled or self._superseded() or read_time(self.attempt.stop_request) != asked_before)
+
+        self.companions.finish(state, message, go_on=go_on)
+        return "; ".join(filter(None, [message, self.companions.upload_problem()]))
+
     def _answer_memory(self, told: str, plan: Plan) -> str:
         """With the setting of this job that needs less."""
         if not told or not self.run.job.exists():
@@ -124,7 +142,7 @@ class Supervisor:
             say(f"stage {stage.name} can't be started: {error}")
             return 127
         self._wait(process, grace_s=stop_deadline_s if stage.name == "train" else 0.0)
-        left = end_descendants(process.pid, grace_s=0.0)
+        left = end_descendants(process.pid, grace_s=0.0, spare=self.companions.pids())
         if left:
             say(f"stage {stage.name}: {left} processes outlived it and were killed")
         return process.wait()
@@ -148,12 +166,13 @@ class Supervisor:
                 linger_until = now + LINGER_S
             if self._superseded():
                 say("a later attempt has taken over: everything of this one ends now, unsaved")
-                end_descendants(process.pid, grace_s=0.0)
+                end_descendants(process.pid, grace_s=0.0, spare=self.companions.pids())
                 return
             if now >= min(stop_at, linger_until):
                 say("the stage did not end by itself: SIGTERM, then SIGKILL")
-                end_descendants(process.pid, grace_s=STAGE_GRACE_S)
+                end_descendants(process.pid, grace_s=STAGE_GRACE_S, spare=self.companions.pids())
                 return
+            self.companions.look()
             self._beat(now)
             time.sleep(POLL_S)
 
@@ -195,6 +214,11 @@ class Supervisor:
                 if time.monotonic() > deadline:
                     raise
                 time.sleep(1.0)
+
+
+def read_time(request: Path) -> int:
+    """When a request to stop was last written; 0 where there is none."""
+    return request.stat().st_mtime_ns if request.exists() else 0
 
 
 def say(text: str) -> None:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 StageName = Literal["prepare", "train"]
+CompanionName = Literal["upload", "spot_notice"]
 PLACEHOLDER = re.compile(r"\{(run|python|node|master|port)\}")
 
 
@@ -39,13 +40,35 @@ class Stage:
     def located(self, *, run: str, python: str, meeting: Meeting = ALONE) -> "Stage":
         """The same stage with the run directory and the interpreter of the place where it runs."""
         values = {"run": run, "python": python, **{key: str(value) for key, value in vars(meeting).items()}}
-
-        def fill(text: str) -> str:
-            # in one pass: a directory may well be called {node}
-            return PLACEHOLDER.sub(lambda found: values[found[1]], text)
-
         return dataclasses.replace(
-            self, argv=tuple(map(fill, self.argv)), env={key: fill(value) for key, value in self.env.items()}
+            self,
+            argv=tuple(_fill(word, values) for word in self.argv),
+            env={key: _fill(value, values) for key, value in self.env.items()},
+        )
+
+
+def _fill(text: str, values: Mapping[str, str]) -> str:
+    """In one pass: a directory may well be called {node}."""
+    return PLACEHOLDER.sub(lambda found: values[found[1]] if found[1] in values else found[0], text)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Companion:
+    """A process beside the stages, from before the first of them on. It has no say in how the job ends; if it dies it
+    is started again. When the stages have ended it may go on for `finish_s` (0: it ends with them)."""
+
+    name: CompanionName
+    argv: tuple[str, ...]
+    env: Mapping[str, str]
+    finish_s: int
+
+    def located(self, *, run: str, python: str) -> "Companion":
+        """The same companion with the run directory and the interpreter of the place where it runs."""
+        values = {"run": run, "python": python}
+        return dataclasses.replace(
+            self,
+            argv=tuple(_fill(word, values) for word in self.argv),
+            env={key: _fill(value, values) for key, value in self.env.items()},
         )
 
 
@@ -87,6 +110,7 @@ class Plan:
     parameters: int | None
     unknown: tuple[str, ...]
     stop_deadline_s: int
+    companions: tuple[Companion, ...] = ()
 
     def to_json(self) -> str:
         return json.dumps(dataclasses.asdict(self), indent=2, ensure_ascii=False) + "\n"
@@ -94,6 +118,7 @@ class Plan:
     @staticmethod
     def from_json(text: str) -> "Plan":
         raw = json.loads(text)
+        beside = raw.get("companions", ())  # plans that were written before there were any have none
         return Plan(
             **{
                 **raw,
@@ -101,5 +126,6 @@ class Plan:
                 "batch": Batch(**raw["batch"]),
                 "stages": tuple(Stage(**{**stage, "argv": tuple(stage["argv"])}) for stage in raw["stages"]),
                 "unknown": tuple(raw["unknown"]),
+                "companions": tuple(Companion(**{**one, "argv": tuple(one["argv"])}) for one in beside),
             }
         )

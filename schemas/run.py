@@ -91,6 +91,8 @@ class Attempt:
         self.supervisor_log = path / "supervisor.log"
         # Its presence asks the job to save and stop at the next step: {"reason": "cancel" | "preempt", "time": ...}
         self.stop_request = path / "stop.json"
+        # Its stages have ended: {"state", "message", "time"}, for companions that have something left to do
+        self.ending = path / "ending.json"
 
     def stage_log(self, stage: str) -> Path:
         return self.path / f"{stage}.log"
@@ -104,17 +106,22 @@ class Attempt:
     def write_exit(self, value: Exit) -> None:
         write_json(self.exit, vars(value))
 
-    def request_stop(self, reason: Literal["cancel", "preempt"]) -> None:
+    def request_stop(self, reason: Literal["cancel", "preempt"], *, note: str = "") -> None:
         """The first request stands: a cancel during a preemption, or the other way round, changes nothing but
-        `cancel`, which wins (the user's word over the machine's)."""
+        `cancel`, which wins (the user's word over the machine's). `note` says who wants it, for status.json."""
         if reason == "cancel" or not self.stop_request.exists():
-            write_json(self.stop_request, {"reason": reason, "time": time.time()})
+            write_json(self.stop_request, {"reason": reason, "time": time.time(), "note": note})
 
     def stop_reason(self) -> Literal["cancel", "preempt"] | None:
         if not self.stop_request.exists():
             return None
         reason: Literal["cancel", "preempt"] = read_json(self.stop_request)["reason"]
         return reason
+
+    def stop_note(self) -> str:
+        """Who wanted the stop, where the request says so: `spot interruption at 2026-11-21T22:00:00Z`."""
+        request = read_json(self.stop_request) if self.stop_request.exists() else {}
+        return str(request["note"]) if "note" in request else ""
 
 
 class RunDir:
@@ -150,6 +157,8 @@ class RunDir:
         self.statistics = path / "statistics.json"
         # Where `prepare` says which store it made: {"store": path, "fingerprint": hex, "origin": what it was made from}
         self.data = path / "data.json"
+        # How far the copy at `output.remote` is behind this directory (schemas/upload.py)
+        self.upload = path / "upload.json"
 
     @staticmethod
     def create(home: Path, name: str) -> "RunDir":

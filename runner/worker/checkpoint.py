@@ -9,9 +9,6 @@ Written in a hidden folder beside, every file fsynced, then renamed, then LATEST
 is no checkpoint: it is named and passed over.
 """
 
-import hashlib
-import json
-import os
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -23,18 +20,14 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from runjob.runner.worker.faults import fault_point
+from runjob.runner.worker.manifest import FORMAT, damage, folder_name, write_manifest
 from runjob.runner.worker.optimizer_state import NamedState
 from runjob.runner.worker.state import TrainingState
-from runjob.schemas.errors import CheckpointError, RunjobError
+from runjob.schemas.errors import CheckpointError
 from runjob.schemas.run import RunDir, read_json, sync_path, write_atomic, write_json
 
-FORMAT = 1
 KINDS = ("weights", "exp_avg", "exp_avg_sq")
 SHARD_BYTES = 2**30
-
-
-def folder_name(step: int) -> str:
-    return f"step-{step:08d}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,9 +100,7 @@ class Writer:
         }
         write_json(self.beside / "state.json", record)
         fault_point("checkpoint-before-manifest", step=self.step)
-        files = {path.name: _measure(path) for path in sorted(self.beside.iterdir())}
-        manifest = {"format": FORMAT, "step": self.step, "files": files}
-        write_json(self.beside / "manifest.json", manifest | {"sha256": _digest_of(manifest)})
+        write_manifest(self.beside, self.step)
         fault_point("checkpoint-before-rename", step=self.step)
         final = self.run.checkpoints / folder_name(self.step)
         # A damaged checkpoint of this very step may stand there: resume passed it over, this one replaces it
@@ -119,19 +110,6 @@ class Writer:
         fault_point("checkpoint-before-latest", step=self.step)
         write_atomic(self.run.latest, final.name + "\n")
         return final
-
-
-def _measure(path: Path) -> dict[str, Any]:
-    """Size and sha256 of a file that is safely on disk."""
-    with path.open("rb") as file:
-        os.fsync(file.fileno())
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
-    return {"size": path.stat().st_size, "sha256": digest}
-
-
-def _digest_of(manifest: dict[str, Any]) -> str:
-    """The manifest's own digest: it vouches for the others, nothing else vouches for it."""
-    return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
 
 
 def list_folders(run: RunDir) -> list[Path]:
@@ -154,32 +132,6 @@ def open_checkpoint(path: Path) -> Checkpoint:
         optimizer=record["optimizer"],
         index=record["index"],
     )
-
-
-def damage(path: Path) -> Iterator[str]:
-    """What is wrong with a checkpoint folder: no manifest, a file missing, of another size or of another content."""
-    if not (path / "manifest.json").exists():
-        yield "half-written: it has no manifest.json"
-        return
-    try:
-        manifest = read_json(path / "manifest.json")
-        whole = manifest.pop("sha256") == _digest_of(manifest)
-    except (RunjobError, AttributeError, KeyError):
-        whole = False
-    if not whole or folder_name(manifest["step"]) != path.name:
-        yield "its manifest.json is damaged"
-        return
-    if manifest["format"] != FORMAT:
-        yield f"format {manifest['format']}, this runjob reads {FORMAT}"
-        return
-    for name, expected in manifest["files"].items():
-        file = path / name
-        if not file.is_file():
-            yield f"{name} is missing"
-        elif file.stat().st_size != expected["size"]:
-            yield f"{name} has {file.stat().st_size} bytes, the manifest says {expected['size']}"
-        elif _measure(file)["sha256"] != expected["sha256"]:
-            yield f"{name} is damaged (its sha256 is not the manifest's)"
 
 
 def newest_complete(run: RunDir, *, not_after: int | None = None) -> tuple[Checkpoint | None, list[str]]:

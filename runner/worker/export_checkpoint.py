@@ -7,8 +7,9 @@ from runjob.data.store import Store
 from runjob.runner.worker.assemble import run_identity
 from runjob.runner.worker.card import write_card
 from runjob.runner.worker.card_facts import gather_facts
-from runjob.runner.worker.checkpoint import Checkpoint, folder_name, list_folders, newest_complete, open_checkpoint
+from runjob.runner.worker.checkpoint import Checkpoint, list_folders, newest_complete, open_checkpoint
 from runjob.runner.worker.export import export_model
+from runjob.runner.worker.manifest import folder_name
 from runjob.runner.worker.models.init import build_network
 from runjob.runner.worker.seeds import seed_of
 from runjob.runner.worker.start import refuse_foreign

@@ -9,9 +9,10 @@ from torch import distributed
 from runjob.runner.worker.assemble import Assembly
 from runjob.runner.worker.card import write_card
 from runjob.runner.worker.card_facts import gather_facts
-from runjob.runner.worker.checkpoint import Checkpoint, folder_name, open_checkpoint
+from runjob.runner.worker.checkpoint import Checkpoint, open_checkpoint
 from runjob.runner.worker.export import export_model
 from runjob.runner.worker.faults import fault_point
+from runjob.runner.worker.manifest import folder_name
 from runjob.runner.worker.metrics import Metrics, perplexity
 from runjob.runner.worker.parts import Parts
 from runjob.runner.worker.test_side import evaluate_test_side

@@ -12,8 +12,9 @@ from torch import distributed
 from runjob.data.batches import MicroBatch
 from runjob.data.store import TokenizerSummary
 from runjob.runner.worker.assemble import load_weights, restore_optimizer
-from runjob.runner.worker.checkpoint import Writer, folder_name, open_checkpoint
+from runjob.runner.worker.checkpoint import Writer, open_checkpoint
 from runjob.runner.worker.engine import Engine, start_process_group
+from runjob.runner.worker.manifest import folder_name
 from runjob.runner.worker.models.causal_lm import CausalLMObjective
 from runjob.runner.worker.models.init import build_network
 from runjob.runner.worker.optimizer_state import adam_step, gather

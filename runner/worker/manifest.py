@@ -1,0 +1,95 @@
+"""manifest.json of a checkpoint: sizes and sha256 of its files, and its own digest. Written last and believed alone: a
+folder without a good one is no checkpoint, here as at `output.remote`. Nothing here knows a tensor, so that the
+uploader, which stands beside the training, imports no torch."""
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from runjob.schemas.run import write_json
+
+FORMAT = 1
+MANIFEST = "manifest.json"
+
+
+def folder_name(step: int) -> str:
+    return f"step-{step:08d}"
+
+
+def step_of(name: str) -> int | None:
+    """The step of a checkpoint's folder by its name; None of a name that is none.
+
+    >>> step_of("step-00000014"), step_of(".step-00000014.tmp")
+    (14, None)
+    """
+    digits = name.removeprefix("step-")
+    return int(digits) if name.startswith("step-") and digits.isdecimal() else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class FileFacts:
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Manifest:
+    format: int
+    step: int
+    files: dict[str, FileFacts]
+
+
+def measure(path: Path) -> FileFacts:
+    """Size and sha256 of a file that is safely on disk."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
+    return FileFacts(size=path.stat().st_size, sha256=digest)
+
+
+def write_manifest(folder: Path, step: int) -> None:
+    files = {path.name: vars(measure(path)) for path in sorted(folder.iterdir())}
+    manifest = {"format": FORMAT, "step": step, "files": files}
+    write_json(folder / MANIFEST, manifest | {"sha256": _digest_of(manifest)})
+
+
+def parse_manifest(data: bytes) -> Manifest | None:
+    """None if the bytes are no whole manifest: cut off, or another's."""
+    try:
+        raw = json.loads(data)
+        whole = raw.pop("sha256") == _digest_of(raw)
+        files = {name: FileFacts(**facts) for name, facts in raw["files"].items()} if whole else {}
+        return Manifest(format=raw["format"], step=raw["step"], files=files) if whole else None
+    except (ValueError, AttributeError, KeyError, TypeError):
+        return None
+
+
+def damage(path: Path) -> Iterator[str]:
+    """What is wrong with a checkpoint folder: no manifest, a file missing, of another size or of another content."""
+    if not (path / MANIFEST).exists():
+        yield "half-written: it has no manifest.json"
+        return
+    manifest = parse_manifest((path / MANIFEST).read_bytes())
+    if manifest is None or folder_name(manifest.step) != path.name:
+        yield "its manifest.json is damaged"
+        return
+    if manifest.format != FORMAT:
+        yield f"format {manifest.format}, this runjob reads {FORMAT}"
+        return
+    for name, expected in manifest.files.items():
+        file = path / name
+        if not file.is_file():
+            yield f"{name} is missing"
+        elif file.stat().st_size != expected.size:
+            yield f"{name} has {file.stat().st_size} bytes, the manifest says {expected.size}"
+        elif measure(file).sha256 != expected.sha256:
+            yield f"{name} is damaged (its sha256 is not the manifest's)"
+
+
+def _digest_of(manifest: dict[str, Any]) -> str:
+    """The manifest's own digest: it vouches for the others, nothing else vouches for it."""
+    return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
