@@ -57,9 +57,9 @@ def failures() -> tuple[type[Exception], ...]:
     return (OSError, EOFError, *(getattr(module, name) for module, names in loaded for name in names))
 
 
-def find_problem(url: str) -> RunjobError | None:
-    """Why an address can't be read on this machine, whatever its server says: MissingError of a package, JobError of
-    what is no address. Nobody is asked for that."""
+def find_problem(url: str, *, where: str = "data.path") -> RunjobError | None:
+    """Why an address can't be used on this machine, whatever its server says: MissingError of a package, JobError of
+    what is no address. Nobody is asked for that. `where`: the field of the job that names it."""
     import fsspec
 
     protocol = url.partition("://")[0]
@@ -68,10 +68,10 @@ def find_problem(url: str) -> RunjobError | None:
     except ImportError as error:
         package = PACKAGES.get(protocol)
         remedy = f"type: pip install {package}" if package else str(error)
-        return MissingError(f"data.path: {url}: reading {protocol}:// needs a package that is not installed; {remedy}")
+        return MissingError(f"{where}: {url}: {protocol}:// needs a package that is not installed; {remedy}")
     except ValueError:
         why = f"{protocol}:// is no kind of address that fsspec knows"
-        return JobError(f"data.path: {url}: {why}; write https://, s3://, hf:// or a path")
+        return JobError(f"{where}: {url}: {why}; write https://, s3://, hf:// or a path")
     return None
 
 
@@ -87,7 +87,7 @@ def expand(pattern: str) -> list[str]:
     try:
         found = [system.unstrip_protocol(name) for name in system.glob(path)]
     except failures() as error:
-        raise _said(error) from error
+        raise explain(error) from error
     except (NotImplementedError, ValueError) as error:  # of a kind that has files and no list of them
         raise RemoteError("this kind of address lists no files; name them one by one", answered=True) from error
     if not found:
@@ -102,7 +102,7 @@ def look(url: str) -> Remote:
         system.invalidate_cache()
         info: dict[str, Any] = system.info(path)
     except failures() as error:
-        raise _said(error) from error
+        raise explain(error) from error
     if info["type"] == "directory":
         raise RemoteError(f"it is a directory; name its files, for example {url.rstrip('/')}/*.txt", answered=True)
     version = next((f"{name} {info[name]}" for name in (*VERSIONS, *DATES) if info.get(name)), None)
@@ -126,10 +126,10 @@ def read_blocks(remote: Remote, *, start: int) -> Iterator[tuple[int, bytes]]:
         if place != remote.size:
             raise RemoteError(f"it ends after {place} of {remote.size} bytes", answered=False)
     except failures() as error:
-        raise _said(error) from error
+        raise explain(error) from error
     except ValueError as error:
         if not place or not remote.url.startswith("http"):
-            raise _said(error) from error
+            raise explain(error) from error
         yield from _again_from_the_beginning(system, path)  # fsspec's word for a server that knows no ranges
 
 
@@ -137,7 +137,7 @@ def _again_from_the_beginning(system: Any, path: str) -> Iterator[tuple[int, byt
     try:
         yield from _read_through(system, path)
     except failures() as error:
-        raise _said(error) from error
+        raise explain(error) from error
 
 
 def _read_through(system: Any, path: str) -> Iterator[tuple[int, bytes]]:  # noqa: ANN401
@@ -160,7 +160,7 @@ def _filesystem(url: str) -> tuple[Any, str]:
     try:
         system, path = fsspec.core.url_to_fs(url, **options)
     except failures() as error:  # some ask their server when they are opened
-        raise _said(error) from error
+        raise explain(error) from error
     except (AttributeError, TypeError, ValueError) as error:  # fsspec's own words for `more than an address is needed`
         why = f"{protocol}:// can't be opened by an address alone ({error})"
         raise JobError(f"data.path: {url}: {why}; write https://, s3://, hf:// or a path") from error
@@ -177,7 +177,7 @@ def _http_options() -> dict[str, Any]:
     return {"client_kwargs": client, "headers": {"Accept-Encoding": "identity"}}
 
 
-def _said(error: Exception) -> RemoteError:
+def explain(error: Exception) -> RemoteError:
     """In words. fsspec calls everything about http `file not found` and keeps what happened as the cause."""
     cause = error.__cause__ if isinstance(error, FileNotFoundError) and error.__cause__ is not None else error
     status = getattr(cause, "status", getattr(getattr(cause, "response", None), "status_code", None))

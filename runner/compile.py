@@ -12,13 +12,15 @@ from runjob.schemas.job import Job
 from runjob.schemas.job_data import streamed
 from runjob.schemas.job_hardware import Hardware
 from runjob.schemas.machine import Machine
-from runjob.schemas.plan import Batch, Plan, Resources, Stage
+from runjob.schemas.plan import Batch, Companion, Plan, Resources, Stage
 
 # glibc gives pages back to the kernel after each step and faults them in again: with both thresholds high, steps here
 # were 1.4 to 4 times faster. 32 MiB is the largest mmap threshold that every glibc takes.
 ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": str(32 * 2**20), "MALLOC_TRIM_THRESHOLD_": str(2**33)}
 # A save must end before torchrun kills its ranks; 30 s is torchrun's default and too short for a large model.
 STOP_DEADLINE_S = 600
+# For the last checkpoint and the model of a large network over a slow line; a second `cancel` doesn't wait for it
+UPLOAD_FINISH_S = 1800
 # `gpus: all` planned on a machine without any: shown for a g5.12xlarge, and said; it can't be started there
 ASSUMED_GPUS = 4
 
@@ -44,6 +46,7 @@ def compile_job(job: Job, machine: Machine, *, facts: Facts | None = None) -> Pl
         parameters=count_parameters(job),
         unknown=unknown,
         stop_deadline_s=STOP_DEADLINE_S,
+        companions=(upload_companion(),) if job.output.remote is not None else (),
     )
 
 
@@ -125,6 +128,13 @@ def worker_environment(resources: Resources) -> dict[str, str]:
         # cuBLAS is deterministic only with a fixed workspace
         **({"CUBLAS_WORKSPACE_CONFIG": ":4096:8"} if resources.device == "cuda" else {}),
     }
+
+
+def upload_companion() -> Companion:
+    """Copies of the run go to `output.remote` from a process of their own, so that no step waits for the network."""
+    env = {"PYTHONPATH": "{run}/code", "PYTHONSAFEPATH": "1", "PYTHONUNBUFFERED": "1"}
+    argv = ("{python}", "-m", "runjob.runner.worker.upload", "{run}")
+    return Companion(name="upload", argv=argv, env=env, finish_s=UPLOAD_FINISH_S)
 
 
 def prepare_stage() -> Stage:

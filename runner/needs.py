@@ -69,10 +69,13 @@ def missing_gpus(job: Job, machine: Machine) -> list[str]:
 
 
 def missing_packages(job: Job) -> list[str]:
-    """What `prepare` would need to read the job's addresses; whether there is an answer it sees itself."""
+    """What `prepare` would need to read the job's addresses and the uploader to write to one; whether there is an
+    answer they see themselves."""
     from runjob.data.remote import find_problem
 
-    problems = (find_problem(address) for address in addresses(job.data))
+    problems = [find_problem(address) for address in addresses(job.data)]
+    if job.output.remote is not None:
+        problems.append(find_problem(job.output.remote, where="output.remote"))
     return [str(problem) for problem in problems if problem is not None]
 
 

@@ -16,6 +16,7 @@ from runjob.schemas.derived import dotted_keys, refuse_derived
 from runjob.schemas.model_rules import MODEL_RULES
 from runjob.schemas.problems import DEFAULT, Mark, Problem
 from runjob.schemas.stream_rules import STREAM_RULES
+from runjob.schemas.urls import remote_problem
 from runjob.schemas.values import Unknown, Values
 
 # Families whose attention can be told where documents begin (runner/worker/models/document_attention.py)
@@ -217,6 +218,12 @@ def deepspeed_keys_are_not_derived(job: Values) -> Findings:
             yield f"hardware.deepspeed.{key}", said
 
 
+def copies_go_where_can_be_written(job: Values) -> Findings:
+    remote = job["output.remote"]
+    if remote is not None and (said := remote_problem(remote)):
+        yield "output.remote", said
+
+
 RULES: tuple[Rule, ...] = (
     batch_divides,
     micro_batches_have_one_limit,
@@ -246,6 +253,7 @@ RULES: tuple[Rule, ...] = (
     compile_stops_at_zero_3,
     metrics_need_evaluations,
     deepspeed_keys_are_not_derived,
+    copies_go_where_can_be_written,
     *STREAM_RULES,
     *MODEL_RULES,
 )

@@ -18,6 +18,8 @@ SECRETS = (
 SECRET = re.compile(rf"([?&](?:{SECRETS})=)[^&#\s]*", re.IGNORECASE)
 # Where a name before `@` always comes with a password or is a token itself; for others (abfs://container@account) not
 WEB = ("http", "https", "ftp", "ftps", "webdav")
+# hf could be written to, but each file would be a commit
+READ_ONLY = ("http", "https", "data", "github", "git", "zip", "tar", "hf")
 
 
 def is_url(text: str) -> bool:
@@ -31,6 +33,21 @@ def hide_secrets(text: str) -> str:
     'https://...@host/a.txt?sig=...&part=2'
     """
     return SECRET.sub(r"\1...", USER.sub(r"\1...@", text))
+
+
+def remote_problem(text: str) -> str | None:
+    """What keeps a folder at an address from being written to, as far as the address alone says."""
+    problem = url_problem(text)
+    if problem is not None:
+        return problem
+    if "?" in text or "#" in text:
+        return "holds a query (`?`, `#`), behind which no folder can stand; write the address of a folder"
+    kind = text.partition("://")[0]
+    if kind in READ_ONLY:
+        return f"{kind}:// can only be read; write for example s3://bucket/runs or file:///shared/runs"
+    if kind == "memory":
+        return "memory:// is gone with the process; write for example s3://bucket/runs or file:///shared/runs"
+    return None
 
 
 def url_problem(text: str) -> str | None:

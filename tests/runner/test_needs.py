@@ -77,7 +77,7 @@ def test_files_of_sources_and_sides_are_looked_for_and_addresses_are_not() -> No
 def test_an_address_names_the_package_that_it_needs_and_nobody_is_asked() -> None:
     one = "data.path=[sample:dutch, 'abfs://container@account/a.txt', 'http://127.0.0.1:9/a.txt']"
     [line] = missing_needs(tiny(one), BARE, ask_hub=True)
-    assert line.startswith("data.path: abfs://container@account/a.txt: reading abfs:// needs a package")
+    assert line.startswith("data.path: abfs://container@account/a.txt: abfs:// needs a package")
     assert "adlfs" in line
     sides = ["data.split={kind: files, validation: 'abfs://c@a/b.txt'}", "data.path=file:///a.txt"]
     assert len(missing_needs(tiny(*sides), BARE, ask_hub=False)) == 1

@@ -1,0 +1,230 @@
+"""The uploader and its counterpart `adopt`, on a plain folder: what is there at any moment is a checkpoint or none."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from runjob.runner.worker.adopt import adopt, fetch_newer
+from runjob.runner.worker.manifest import damage
+from runjob.schemas.errors import JobError, NotFoundError
+from runjob.schemas.run import RunDir, read_json
+from runjob.schemas.upload import read_upload
+from tests.cluster.remote_runs import begin_attempt, contents, make_run, save, upload_all
+from tests.conftest import clean_environment
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+@pytest.fixture
+def far(tmp_path: Path) -> Path:
+    return tmp_path / "far"
+
+
+@pytest.fixture
+def run(tmp_path: Path, far: Path) -> RunDir:
+    return make_run(tmp_path / "runs", f"file://{far}")
+
+
+def steps(place: Path) -> list[int]:
+    """Of complete checkpoints in a run directory or a copy of one."""
+    folders = sorted((place / "checkpoints").glob("step-*"))
+    return [int(folder.name.removeprefix("step-")) for folder in folders if not list(damage(folder))]
+
+
+def home(tmp_path: Path) -> Path:
+    (tmp_path / "empty").mkdir()
+    return tmp_path / "empty"
+
+
+def test_at_whatever_write_it_is_killed_there_is_the_older_checkpoint_or_the_new_one(tmp_path):
+    program = ROOT / "tests" / "cluster" / "upload_kills_program.py"
+    environment = {**clean_environment(), "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, program, tmp_path], env=environment, capture_output=True, text=True, check=True, timeout=120
+    )
+    kills = int(done.stdout)
+    assert kills > 20
+    newest = []
+    for kill in range(1, kills + 2):
+        place = tmp_path / str(kill)
+        found = adopt(f"file://{place}/far/small-0a1b2c3d", place / "empty")
+        newest.append(max(steps(found.path)))
+        name = f"step-{newest[-1]:08d}"
+        local = place / "runs" / found.id / "checkpoints" / name
+        assert contents(found.checkpoints / name) == contents(local)
+        assert found.latest.read_text() == f"{name}\n"
+        assert max(record["step"] for record in found.read_events()) >= newest[-1]
+    assert newest == sorted(newest)
+    assert set(newest) == {7, 14}
+
+
+def test_an_uploader_that_was_killed_goes_on_when_it_is_started_again(run, far, tmp_path):
+    save(run, 7)
+    assert upload_all(run, {"RUNJOB_TEST_FAULT": "remote-write@50"}) == -9
+    assert upload_all(run) == 0
+    there = far / run.id
+    assert steps(there) == [7]
+    assert not [name for name in contents(there) if ".part" in name]
+    assert contents(there / "checkpoints" / "step-00000007") == contents(run.checkpoints / "step-00000007")
+
+
+def test_the_copy_says_how_the_job_ended_and_holds_its_model(run, far, tmp_path):
+    run.model.mkdir()
+    (run.model / "model.safetensors").write_bytes(b"weights")
+    save(run, 7)
+    assert upload_all(run) == 0
+    status = read_json(far / run.id / "status.json")
+    assert (status["state"], status["attempt"], status["message"]) == ("finished", 1, "all steps done")
+    found = adopt(f"file://{far}/{run.id}", home(tmp_path))
+    assert found.read_status().state == "finished"
+    assert contents(found.model) == {"model.safetensors": b"weights"}
+    assert contents(found.code) == contents(run.code)
+    assert found.path.stat().st_mode & 0o777 == 0o700
+
+
+def test_old_checkpoints_are_pruned_there_as_here_and_the_best_is_kept(run, far):
+    save(run, 7)
+    save(run, 14, best=7)
+    assert upload_all(run) == 0
+    save(run, 21, best=7)
+    begin_attempt(run)
+    assert upload_all(run) == 0
+    # keep: 2, and the training has pruned nothing here yet
+    assert steps(far / run.id) == [7, 14, 21]
+    for name in contents(run.checkpoints / "step-00000014"):
+        (run.checkpoints / "step-00000014" / name).unlink()
+    (run.checkpoints / "step-00000014").rmdir()
+    save(run, 28, best=7)
+    begin_attempt(run)
+    assert upload_all(run) == 0
+    assert steps(far / run.id) == [7, 21, 28]
+
+
+def test_the_newest_goes_first_and_the_older_ones_when_there_is_time(run, far):
+    for step in (7, 14, 21):
+        save(run, step)
+    assert upload_all(run) == 0
+    log = run.attempt(1).stage_log("upload").read_text()
+    assert re.findall(r"step (\d+): complete there", log) == ["21", "14", "7"]
+
+
+def test_a_run_that_went_back_removes_what_came_later_there(run, far):
+    save(run, 7)
+    save(run, 14)
+    assert upload_all(run) == 0
+    folder = run.checkpoints / "step-00000014"
+    for file in folder.iterdir():
+        file.unlink()
+    folder.rmdir()
+    begin_attempt(run)
+    save(run, 10, content="another way")
+    assert upload_all(run) == 0
+    assert steps(far / run.id) == [7, 10]
+
+
+def test_another_checkpoint_of_the_same_step_takes_the_place_of_the_first(run, far):
+    save(run, 7)
+    assert upload_all(run) == 0
+    for file in (run.checkpoints / "step-00000007").iterdir():
+        file.unlink()
+    (run.checkpoints / "step-00000007").rmdir()
+    begin_attempt(run)
+    save(run, 7, content="another")
+    assert upload_all(run) == 0
+    assert contents(far / run.id / "checkpoints") == contents(run.checkpoints)
+
+
+def test_an_attempt_that_was_overtaken_elsewhere_uploads_nothing_more(run, far, tmp_path):
+    save(run, 7)
+    assert upload_all(run, state="preempted") == 0
+    found = adopt(f"file://{far}/{run.id}", home(tmp_path))
+    begin_attempt(found)
+    save(found, 14, content="elsewhere")
+    assert upload_all(found) == 0
+    save(run, 14, content="here")
+    save(run, 21, content="here")
+    assert upload_all(run) == 0
+    upload = read_upload(run)
+    assert upload is not None
+    assert upload.state == "superseded"
+    assert upload.error.startswith("attempt 2 of this job was begun on ")
+    assert steps(far / run.id) == [7, 14]
+    fetch_newer_of(run, far)
+    assert steps(run.path) == [7, 14, 21]  # what is here is newer by itself: nobody resumes it without being told
+
+
+def fetch_newer_of(run: RunDir, far: Path) -> None:
+    fetch_newer(run, f"file://{far}")
+
+
+def test_two_that_adopt_the_same_job_do_not_mix_their_checkpoints(run, far, tmp_path):
+    save(run, 7)
+    assert upload_all(run, state="preempted") == 0
+    first, second = (adopt(f"file://{far}/{run.id}", tmp_path / name) for name in ("first", "second"))
+    for one in (first, second):
+        begin_attempt(one)
+        save(one, 14, content=one.path.parent.name)
+        assert upload_all(one) == 0
+    upload = read_upload(second)
+    assert upload is not None
+    assert upload.state == "superseded"
+    assert upload.problem().startswith("the checkpoint of step 14 is only here, the newest at file://")
+    assert contents(far / run.id / "checkpoints" / "step-00000014") == contents(first.checkpoints / "step-00000014")
+
+
+def test_what_is_newer_there_comes_to_a_run_that_is_here(run, far, tmp_path):
+    save(run, 7)
+    assert upload_all(run, state="preempted") == 0
+    found = adopt(f"file://{far}/{run.id}", home(tmp_path))
+    begin_attempt(found)
+    save(found, 14)
+    assert upload_all(found, state="preempted") == 0
+    fetch_newer(run, f"file://{far}")
+    assert steps(run.path) == [7, 14]
+    assert run.read_status().attempt == 2
+    assert [record["step"] for record in run.read_events()] == [7, 14]
+
+
+def test_an_adoption_that_broke_off_goes_on_and_a_damaged_copy_is_passed_over(run, far, tmp_path):
+    save(run, 7)
+    save(run, 14)
+    assert upload_all(run) == 0
+    bad = far / run.id / "checkpoints" / "step-00000014" / "weights-00001.safetensors"
+    bad.write_bytes(bytes(reversed(bad.read_bytes())))
+    found = adopt(f"file://{far}/{run.id}", home(tmp_path))
+    assert steps(found.path) == [7]
+    assert found.latest.read_text() == "step-00000007\n"
+
+
+def test_what_is_no_job_is_said_so(run, far, tmp_path):
+    with pytest.raises(JobError, match=r"ends in no job's id; write output.remote and the id"):
+        adopt(f"file://{far}", tmp_path)
+    with pytest.raises(NotFoundError, match=r"no job is there \(job.yaml, job.json, "):
+        adopt(f"file://{far}/{run.id}", home(tmp_path))
+    with pytest.raises(JobError, match=r"is under .* already"):
+        adopt(f"file://{far}/{run.id}", run.path.parent)
+
+
+def test_a_name_in_a_list_never_leads_out_of_the_run(run, far, tmp_path):
+    run.model.mkdir()
+    (run.model / "model.safetensors").write_bytes(b"weights")
+    save(run, 7)
+    assert upload_all(run) == 0
+    listed = far / run.id / "model.json"
+    listed.write_text(listed.read_text().replace("model.safetensors", "../../../pwned"))
+    with pytest.raises(Exception, match="leads out of the run"):
+        adopt(f"file://{far}/{run.id}", home(tmp_path))
+    assert not list(tmp_path.rglob("pwned"))
+
+
+def test_upload_json_tells_its_story_in_a_line(run):
+    save(run, 7)
+    assert upload_all(run) == 0
+    upload = read_upload(run)
+    assert upload is not None
+    assert upload.describe() == f"{upload.url}: step 7 there, finished"
+    assert json.loads(run.upload.read_text())["there"] == 7
