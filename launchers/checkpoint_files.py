@@ -1,0 +1,81 @@
+"""Which checkpoints of a run are complete, and which of them a start elsewhere needs; without torch.
+
+The format is the worker's (runner/worker/checkpoint.py): a folder `step-NNNNNNNN` counts when its manifest.json, which
+is written last, vouches for itself and every file that it lists.
+"""
+
+import hashlib
+import json
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Any
+
+MANIFEST = "manifest.json"
+PREFIX = "step-"
+
+
+def folder_name(step: int) -> str:
+    return f"{PREFIX}{step:08d}"
+
+
+def step_of(name: str) -> int:
+    return int(name.removeprefix(PREFIX))
+
+
+def read_manifest(folder: Path) -> dict[str, Any] | None:
+    """The manifest of a checkpoint; None where it is missing, damaged or another folder's."""
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        own = manifest.pop("sha256")
+        vouched = own == hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
+        return manifest if vouched and folder_name(manifest["step"]) == folder.name else None
+    except (OSError, ValueError, AttributeError, KeyError, TypeError):
+        return None
+
+
+def damaged(folder: Path, *, thorough: bool) -> Iterator[str]:
+    """Names of files that are not what the manifest says, by size, or `thorough`ly by content."""
+    manifest = read_manifest(folder)
+    if manifest is None:
+        yield MANIFEST
+        return
+    for name, expected in manifest["files"].items():
+        file = folder / name
+        if (
+            not file.is_file()
+            or file.stat().st_size != expected["size"]
+            or (thorough and sha256_of(file) != expected["sha256"])
+        ):
+            yield name
+
+
+def sha256_of(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def complete_checkpoints(folder: Path) -> list[str]:
+    """Names of the complete checkpoints under `checkpoints/`, oldest first; contents are compared when used."""
+    if not folder.is_dir():
+        return []
+    names = sorted(path.name for path in folder.glob(f"{PREFIX}*") if path.is_dir())
+    return [name for name in names if not any(damaged(folder / name, thorough=False))]
+
+
+def needed_for(folder: Path, start_from: str | int) -> list[str]:
+    """Of the checkpoints under `folder` those that a start from here needs: that one, and the best one it names, which
+    is exported at the end. `start_from` is `latest`, `best` or a step."""
+    there = complete_checkpoints(folder)
+    named = [name for name in there if name == folder_name(start_from)] if isinstance(start_from, int) else there[-1:]
+    return with_best(folder, named, there)
+
+
+def with_best(folder: Path, wanted: Iterable[str], there: list[str]) -> list[str]:
+    named = {best_of(folder / name) for name in wanted}
+    return sorted({*wanted, *(name for name in there if name in named)})
+
+
+def best_of(folder: Path) -> str:
+    """The name of the checkpoint that this one calls the best so far; empty if there is none."""
+    best = json.loads((folder / "state.json").read_text(encoding="utf-8"))["state"]["best"]
+    return folder_name(best["step"]) if best is not None else ""
