@@ -10,7 +10,7 @@ from runjob.schemas.errors import JobError
 if TYPE_CHECKING:
     from runjob.launchers.base import Launcher
 
-OWN = ("local",)
+OWN = ("local", "ssh")
 GROUP = "runjob.launchers"
 
 
@@ -28,6 +28,10 @@ def find_launcher(name: str) -> "Launcher":
         from runjob.launchers.local import LocalLauncher
 
         return LocalLauncher()
+    if name == "ssh":
+        from runjob.launchers.ssh import SshLauncher
+
+        return SshLauncher()
     from importlib.metadata import entry_points
 
     for point in entry_points(group=GROUP):

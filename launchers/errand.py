@@ -11,6 +11,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import platform
 import shutil
 import sys
 import tarfile
@@ -126,7 +127,7 @@ def probe(folder: str, modules: list[str]) -> dict[str, Any]:
         "problem": problem,
         "free": shutil.disk_usage(str(root)).free if root.is_dir() else 0,
         "python": list(sys.version_info[:3]),
-        "executable": sys.executable,
+        "machine": platform.machine(),
         "missing": [name for name in modules if importlib.util.find_spec(name) is None],
         "programs": [name for name in ("rsync", "bash") if shutil.which(name)],
     }

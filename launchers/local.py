@@ -61,10 +61,7 @@ class LocalLauncher:
         handle = read_handle(run)
         seen = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(status.updated))
         if handle is None or handle.attempt != status.attempt:
-            if time.time() - status.updated < SUBMISSION_GRACE_S:
-                return status
-            message = f"attempt {status.attempt} was submitted at {seen} and its supervisor never started"
-            return Status(state="lost", attempt=status.attempt, updated=status.updated, message=message)
+            return never_started(status)
         presence = look_for(handle.facts)
         if presence == "alive":
             return status
@@ -86,6 +83,15 @@ class LocalLauncher:
 
     def cancel(self, run: RunDir, attempt: Attempt) -> None:
         attempt.request_stop("cancel")
+
+
+def never_started(status: Status) -> Status:
+    """Of an attempt without a handle: on its way for a while, then lost."""
+    if time.time() - status.updated < SUBMISSION_GRACE_S:
+        return status
+    seen = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(status.updated))
+    message = f"attempt {status.attempt} was submitted at {seen} and its supervisor never started"
+    return Status(state="lost", attempt=status.attempt, updated=status.updated, message=message)
 
 
 def frozen_environment(run: RunDir) -> dict[str, str]:

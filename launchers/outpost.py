@@ -45,8 +45,13 @@ def start(run: RunDir, number: int) -> dict[str, Any]:
     return {"handle": dict(handle.facts)}
 
 
-def look(run: RunDir, at_home: dict[str, tuple[int, str]]) -> tuple[dict[str, Any], list[bytes]]:
-    """The state as this machine sees it, and what home lacks, oldest first; `more` if the answer had to be cut."""
+def look(run: RunDir, home: dict[str, Any]) -> tuple[dict[str, Any], list[bytes]]:
+    """The state as this machine sees it, and what home lacks, oldest first; `more` if the answer had to be cut. A wish
+    to stop that home has is heard: it may have been written while this machine was out of reach."""
+    attempt = run.attempt(home["attempt"])
+    if attempt.path.is_dir() and home["stop"] not in (None, attempt.stop_reason()):
+        attempt.request_stop(home["stop"])
+    at_home: dict[str, tuple[int, str]] = home["files"]
     status = LocalLauncher().state(run)
     files, parts, room = [], [], MOST_BYTES
     more = False

@@ -198,14 +198,16 @@ def read_answer(host: str, answer: Answer) -> Any:  # noqa: ANN401 - any JSON va
     """The JSON behind the mark, whatever the login shell there printed before it."""
     _, mark, text = answer.out.partition(MARK)
     try:
-        return json.loads(text) if mark else raise_unread(host, answer)
+        if mark:
+            return json.loads(text)
     except ValueError:
-        return raise_unread(host, answer)
+        pass
+    raise unread(host, answer)
 
 
-def raise_unread(host: str, answer: Answer) -> None:
+def unread(host: str, answer: Answer) -> LaunchError:
     said = answer.err or answer.out.decode("utf-8", errors="replace")
-    raise LaunchError(f"{host}: an answer that can't be read: {last_line(said) or 'nothing'}")
+    return LaunchError(f"{host}: an answer that can't be read: {last_line(said) or 'nothing'}")
 
 
 def skip_greeting(out: IO[bytes]) -> None:

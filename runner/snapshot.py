@@ -19,7 +19,7 @@ from runjob.schemas.run import RunDir, write_json
 # The suffixes that belong to the package, folder by folder. JSON under data/ could be anybody's.
 PACKAGES = {
     "schemas": {".py", ".json"},
-    "launchers": {".py"},
+    "launchers": {".py", ".txt"},
     "data": {".py"},
     "runner": {".py", ".cpp", ".json"},
 }

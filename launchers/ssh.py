@@ -1,0 +1,204 @@
+"""Any host that one can `ssh` to: no daemon, root, container or agent there.
+
+A copy of the run goes over (staging.py), and the supervisor that runs jobs here runs them there, detached from the
+connection that started it. Afterwards one round trip answers how the job is and brings what it wrote (ssh_mirror.py).
+handle.json says how the copy is reached and who is sending it; it is written before anything is started there, so
+whatever becomes of this process, the next look finds the job or says that it never started.
+"""
+
+import dataclasses
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from runjob.launchers.base import Handle, read_handle
+from runjob.launchers.local import LocalLauncher, never_started
+from runjob.launchers.place import look_for, own_place
+from runjob.launchers.shell import quote
+from runjob.launchers.ssh_environment import Found, look_around, make_environment, survey_machine
+from runjob.launchers.ssh_fetch import fetch_run
+from runjob.launchers.ssh_link import Link, NoCopyError
+from runjob.launchers.ssh_mirror import bring_home
+from runjob.launchers.ssh_target import SshTarget, UnreachableError
+from runjob.launchers.staging import stage
+from runjob.launchers.staging_place import Told
+from runjob.schemas.errors import LaunchError, MissingError, RunjobError
+from runjob.schemas.job import Job
+from runjob.schemas.job_hardware import Ssh
+from runjob.schemas.machine import Machine
+from runjob.schemas.plan import Plan
+from runjob.schemas.read import read_job_json
+from runjob.schemas.run import ALIVE_STATES, Attempt, RunDir, Status
+
+# A following process asks four times a second; the host is asked once in this time.
+LOOK_EVERY_S = 1.0
+# A host that did not answer is not asked again at once.
+RETRY_AFTER_S = 5.0
+START_S = 40.0
+# Of own_place(): who is sending the copy, while nothing runs there yet
+BY = "by_"
+
+
+class SshLauncher:
+    """One object serves a process: it remembers what it has just asked."""
+
+    def __init__(self) -> None:
+        self._seen: dict[Path, tuple[float, Status]] = {}
+        self._away_since: dict[Path, float] = {}
+
+    def survey(self, job: Job) -> Machine:
+        block = block_of(job)
+        return survey_machine(look_around(target_of(block, block.host[0]), block), block)
+
+    def preview(self, job: Job, plan: Plan) -> str:
+        block = block_of(job)
+        lines = []
+        for number, host in enumerate(block.host[: plan.resources.nodes]):
+            words = [*target_of(block, host).ssh(), "--", host]
+            lines.append(f"node {number}: {quote(words)}")
+        lines.append(f"the run goes to {block.folder}/runs/<id>, its input files to {block.folder}/inputs/<key>")
+        lines.append(f"Python: {block.python or f'an environment under {block.folder}/envs, made once'}")
+        return "\n".join([*lines, *(f"setup: {line}" for line in block.setup)])
+
+    def submit(self, run: RunDir, plan: Plan, attempt: Attempt) -> Handle:
+        block = block_of(read_job_json(run.job).job)
+        return submit_over_ssh(run, plan, attempt, block, launcher="ssh", facts={})
+
+    def state(self, run: RunDir) -> Status:
+        status = run.read_status()
+        if status.state not in ALIVE_STATES:
+            return status
+        handle = read_handle(run)
+        if handle is None or handle.attempt != status.attempt:
+            return never_started(status)
+        moment, seen = self._seen.get(run.path, (float("-inf"), status))
+        wait = RETRY_AFTER_S if seen.state == "unreachable" else LOOK_EVERY_S
+        if seen.attempt == status.attempt and time.monotonic() - moment < wait:
+            return seen
+        seen = self._look(run, handle, status)
+        self._seen[run.path] = (time.monotonic(), seen)
+        return seen
+
+    def _look(self, run: RunDir, handle: Handle, status: Status) -> Status:
+        sender = sender_of(handle)
+        if sender and look_for(sender) == "alive":
+            return status
+        try:
+            there = bring_home(run, Link.from_facts(handle.facts))
+        except NoCopyError as error:
+            return not_there(status, handle, str(error))
+        except UnreachableError as error:
+            return self._unreachable(run, status, str(error))
+        except RunjobError as error:
+            # refused: the key, the host's key, the configuration; the job goes on, and a human has something to mend
+            return self._unreachable(run, status, str(error))
+        self._away_since.pop(run.path, None)
+        if there.attempt < handle.attempt:
+            return not_there(status, handle, "its copy there is of an earlier attempt")
+        if there.attempt > handle.attempt:
+            # resumed there by somebody who adopted it: the run is one, and this is where it goes on
+            dataclasses.replace(handle, attempt=there.attempt).write(run)
+        return there
+
+    def _unreachable(self, run: RunDir, status: Status, why: str) -> Status:
+        since = self._away_since.setdefault(run.path, time.time())
+        message = f"unreachable since {clock(since)} (last sign {clock(status.updated)}): {why}"
+        return Status(state="unreachable", attempt=status.attempt, updated=status.updated, message=message)
+
+    def logs(self, run: RunDir, attempt: Attempt) -> tuple[Path, ...]:
+        self.state(run)
+        return LocalLauncher().logs(run, attempt)
+
+    def cancel(self, run: RunDir, attempt: Attempt) -> None:
+        """The wish stands here first: a host that is away hears of it with the first look that it answers."""
+        attempt.request_stop("cancel")
+        self._seen.pop(run.path, None)
+        self.state(run)
+
+    def fetch(self, run: RunDir, *, told: Callable[[str], None]) -> None:
+        handle = read_handle(run)
+        if handle is None:
+            raise LaunchError(f"{run.id}: nothing of it runs anywhere; there is nothing to fetch")
+        fetch_run(run, Link.from_facts(handle.facts), told=told)
+
+
+def block_of(job: Job) -> Ssh:
+    if job.hardware.ssh is None:
+        raise MissingError("hardware.ssh: --launcher ssh needs a host; write `ssh: {host: NAME}` under hardware")
+    return job.hardware.ssh
+
+
+def target_of(block: Ssh, host: str) -> SshTarget:
+    return SshTarget(host=host, config_file=block.config_file)
+
+
+def submit_over_ssh(
+    run: RunDir, plan: Plan, attempt: Attempt, block: Ssh, *, launcher: str, facts: Mapping[str, str | int]
+) -> Handle:
+    """Handle first, then the environment, the copy, the start. `launcher` and `facts` are another's who has found the
+    host in its own way."""
+    before = read_handle(run)
+    told = teller(run, attempt)
+    found = look_around(target_of(block, block.host[0]), block)
+    link = link_to(found, block, run)
+    told(f"sending the run to {link.target.host}")
+    sending = {BY + name: value for name, value in own_place().items()}
+    handle = Handle(launcher=launcher, attempt=attempt.number, facts={**link.facts(), **facts, **sending})
+    handle.write(run)
+    make_environment(found, block, told=told)
+    goes_on_there = before is not None and same_copy(before, handle)
+    stage(run, attempt, found.place(block), goes_on_there=goes_on_there, inputs=block.data == "stage", told=told)
+    told(f"starting on {link.target.host}")
+    try:
+        link.ask(["start", str(attempt.number)], timeout_s=START_S)
+    except UnreachableError:
+        # The answer was lost, and perhaps only the answer: the next look says what became of it.
+        told("the answer was lost")
+    handle = dataclasses.replace(handle, facts={**link.facts(), **facts})
+    handle.write(run)
+    return handle
+
+
+def link_to(found: Found, block: Ssh, run: RunDir) -> Link:
+    return Link(
+        target=found.target,
+        root=found.root,
+        path=f"{found.root}/runs/{run.id}",
+        python=found.job_python,
+        setup=block.setup,
+        rsync=found.rsync,
+    )
+
+
+def same_copy(before: Handle, now: Handle) -> bool:
+    """Did the attempt before run in the very copy that this one goes to?"""
+    same = all(before.facts.get(name) == now.facts[name] for name in ("host", "path", "config_file"))
+    return same and before.launcher == now.launcher and before.attempt == now.attempt - 1
+
+
+def teller(run: RunDir, attempt: Attempt) -> Told:
+    """While a copy is sent home's status.json says how far it is: nothing runs yet that could."""
+
+    def told(line: str) -> None:
+        run.write_status("pending", attempt=attempt.number, message=line)
+
+    return told
+
+
+def not_there(status: Status, handle: Handle, why: str) -> Status:
+    """The host answers and does not have this attempt: it was on its way, or has been removed."""
+    sender = sender_of(handle)
+    if sender:
+        why = f"its submission (pid {sender['pid']} on {sender['host']}) broke off before anything was started there"
+    return Status(state="lost", attempt=status.attempt, updated=status.updated, message=why)
+
+
+def sender_of(handle: Handle) -> dict[str, str | int]:
+    """Who is sending the copy, while nothing runs there yet; empty once it was started."""
+    return {name.removeprefix(BY): value for name, value in handle.facts.items() if name.startswith(BY)}
+
+
+def clock(moment: float) -> str:
+    """Hour and minute; the day too where it is not of today."""
+    day = "" if time.time() - moment < 86400 / 2 else "%Y-%m-%d "
+    return time.strftime(f"{day}%H:%M:%S", time.localtime(moment))

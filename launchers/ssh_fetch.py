@@ -1,0 +1,96 @@
+"""Bring home what the mirror does not: checkpoints, the model, the curves. A file is compared with the digest that was
+made where it was written; a checkpoint appears by a rename when all of it is here, and what broke off goes on."""
+
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from runjob.launchers.checkpoint_files import best_of, damaged, sha256_of
+from runjob.launchers.ssh_link import Link
+from runjob.launchers.ssh_mirror import alone
+from runjob.launchers.staging_place import Told
+from runjob.schemas.errors import LaunchError
+from runjob.schemas.read import read_job_json
+from runjob.schemas.run import RunDir, sync_path, write_atomic
+
+HOLDS_S = 600.0
+# The job may remove a checkpoint while it is on its way; the next list names a newer one.
+TRIES = 3
+
+
+def fetch_run(run: RunDir, link: Link, *, told: Told) -> None:
+    for number in range(TRIES):
+        holds, _ = link.ask(["holds"], timeout_s=HOLDS_S)
+        try:
+            with alone(run, "fetch") as first:
+                if not first:
+                    raise LaunchError(f"{run.id} is being fetched by somebody else")
+                fetch_checkpoints(run, link, holds, told=told)
+                fetch_files(run, link, holds["files"], told=told)
+            return
+        except LaunchError:
+            if number == TRIES - 1:
+                raise
+
+
+def fetch_checkpoints(run: RunDir, link: Link, holds: Mapping[str, Any], *, told: Told) -> None:
+    names = sorted(holds["checkpoints"])
+    for name in wanted(run, names):
+        fetch_checkpoint(run, link, name, holds["checkpoints"][name], told=told)
+        best = best_of(run.checkpoints / name)
+        if best in names:
+            fetch_checkpoint(run, link, best, holds["checkpoints"][best], told=told)
+    latest = holds["latest"]
+    if (run.checkpoints / latest).is_dir() and latest:
+        write_atomic(run.latest, latest + "\n")
+
+
+def wanted(run: RunDir, names: Sequence[str]) -> list[str]:
+    """By the job's policy; whoever says `none` still needs the newest one to go on with an unfinished job elsewhere."""
+    block = read_job_json(run.job).job.hardware.ssh
+    policy = block.checkpoints if block is not None else "newest"
+    if policy == "all":
+        return list(names)
+    finished = run.read_status().state == "finished"
+    return [] if policy == "none" and finished else list(names[-1:])
+
+
+def fetch_checkpoint(run: RunDir, link: Link, name: str, files: Sequence[str], *, told: Told) -> None:
+    target = run.checkpoints / name
+    if target.is_dir() and not any(damaged(target, thorough=False)):
+        return
+    told(f"fetching the checkpoint {name}")
+    beside = run.checkpoints / f".{name}.fetched" / name
+    link.place().get(f"{link.path}/checkpoints/{name}", files, beside, told=told)
+    for file in damaged(beside, thorough=True):
+        (beside / file).unlink(missing_ok=True)
+        raise LaunchError(
+            f"{link.target.host}: {name}/{file} is not what its manifest says; it is fetched anew next time"
+        )
+    shutil.rmtree(target, ignore_errors=True)
+    beside.rename(target)
+    sync_path(run.checkpoints)
+    beside.parent.rmdir()
+
+
+def fetch_files(run: RunDir, link: Link, files: Mapping[str, Sequence[Any]], *, told: Told) -> None:
+    """The model and the curves: into a hidden folder first, each file where it belongs when its digest is right."""
+    missing = [name for name, (size, digest) in files.items() if not is_here(run.path / name, size, digest)]
+    if not missing:
+        return
+    told(f"fetching {len(missing)} files of {', '.join(sorted({name.split('/')[0] for name in missing}))}")
+    beside = run.path / ".fetched"
+    link.place().get(link.path, missing, beside, told=told)
+    growing = [name for name in missing if sha256_of(beside / name) != files[name][1]]
+    for name in (one for one in growing if one.startswith("model/")):
+        (beside / name).unlink()
+        raise LaunchError(f"{link.target.host}: {name} is not what it was there; it is fetched anew next time")
+    for name in missing:
+        (run.path / name).parent.mkdir(parents=True, exist_ok=True)
+        (beside / name).replace(run.path / name)
+    shutil.rmtree(beside)
+
+
+def is_here(path: Path, size: int, digest: str) -> bool:
+    return path.is_file() and path.stat().st_size == size and sha256_of(path) == digest

@@ -1,0 +1,116 @@
+"""Bring home what a run writes on its host: one round trip says how it is and carries every new byte of its records,
+logs and progress. Home's status.json is a copy too, written last: whoever reads there that the job has ended finds all
+that it wrote.
+"""
+
+import contextlib
+import fcntl
+import os
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from runjob.launchers.outpost import SMALL, digest_before, is_news
+from runjob.launchers.ssh_link import Link
+from runjob.schemas.errors import LaunchError
+from runjob.schemas.run import ALIVE_STATES, STORED_STATES, RunDir, Status, read_json, write_json
+
+LOOK_S = 12.0
+# Several answers in a row where much was written; the rest comes with the next look.
+ROUNDS = 4
+# For `ps` and `status`: which checkpoints there are on the host
+THERE = ".there.json"
+
+
+def bring_home(run: RunDir, link: Link) -> Status:
+    """Ask the host and take what is new; the state as it is there, which may be `lost`. UnreachableError if no answer.
+
+    Of several processes that follow one run one asks, and the others read what it writes: each would add the same
+    bytes to the same file.
+    """
+    with alone(run, "mirror") as first:
+        if not first:
+            return run.read_status()
+        for _ in range(ROUNDS):
+            answer, data = link.ask(["look"], stdin=what_home_has(run), timeout_s=LOOK_S)
+            status = Status(**answer["status"])
+            take(run, answer["files"], data)
+            if not answer["more"]:
+                take_status(run, status)
+                write_if_new(run.path / THERE, {"checkpoints": answer["checkpoints"]})
+                return status
+    return alive_meanwhile(run, status)
+
+
+def alive_meanwhile(run: RunDir, status: Status) -> Status:
+    """There is more to fetch: until it is here, a job that has ended there has not ended for home."""
+    return status if status.state in ALIVE_STATES else run.read_status()
+
+
+@contextlib.contextmanager
+def alone(run: RunDir, what: str) -> Iterator[bool]:
+    """Is this the only process that does `what` for the run now? It stays so until the end of the block."""
+    with (run.path / f".{what}.lock").open("ab") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            yield False
+            return
+        except OSError:  # a file system without locks: then one follower at a time is the user's to see to
+            pass
+        yield True
+
+
+def what_home_has(run: RunDir) -> dict[str, Any]:
+    """Of each file its length and a digest of its end; and the wish to stop, which home may have written unheard."""
+    files = [run.path / name for name in (*SMALL, "events.jsonl")]
+    files += [path for attempt in run.list_attempts() for path in attempt.path.iterdir() if is_news(path)]
+    files += list(run.stream.glob("*.json*")) if run.stream.is_dir() else []
+    attempts = run.list_attempts()
+    stop = attempts[-1].stop_reason() if attempts else None
+    return {"files": dict(measured(run, files)), "stop": stop, "attempt": attempts[-1].number if attempts else 0}
+
+
+def measured(run: RunDir, files: list[Path]) -> Iterator[tuple[str, tuple[int, str]]]:
+    for path in files:
+        if path.is_file():
+            with path.open("rb") as file:
+                size = os.fstat(file.fileno()).st_size
+                yield str(path.relative_to(run.path)), (size, digest_before(file, size))
+
+
+def take(run: RunDir, files: list[dict[str, Any]], data: bytes) -> None:
+    """Write the announced bytes where they belong: at the end of what is here, or as the whole file."""
+    begin = 0
+    for one in files:
+        part = data[begin : begin + one["bytes"]]
+        begin += one["bytes"]
+        if len(part) < one["bytes"]:
+            raise LaunchError("the answer broke off")
+        name = PurePosixPath(one["name"])
+        if name.is_absolute() or ".." in name.parts:
+            raise LaunchError(f"the host sent a file that is none of the run's: {one['name']!r}")
+        write_part(run.path / name, one["offset"], part)
+
+
+def write_part(path: Path, offset: int, part: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if offset:
+        with path.open("r+b") as file:
+            file.seek(offset)
+            file.write(part)
+        return
+    beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    beside.write_bytes(part)
+    beside.replace(path)
+
+
+def take_status(run: RunDir, status: Status) -> None:
+    """What is computed there (lost) is computed anew by whoever looks."""
+    if status.state in STORED_STATES:
+        write_if_new(run.status, vars(status))
+
+
+def write_if_new(path: Path, value: dict[str, Any]) -> None:
+    if not path.exists() or read_json(path) != value:
+        write_json(path, value)
