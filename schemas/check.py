@@ -28,8 +28,9 @@ WRONG: Any = type("Wrong", (), {"__repr__": lambda self: "WRONG"})()
 class Checker:
     """Walks one tree. Afterwards: `problems`, `marks` of every path, `origins` of every leaf."""
 
-    def __init__(self, directory: Path, refused: Collection[Mark]) -> None:
+    def __init__(self, directory: Path, refused: Collection[Mark], *, site_file: str = "") -> None:
         self.directory = directory
+        self.site_file = site_file
         self.refused = refused
         self.problems: list[Problem] = []
         self.marks: dict[str, Mark] = {}
@@ -204,10 +205,12 @@ class Checker:
         return value
 
     def located(self, text: str, mark: Mark, *, named: bool) -> str:
-        """A path made absolute: from the job file's directory, on --set from the current one. Names stay names."""
+        """A path made absolute: from the directory of the file that says it, on --set from the current one. Names stay
+        names."""
         if text.startswith("sample:") or "://" in text:
             return text
-        base = Path.cwd() if mark.is_set else self.directory
+        there = Path(self.site_file).parent if mark.file == self.site_file else self.directory
+        base = Path.cwd() if mark.is_set else there
         path = Path(text).expanduser() if text.startswith("~/") else base / text
         if (
             named

@@ -1,14 +1,15 @@
 """A job file to one typed Job, or to every problem it has.
 
-    file --yaml.py--> tree --overrides.py--> tree with --set --check.py--> values, defaults filled in
-                                                                |--rules.py--> what a schema can't say
-                                                                '--build.py--> Job, when asked for
+    file --yaml.py--> tree --overrides.py--> tree with --set --site.py--> with the site file's blocks under its own
+      --check.py--> values, defaults filled in
+                      |--rules.py--> what a schema can't say
+                      '--build.py--> Job, when asked for
 
 job.json in the run directory holds the values with each one's origin; the worker reads it with `read_job_json`.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -19,6 +20,7 @@ from runjob.schemas.errors import RunjobError
 from runjob.schemas.overrides import apply_sets
 from runjob.schemas.problems import JobFileError, Mark, Problem
 from runjob.schemas.rules import find_broken_rules
+from runjob.schemas.site import Site, block_schema, lay_under, read_site
 from runjob.schemas.yaml import MAX_BYTES, Document, Entry, MapNode, Node, Scalar, compose_bytes
 
 if TYPE_CHECKING:
@@ -97,9 +99,11 @@ def _read_bytes(path: Path) -> bytes:
 def _resolve(document: Document, sets: Sequence[str], directory: Path) -> Resolved:
     file = document.node.mark.file
     tree, unread = apply_sets(document.node, sets)
-    checker = Checker(directory, document.refused)
+    site = read_site()
+    tree, left_out = lay_under(tree, site)
+    checker = Checker(directory, document.refused | site.refused, site_file=site.file)
     values = checker.job(tree)
-    found = [*document.problems, *unread, *checker.problems]
+    found = [*document.problems, *unread, *checker.problems, *site.problems, *_problems_of(left_out, site)]
     if isinstance(values, dict):
         found += find_broken_rules(values, checker.marks)
     if found:
@@ -107,6 +111,15 @@ def _resolve(document: Document, sets: Sequence[str], directory: Path) -> Resolv
         raise JobFileError(sorted(found, key=lambda problem: (problem.file != file, problem.line, problem.column)))
     plain = json.loads(json.dumps(values))
     return Resolved(values=plain, origins=checker.origins)
+
+
+def _problems_of(left_out: Mapping[str, MapNode], site: Site) -> list[Problem]:
+    """What is wrong in blocks of the site file that this job has no use for: found now, not on the day of the other
+    job."""
+    checker = Checker(Path(site.file).parent, site.refused, site_file=site.file)
+    for name, block in left_out.items():
+        checker.value(block, {**block_schema(name), "required": []}, f"hardware.{name}", block.mark)
+    return checker.problems
 
 
 def _tree_of(value: Any, origins: dict[str, str], path: str) -> Node:  # noqa: ANN401 - any JSON value
