@@ -38,7 +38,7 @@ class LocalLauncher:
         deadline = time.monotonic() + SUBMISSION_GRACE_S
         while time.monotonic() < deadline:
             handle = read_handle(run)
-            if handle is not None and handle.attempt == attempt.number:
+            if handle is not None and handle.attempt == attempt.number and handle.facts:
                 # Our child only until this command ends; nobody here waits for it, on purpose.
                 process.returncode = 0
                 return handle

@@ -12,6 +12,7 @@ from pathlib import Path
 from runjob.runner import (
     commands_check,
     commands_convert,
+    commands_fetch,
     commands_jobs,
     commands_model,
     commands_prepare,
@@ -28,6 +29,7 @@ ROOMS = (
     commands_prepare,
     commands_jobs,
     commands_run,
+    commands_fetch,
     commands_model,
     commands_convert,
     commands_tokenizer,

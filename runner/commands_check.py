@@ -35,26 +35,26 @@ def run_validate(args: Namespace) -> int:
 
 def run_plan(args: Namespace) -> int:
     from runjob.launchers import find_launcher
-    from runjob.runner.compile import compile_job
-    from runjob.runner.local_files import missing_files
-    from runjob.runner.needs import missing_needs
+    from runjob.runner.place import imagine, missing_here, plan_on, preview
     from runjob.schemas.facts import recall_facts
-    from runjob.schemas.machine import detect_machine
     from runjob.schemas.read import read_job
 
     find_launcher(args.launcher)
     resolved = read_job(Path(args.file), args.sets)
-    machine = detect_machine()
+    place = imagine(args.launcher)
     facts = recall_facts(resolved.job)
-    plan = compile_job(resolved.job, machine, facts=facts)
-    missing = (*missing_needs(resolved.job, machine, ask_hub=False), *map(str, missing_files(resolved)))
+    plan = plan_on(resolved, place, facts=facts)
+    missing = missing_here(resolved, place)
+    shown = preview(resolved, plan, place)
     if args.out:
         write_plan_files(Path(args.out), plan)
     if args.json:
         rows = None if facts is None else dataclasses.asdict(facts)
-        print_json({**dataclasses.asdict(plan), "rows": rows, "missing": missing})
+        print_json({**dataclasses.asdict(plan), "rows": rows, "missing": missing, "preview": shown})
     else:
         print(plan_text(resolved.job, plan, missing, facts))
+        if shown is not None:
+            print(f"\n--launcher {args.launcher}\n{shown}")
     return 0
 
 

@@ -5,7 +5,8 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
 from runjob.runner.command import Command
-from runjob.runner.commands_model import model_place, run_worker
+from runjob.runner.commands_model import model_place, require_fetched, run_worker
+from runjob.runner.runs import checkpoint_steps
 from runjob.schemas.errors import JobError
 from runjob.schemas.run import find_run, home
 
@@ -16,7 +17,7 @@ def run_export(args: Namespace) -> int:
     if args.format == LATER:
         raise JobError(f"--format {LATER}: for models of sentences, which runjob does not train yet; write hf or onnx")
     # a checkpoint can be taken out before there is a model
-    source = model_place(args.model) if args.step is None else run_place(args.model)
+    source = model_place(args.model) if args.step is None else checkpoint_place(args.model)
     words = [str(source), "--to", args.to, "--format", args.format]
     words += ["--step", args.step] if args.step is not None else []
     words += ["--length", *map(str, args.length)] if args.length else []
@@ -27,8 +28,13 @@ def run_import(args: Namespace) -> int:
     return run_worker("import_canine", [args.path, "--format", args.format, "--to", args.to])
 
 
-def run_place(wanted: str) -> Path:
-    return Path(wanted) if Path(wanted).is_dir() else find_run(home(), wanted).path
+def checkpoint_place(wanted: str) -> Path:
+    if Path(wanted).is_dir():
+        return Path(wanted)
+    run = find_run(home(), wanted)
+    if not checkpoint_steps(run):
+        require_fetched(run, "checkpoint")
+    return run.path
 
 
 def configure_export(parser: ArgumentParser) -> None:

@@ -7,18 +7,19 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from runjob.launchers.logs import tail
+from runjob.runner.asking import state_soon, states_of
 from runjob.runner.command import Command, add_id, add_json, add_watch
+from runjob.runner.follow import has_ended
 from runjob.runner.lines import event_line
 from runjob.runner.runs import (
     Summary,
     ago,
+    bring_logs,
     checkpoint_steps,
     failing_log,
-    launcher_of,
     newest_attempt,
     planned_steps,
     read_progress,
-    state_of,
     summarise,
 )
 from runjob.runner.tail import EventTail, LogTail
@@ -42,7 +43,9 @@ def run_ps(args: Namespace) -> int:
 
 
 def newest_first() -> list[Summary]:
-    return sorted(map(summarise, list_runs(home())), key=lambda row: row.created, reverse=True)
+    runs = list_runs(home())
+    rows = [summarise(run, status) for run, status in zip(runs, states_of(runs), strict=True)]
+    return sorted(rows, key=lambda row: row.created, reverse=True)
 
 
 def ps_table(rows: Sequence[Summary]) -> str:
@@ -67,18 +70,17 @@ def loss(row: Summary) -> str:
 def run_status(args: Namespace) -> int:
     run = find_run(home(), args.id)
     if args.json:
-        print_json(
-            {**dataclasses.asdict(summarise(run)), "directory": str(run.path), "checkpoints": checkpoint_steps(run)}
-        )
+        row = summarise(run, state_soon(run))
+        print_json({**dataclasses.asdict(row), "directory": str(run.path), "checkpoints": checkpoint_steps(run)})
     elif args.watch:
-        watch(lambda: status_text(run), until=lambda: state_of(run).state not in ALIVE_STATES)
+        watch(lambda: status_text(run), until=lambda: has_ended(state_soon(run)))
     else:
         print(status_text(run))
     return 0
 
 
 def status_text(run: RunDir) -> str:
-    row = summarise(run)
+    row = summarise(run, state_soon(run))
     saved = checkpoint_steps(run)
     facts = [
         ("id", row.id),
@@ -98,40 +100,50 @@ def status_text(run: RunDir) -> str:
 
 def run_logs(args: Namespace) -> int:
     run = find_run(home(), args.id)
-    newest_attempt(run)
-    logs: dict[Path, LogTail] = {}
-    events = EventTail(run.events)
+    tails = Tails(run, since=newest_attempt(run).number)
     while True:
-        ended = state_of(run).state not in ALIVE_STATES
-        for line in new_lines(run, args.rank, logs, events):
+        status = state_soon(run)
+        for line in tails.new_lines(args.rank, status):
             print(line, flush=args.follow)
-        if not args.follow or ended:
+        if not args.follow or has_ended(status):
             break
         time.sleep(POLL_S)
-    if args.rank is not None and not logs:
+    if args.rank is not None and not tails.logs:
         raise NotFoundError(f"{run.id}: attempt {newest_attempt(run).number} has no log of rank {args.rank}")
     return 0
 
 
-def new_lines(run: RunDir, rank: int | None, logs: dict[Path, LogTail], events: EventTail) -> Iterator[str]:
-    """What was written since the last look: preparation, training step by step, then what rank 0 and torchrun said;
-    or one rank's own output."""
-    attempt = newest_attempt(run)
-    there = launcher_of(run).logs(run, attempt)
+class Tails:
+    """Everything that a job writes from one attempt on, each line once; attempts that its place makes by itself are
+    followed on."""
 
-    def of(*paths: Path) -> Iterator[str]:
+    def __init__(self, run: RunDir, *, since: int) -> None:
+        self.run = run
+        self.since = since
+        self.events = EventTail(run.events)
+        self.logs: dict[Path, LogTail] = {}
+
+    def new_lines(self, rank: int | None, status: Status) -> Iterator[str]:
+        """What was written since the last look: preparation, training step by step, then what rank 0 and torchrun said;
+        or one rank's own output."""
+        attempts = [attempt for attempt in self.run.list_attempts() if attempt.number >= self.since]
+        bring_logs(self.run, attempts[-1], status)
+        if rank is not None:
+            for attempt in attempts:
+                yield from self._new(attempt.rank_log(rank))
+            return
+        for attempt in attempts:
+            yield from self._new(attempt.stage_log("prepare"))
+        steps = planned_steps(self.run, read_progress(self.run))
+        records = [record for record in self.events.read() if record["attempt"] >= self.since]
+        yield from filter(None, (event_line(record, steps=steps) for record in records))
+        for attempt in attempts:
+            yield from self._new(attempt.rank_log(0), attempt.stage_log("train"))
+
+    def _new(self, *paths: Path) -> Iterator[str]:
         for path in paths:
-            if path in there:
-                yield from logs.setdefault(path, LogTail(path)).read()
-
-    if rank is not None:
-        yield from of(attempt.rank_log(rank))
-        return
-    yield from of(attempt.stage_log("prepare"))
-    steps = planned_steps(run, read_progress(run))
-    lines = (event_line(record, steps=steps) for record in events.read() if record["attempt"] == attempt.number)
-    yield from filter(None, lines)
-    yield from of(attempt.rank_log(0), attempt.stage_log("train"))
+            if path in self.logs or path.exists():
+                yield from self.logs.setdefault(path, LogTail(path)).read()
 
 
 def run_cancel(args: Namespace) -> int:
@@ -139,7 +151,7 @@ def run_cancel(args: Namespace) -> int:
 
     run = find_run(home(), args.id)
     print(cancel(run), flush=True)
-    if not args.no_wait and state_of(run).state in ALIVE_STATES:
+    if not args.no_wait and state_soon(run).state in ALIVE_STATES:
         deadline_s = Plan.from_json(run.plan.read_text(encoding="utf-8")).stop_deadline_s
         status = wait_for_end(run, timeout_s=deadline_s + 30)
         print(f"{run.id} is {status.state}: {status.message}")
@@ -148,7 +160,7 @@ def run_cancel(args: Namespace) -> int:
 
 def run_why(args: Namespace) -> int:
     run = find_run(home(), args.id)
-    status = state_of(run)
+    status = state_soon(run)
     attempts = run.list_attempts()
     said = attempts[-1].read_exit() if attempts else None
     log = failing_log(attempts[-1]) if attempts else None

@@ -28,11 +28,24 @@ def model_place(wanted: str) -> Path:
 
 
 def require_model(run: RunDir) -> None:
-    if not run.model.is_dir():
-        raise StateError(
-            f"{run.id}: no model yet; it is written when the job finishes (`runjob status {run.id}`); "
-            f"`runjob export {run.id} --step latest --to DIR` makes one of its newest checkpoint"
-        )
+    if run.model.is_dir():
+        return
+    if run.status.exists() and run.read_status().state == "finished":
+        require_fetched(run, "model")
+    raise StateError(
+        f"{run.id}: no model yet; it is written when the job finishes (`runjob status {run.id}`); "
+        f"`runjob export {run.id} --step latest --to DIR` makes one of its newest checkpoint"
+    )
+
+
+def require_fetched(run: RunDir, what: str) -> None:
+    """StateError for what a job made elsewhere and nobody has brought home yet."""
+    from runjob.launchers.base import Fetcher
+    from runjob.runner.runs import launcher_name, launcher_of
+
+    if isinstance(launcher_of(run), Fetcher):
+        place = launcher_name(run)
+        raise StateError(f"{run.id}: no {what} here; `runjob fetch {run.id}` brings home what it made on {place}")
 
 
 def generate_arguments(args: Namespace) -> list[str]:

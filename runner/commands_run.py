@@ -1,28 +1,37 @@
 """`runjob JOB.yaml`, `resume` and `verify-resume`: the commands that start something."""
 
+import contextlib
 import shlex
 import shutil
 import sys
 import tempfile
+import threading
 from argparse import ArgumentParser, Namespace
+from collections.abc import Iterator
 from pathlib import Path
 
 from runjob.runner.command import Command, add_detach, add_id, add_json, add_launcher, add_sets
+from runjob.runner.commands_fetch import fetch_at_the_end, tell
+from runjob.schemas.errors import JobError, RunjobError
 from runjob.schemas.run import EXIT_CODES, RunDir, Status, find_run, home
+
+TELL_S = 0.3
 
 
 def run_submit(args: Namespace) -> int:
     from runjob.launchers import find_launcher
-    from runjob.runner.submit import create_run, launch, plan_here
+    from runjob.runner.place import plan_on, survey
+    from runjob.runner.submit import create_run, launch
     from runjob.schemas.read import read_job
 
     find_launcher(args.launcher)
     source = Path(args.file)
     resolved = read_job(source, args.sets)
-    plan = plan_here(resolved)
+    plan = plan_on(resolved, survey(resolved, args.launcher))
     run = create_run(resolved, plan, source=source, home=home())
-    launch(run, plan, run.new_attempt(), launcher=args.launcher)
     print(run.id, flush=True)
+    with showing_submission(run):
+        launch(run, plan, run.new_attempt(), launcher=args.launcher)
     return after_start(run, detach=args.detach, tensorboard=resolved.job.tracking.tensorboard)
 
 
@@ -32,10 +41,35 @@ def run_resume(args: Namespace) -> int:
 
     run = find_run(home(), args.id)
     wish = Wish(sets=tuple(args.sets), start_from=args.start_from, accept=args.accept, launcher=args.launcher)
-    lines = resume(run, wish)
+    with showing_submission(run):
+        lines = resume(run, wish, told=tell)
     print(run.id)
     print("\n".join(lines), flush=True)
     return after_start(run, detach=args.detach, tensorboard=read_job_json(run.job).job.tracking.tensorboard)
+
+
+@contextlib.contextmanager
+def showing_submission(run: RunDir) -> Iterator[None]:
+    """A launcher that copies and installs says how far it is in status.json, and this says it on; one that only starts
+    a process is done before there is anything to say."""
+    done = threading.Event()
+
+    def show() -> None:
+        said = ""
+        while not done.wait(TELL_S):
+            with contextlib.suppress(RunjobError):
+                status = run.read_status()
+                if status.state == "pending" and status.message not in ("", said):
+                    said = status.message
+                    tell(said)
+
+    teller = threading.Thread(target=show, daemon=True)
+    teller.start()
+    try:
+        yield
+    finally:
+        done.set()
+        teller.join()
 
 
 def after_start(run: RunDir, *, detach: bool, tensorboard: bool) -> int:
@@ -63,11 +97,13 @@ def follow_to_the_end(run: RunDir) -> int:
         return 0
     said = f"{run.id} is {status.state}" + (f": {status.message}" if status.message else "")
     print(said, flush=True)
+    all_here = status.state == "lost" or fetch_at_the_end(run)
     if status.state in ("failed", "lost"):
         print(explain(run, status), file=sys.stderr)
     for hint in next_commands(run, status.state):
         print(f"  {hint}")
-    return exit_code(run, status)
+    # a model that could not be brought home is a service that could not be reached
+    return exit_code(run, status) or int(not all_here)
 
 
 def exit_code(run: RunDir, status: Status) -> int:
@@ -90,8 +126,12 @@ def next_commands(run: RunDir, state: str) -> list[str]:
 
 
 def run_verify(args: Namespace) -> int:
+    from runjob.runner.place import runs_here
     from runjob.runner.verify import verify
 
+    if not runs_here(args.launcher):
+        said = "it kills processes of this machine; what it shows holds wherever the same code runs"
+        raise JobError(f"verify-resume --launcher {args.launcher}: {said}")
     home().mkdir(parents=True, exist_ok=True)
     scratch = Path(tempfile.mkdtemp(prefix=".verify-", dir=home()))
     equal = verify(

@@ -11,8 +11,9 @@ from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, Literal, Protocol
 
+from runjob.runner.cancel import cancel
 from runjob.runner.lines import event_line
-from runjob.runner.runs import launcher_of, newest_attempt, planned_steps, read_progress, state_of
+from runjob.runner.runs import bring_logs, newest_attempt, planned_steps, read_progress, state_of
 from runjob.runner.tail import EventTail
 from runjob.schemas.run import ALIVE_STATES, RunDir, Status
 
@@ -34,33 +35,39 @@ class View(Protocol):
 def follow(run: RunDir) -> Status | None:
     """The status in which the job ended, or None if the user detached."""
     tail = EventTail(run.events)
-    attempt = newest_attempt(run)
+    since = newest_attempt(run).number
     stopping = False
     with open_view() as view:
         while True:
             try:
-                return _watch(run, tail, view)
+                return _watch(run, tail, view, since=since)
             except KeyboardInterrupt:
                 with view.paused():  # a bar that moves would write over the question
                     if stopping or ask() == "detach":
                         return None
-                stopping = True
-                launcher_of(run).cancel(run, attempt)
+                    stopping = True
+                    print(cancel(run), file=sys.stderr)
 
 
-def _watch(run: RunDir, tail: EventTail, view: View) -> Status:
-    attempt = newest_attempt(run)
+def _watch(run: RunDir, tail: EventTail, view: View, *, since: int) -> Status:
+    """`since` is the first attempt to be shown; a place that starts further ones by itself is followed on."""
     while True:
         status = state_of(run)
-        launcher_of(run).logs(run, attempt)
+        bring_logs(run, newest_attempt(run), status)
         steps = planned_steps(run, read_progress(run))
         for record in tail.read():
-            if record["attempt"] >= attempt.number:
+            if record["attempt"] >= since:
                 view.event(record, steps=steps)
-        if status.state not in ALIVE_STATES:
+        if has_ended(status):
             return status
         view.status(status, note=preparation(read_progress(run)))
         time.sleep(POLL_S)
+
+
+def has_ended(status: Status) -> bool:
+    """Of a host that can't be reached just now it isn't known; the job may well go on there, and so does whoever
+    waits for it."""
+    return status.state not in (*ALIVE_STATES, "unreachable")
 
 
 def preparation(progress: Mapping[str, Any]) -> str:

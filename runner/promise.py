@@ -7,11 +7,16 @@ from collections.abc import Sequence
 from typing import Any
 
 from runjob.runner.changes import Change
+from runjob.runner.place import Place
 from runjob.schemas.machine import Machine
 from runjob.schemas.plan import Plan
 from runjob.schemas.run import RunDir
 
 SAME = "promised: batches, losses and weights go on bit-identical to an unbroken run"
+SAME_THERE = (
+    "promised: the same batches, token counts and learning rates; bit-identical to an unbroken run if processor kind "
+    "and versions there are those of the last attempt, which is known when it starts"
+)
 SAME_BATCHES = (
     "promised: the same batches, token counts and learning rates; losses agree with an unbroken run to rounding "
     "(dropout 0, fp32: within 1e-4 relative over 50 steps), not to the bit"
@@ -20,16 +25,20 @@ OTHER_RUN = "promised: the same batches from here on; losses follow the changed 
 
 
 def promise(
-    run: RunDir, changes: Sequence[Change], old: Plan, new: Plan, machine: Machine, *, edited: bool = False
+    run: RunDir, changes: Sequence[Change], old: Plan, new: Plan, place: Place, *, edited: bool = False
 ) -> list[str]:
     """The sentence and, one a line, what it rests on."""
-    differing = [*place_differences(old, new), *machine_differences(last_start(run), machine)]
+    start = last_start(run)
+    differing = [*place_differences(old, new), *processor_differences(start, place.machine)]
+    differing += version_differences(start) if place.here else []
     accepted = [str(change) for change in changes if change.verdict == "accept"]
     pieces = [str(change) for change in changes if change.verdict == "exact"]
     if accepted or (edited and deepspeed_changed(run)):
         return [OTHER_RUN, *accepted, *pieces, *differing]
     if pieces or differing:
         return [SAME_BATCHES, *pieces, *differing]
+    if not place.here:
+        return [SAME_THERE]
     return [SAME, "because ranks, threads, processor kind and versions are those of the last attempt"]
 
 
@@ -59,11 +68,16 @@ def deepspeed_changed(run: RunDir) -> bool:
     return "hashes" in start and start["hashes"]["deepspeed.json"] != now
 
 
-def machine_differences(start: dict[str, Any], machine: Machine) -> list[str]:
-    """Processor and versions of the last attempt against this machine's, as far as its `start` event names them."""
+def processor_differences(start: dict[str, Any], machine: Machine) -> list[str]:
+    """The processor of the last attempt against the one of the machine to come, as far as either is known."""
+    if "processor" not in start or not machine.processor or start["processor"] == machine.processor:
+        return []
+    return [f"processor: {start['processor']} then, {machine.processor} now"]
+
+
+def version_differences(start: dict[str, Any]) -> list[str]:
+    """Versions of the last attempt, as its `start` event names them, against those of this interpreter."""
     lines = []
-    if "processor" in start and start["processor"] != machine.processor:
-        lines.append(f"processor: {start['processor']} then, {machine.processor} now")
     for name, before in start["versions"].items() if "versions" in start else ():
         now = installed_version(name)
         # A local tag such as +cpu names the same version in one place and is missing in the other.

@@ -3,16 +3,18 @@
 import secrets
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from runjob.runner.asking import state_soon
 from runjob.runner.changes import Change, find_changes
 from runjob.runner.lock import locked
+from runjob.runner.moving import bring_checkpoints, leave_behind
+from runjob.runner.place import plan_on, survey
 from runjob.runner.promise import promise
-from runjob.runner.runs import checkpoint_steps, launcher_name, state_of
-from runjob.runner.submit import launch, plan_here, write_plan
+from runjob.runner.runs import checkpoint_steps, launcher_name
+from runjob.runner.submit import launch, write_plan
 from runjob.schemas.errors import JobError, StateError
-from runjob.schemas.machine import detect_machine
 from runjob.schemas.plan import Plan
 from runjob.schemas.quantities import parse_quantity
 from runjob.schemas.read import Resolved, override_job, read_job_json, write_job_json
@@ -32,11 +34,14 @@ class Wish:
     launcher: str | None = None
 
 
-def resume(run: RunDir, wish: Wish) -> list[str]:
-    """Start the next attempt; the lines say what is promised and why. StateError if the state forbids it."""
+def resume(run: RunDir, wish: Wish, *, told: Callable[[str], None]) -> list[str]:
+    """Start the next attempt; the lines say what is promised and why. StateError if the state forbids it. `told` hears
+    what is brought home before the job leaves a place."""
     with locked(run, patience_s=0.0):
-        status = state_of(run)
+        status = state_soon(run)
         check_state(run, status, wish)
+        launcher = wish.launcher or launcher_name(run)
+        given_up = bring_checkpoints(run, status, accept=wish.accept, told=told)
         start_from = check_start(run, wish.start_from)
         old = read_job_json(run.job)
         sets, said = drop_reached_pause(run, old, wish.sets)
@@ -44,19 +49,22 @@ def resume(run: RunDir, wish: Wish) -> list[str]:
         changes = find_changes(old.values, new.values)
         check_changes(status, changes, wish)
         old_plan = Plan.from_json(run.plan.read_text(encoding="utf-8"))
-        plan = plan_here(new)
+        place = survey(new, launcher)
+        plan = plan_on(new, place)
         check_length(run, changes, plan, start_from)
         attempt = next_attempt(run, status)
         keep_earlier(run, attempt)
-        said += [where_from(run, start_from)]
+        said += [*given_up, where_from(run, start_from)]
         edited = edited_by_hand(run, old_plan)
         kept = edited and plan.deepspeed == old_plan.deepspeed
         said += tell_of_edit(kept=kept, attempt=attempt) if edited else []
-        said += promise(run, changes, old_plan, plan, detect_machine(), edited=kept)
+        said += promise(run, changes, old_plan, plan, place, edited=kept)
         write_job_json(run.job, new)
         write_plan(run, plan, deepspeed=not kept)
+        if not place.here:
+            start_from = leave_behind(run, attempt, start_from)
         write_json(attempt.path / "resume.json", {"from": start_from, "after": status.state})
-        launch(run, plan, attempt, launcher=wish.launcher or launcher_name(run))
+        launch(run, plan, attempt, launcher=launcher)
     return said
 
 
@@ -167,8 +175,8 @@ def tell_of_edit(*, kept: bool, attempt: Attempt) -> list[str]:
 
 
 def keep_earlier(run: RunDir, attempt: Attempt) -> None:
-    """job.json, plan.json and deepspeed.json are the newest attempt's; the earlier ones move to attempts/N/."""
+    """job.json, plan.json, deepspeed.json and handle.json are the newest attempt's; earlier ones are in attempts/N/."""
     earlier = run.attempt(attempt.number - 1)
-    for path in (run.job, run.plan, run.deepspeed):
+    for path in (run.job, run.plan, run.deepspeed, run.handle):
         if path.exists():
             shutil.copyfile(path, earlier.path / path.name)

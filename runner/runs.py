@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from runjob.launchers import find_launcher
-from runjob.launchers.base import Launcher, read_handle
+from runjob.launchers.base import SUBMISSION_GRACE_S, Launcher, read_handle
 from runjob.schemas.errors import RunjobError
 from runjob.schemas.run import ALIVE_STATES, Attempt, RunDir, Status
 
@@ -30,7 +30,7 @@ class Summary:
 
 
 def launcher_name(run: RunDir) -> str:
-    """The launcher of the newest attempt; a run whose handle was never written was on its way to this machine."""
+    """The launcher of the newest attempt; a run without a handle was never given to any, so it is this machine's."""
     handle = read_handle(run)
     return handle.launcher if handle is not None else "local"
 
@@ -43,10 +43,32 @@ def state_of(run: RunDir) -> Status:
     """The state now. A run whose status can't be read is lost rather than an error: `ps` must still list the others."""
     try:
         status = run.read_status()
-        return launcher_of(run).state(run) if status.state in ALIVE_STATES else status
+        if status.state not in ALIVE_STATES:
+            return status
+        handle = read_handle(run)
+        if handle is None or not handle.facts:
+            return on_its_way(status, launcher_name(run))
+        return find_launcher(handle.launcher).state(run)
     except RunjobError as error:
         attempts = run.list_attempts()
         return Status(state="lost", attempt=len(attempts), updated=created_at(run), message=str(error))
+
+
+def on_its_way(status: Status, launcher: str) -> Status:
+    """Of a job that was given to a launcher, who has not said yet where it is to run: nothing was started."""
+    if time.time() - status.updated < SUBMISSION_GRACE_S:
+        return status
+    seen = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(status.updated))
+    message = f"attempt {status.attempt} was given to the launcher {launcher} at {seen} and never started"
+    return Status(state="lost", attempt=status.attempt, updated=status.updated, message=message)
+
+
+def bring_logs(run: RunDir, attempt: Attempt, status: Status) -> tuple[Path, ...]:
+    """The attempt's logs on this machine, with what is new of them where their place can be asked."""
+    handle = read_handle(run)
+    if handle is None or not handle.facts or status.state == "unreachable":
+        return tuple(attempt.path.glob("*.log"))
+    return find_launcher(handle.launcher).logs(run, attempt)
 
 
 def created_at(run: RunDir) -> float:
@@ -73,8 +95,8 @@ def planned_steps(run: RunDir, progress: Mapping[str, Any]) -> int | None:
     return int(steps) if steps is not None else None
 
 
-def summarise(run: RunDir) -> Summary:
-    status, progress = state_of(run), read_progress(run)
+def summarise(run: RunDir, status: Status) -> Summary:
+    progress = read_progress(run)
     return Summary(
         id=run.id,
         state=status.state,

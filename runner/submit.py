@@ -8,29 +8,13 @@ from pathlib import Path
 from typing import Any
 
 from runjob.launchers import find_launcher
-from runjob.runner.compile import compile_job
-from runjob.runner.local_files import missing_files
-from runjob.runner.loopback import missing_loopback
-from runjob.runner.needs import missing_needs
+from runjob.launchers.base import Handle
+from runjob.launchers.handover import hand_over
 from runjob.runner.snapshot import freeze
-from runjob.schemas.errors import LaunchError, MissingError, RunjobError
-from runjob.schemas.machine import detect_machine
+from runjob.schemas.errors import RunjobError
 from runjob.schemas.plan import Plan
-from runjob.schemas.read import JobFileError, Resolved, write_job_json
+from runjob.schemas.read import Resolved, write_job_json
 from runjob.schemas.run import Attempt, RunDir, write_atomic
-
-
-def plan_here(resolved: Resolved) -> Plan:
-    """The plan for this machine; MissingError or, where only files that the job names are not there, JobFileError with
-    everything that it lacks, before anything is written."""
-    machine = detect_machine()
-    missing = (*missing_needs(resolved.job, machine, ask_hub=True), *missing_loopback())
-    absent = missing_files(resolved)
-    if missing:
-        raise MissingError("\n".join([*missing, *map(str, absent)]))
-    if absent:
-        raise JobFileError(absent)
-    return compile_job(resolved.job, machine)
 
 
 def create_run(resolved: Resolved, plan: Plan, *, source: Path, home: Path) -> RunDir:
@@ -62,10 +46,12 @@ def write_plan(run: RunDir, plan: Plan, *, deepspeed: bool = True) -> None:
 def launch(run: RunDir, plan: Plan, attempt: Attempt, *, launcher: str) -> None:
     """Hand the attempt over. If that fails, status.json says so: a job nobody started must not look as if it waited."""
     chosen = find_launcher(launcher)
+    # from here on the place that had the job before has nothing more to say
+    hand_over(run, Handle(launcher=launcher, attempt=attempt.number, facts={}))
     run.write_status("pending", attempt=attempt.number)
     try:
         chosen.submit(run, plan, attempt)
-    except LaunchError as error:
+    except RunjobError as error:
         run.write_status("failed", attempt=attempt.number, message=str(error).splitlines()[0])
         raise
 

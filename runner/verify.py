@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from runjob.launchers.kill import kill_everything
+from runjob.runner.place import plan_on, survey
 from runjob.runner.resume import Wish, resume
 from runjob.runner.runs import checkpoint_steps, read_progress, state_of
-from runjob.runner.submit import create_run, launch, plan_here
+from runjob.runner.submit import create_run, launch
 from runjob.runner.text import print_json, table
 from runjob.schemas.errors import RunjobError
 from runjob.schemas.read import read_job
@@ -83,7 +84,7 @@ def end_all(home: Path) -> None:
 
 def start(file: Path, sets: Sequence[str], home: Path, launcher: str) -> RunDir:
     resolved = read_job(file, sets)
-    plan = plan_here(resolved)
+    plan = plan_on(resolved, survey(resolved, launcher))
     run = create_run(resolved, plan, source=file, home=home)
     launch(run, plan, run.new_attempt(), launcher=launcher)
     return run
@@ -116,7 +117,7 @@ def kill_and_resume(run: RunDir, step: int, launcher: str) -> Kill:
     while state_of(run).state in ALIVE_STATES:
         time.sleep(POLL_S)
     reached, newest = step_reached(run), max(checkpoint_steps(run), default=0)
-    said = resume(run, Wish(launcher=launcher))
+    said = resume(run, Wish(launcher=launcher), told=_say_nothing)
     return Kill(asked=step, resumed_from=newest, said=f"killed at {reached}; {said[0]}")
 
 

@@ -9,13 +9,16 @@ import pytest
 
 from runjob.runner.changes import judge
 from runjob.runner.compile import compile_job
-from runjob.runner.promise import OTHER_RUN, SAME, SAME_BATCHES, promise
+from runjob.runner.place import Place
+from runjob.runner.promise import OTHER_RUN, SAME, SAME_BATCHES, SAME_THERE, promise
 from runjob.schemas.machine import Machine
 from runjob.schemas.plan import Plan
 from runjob.schemas.read import read_job
 from runjob.schemas.run import RunDir
 
 MACHINE = Machine(cores=2, gpus=(), processor="Some CPU avx2")
+HERE = Place(launcher="local", machine=MACHINE, here=True)
+THERE = Place(launcher="ssh", machine=MACHINE, here=False)
 CASE = Path(__file__).parent.parent / "cases" / "valid" / "smallest.yaml"
 
 
@@ -36,30 +39,30 @@ def run(tmp_path: Path) -> RunDir:
 
 
 def test_nothing_changed_is_bit_identical(run: RunDir, plan: Plan):
-    assert promise(run, [], plan, plan, MACHINE)[0] == SAME
+    assert promise(run, [], plan, plan, HERE)[0] == SAME
 
 
 def test_free_changes_take_nothing_from_the_promise(run: RunDir, plan: Plan):
-    assert promise(run, [judge("training.checkpoint.keep", 1, 2)], plan, plan, MACHINE)[0] == SAME
+    assert promise(run, [judge("training.checkpoint.keep", 1, 2)], plan, plan, HERE)[0] == SAME
 
 
 def test_other_pieces_keep_the_batches_and_are_named(run: RunDir, plan: Plan):
-    said = promise(run, [judge("hardware.zero", 0, 1)], plan, plan, MACHINE)
+    said = promise(run, [judge("hardware.zero", 0, 1)], plan, plan, HERE)
     assert said[0] == SAME_BATCHES
     assert said[1].startswith("hardware.zero: 0 -> 1")
 
 
 def test_an_accepted_change_is_another_run_from_here_on(run: RunDir, plan: Plan):
-    assert promise(run, [judge("training.learning_rate", 1, 2)], plan, plan, MACHINE)[0] == OTHER_RUN
+    assert promise(run, [judge("training.learning_rate", 1, 2)], plan, plan, HERE)[0] == OTHER_RUN
 
 
 def test_threads_that_the_machine_decides_are_compared_as_planned(run: RunDir, plan: Plan):
     more = dataclasses.replace(plan, resources=dataclasses.replace(plan.resources, threads=16))
-    assert promise(run, [], plan, more, MACHINE) == [SAME_BATCHES, "threads a rank: 2 then, 16 now"]
+    assert promise(run, [], plan, more, HERE) == [SAME_BATCHES, "threads a rank: 2 then, 16 now"]
 
 
 def test_another_processor_is_named(run: RunDir, plan: Plan):
-    other = dataclasses.replace(MACHINE, processor="Other CPU")
+    other = dataclasses.replace(HERE, machine=dataclasses.replace(MACHINE, processor="Other CPU"))
     assert promise(run, [], plan, plan, other) == [SAME_BATCHES, "processor: Some CPU avx2 then, Other CPU now"]
 
 
@@ -67,5 +70,13 @@ def test_another_version_is_named(run: RunDir, plan: Plan):
     event = json.loads(run.events.read_text().splitlines()[-1])
     event["versions"]["deepspeed"] = "0.0.1"
     run.events.write_text(json.dumps(event) + "\n")
-    (first, second) = promise(run, [], plan, plan, MACHINE)
+    (first, second) = promise(run, [], plan, plan, HERE)
     assert (first, second.startswith("deepspeed: 0.0.1 then, ")) == (SAME_BATCHES, True)
+
+
+def test_of_versions_elsewhere_nothing_is_promised_before_it_starts_there(run: RunDir, plan: Plan):
+    assert promise(run, [], plan, plan, THERE) == [SAME_THERE]
+    unknown = dataclasses.replace(THERE, machine=dataclasses.replace(MACHINE, processor=""))
+    assert promise(run, [], plan, plan, unknown) == [SAME_THERE]
+    other = dataclasses.replace(THERE, machine=dataclasses.replace(MACHINE, processor="Other CPU"))
+    assert promise(run, [], plan, plan, other) == [SAME_BATCHES, "processor: Some CPU avx2 then, Other CPU now"]

@@ -1,0 +1,76 @@
+"""Whose word counts when a job moves from one place to another.
+
+handle.json names the place that has the job. A launcher that keeps a copy elsewhere brings news home by `bring_home`;
+`resume` gives the job to another place by `hand_over`. The two exclude each other, so that nothing of a place that the
+job has left is ever written here again, whatever that place still does and whoever is just looking at it.
+"""
+
+import contextlib
+import errno
+import fcntl
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from runjob.launchers.base import Handle, read_handle
+from runjob.schemas.errors import LaunchError
+from runjob.schemas.run import RunDir, read_json
+
+# A holder renames a few files. One that was stopped in the middle (SIGSTOP, a laptop's lid) must not hang the others.
+PATIENCE_S = 10.0
+POLL_S = 0.02
+# What file systems without locks answer; there the look at handle.json alone decides.
+NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
+
+
+@contextlib.contextmanager
+def bring_home(run: RunDir, handle: Handle) -> Iterator[bool]:
+    """While the body runs the job can't change its place. False: it has, and nothing of `handle`'s may be written."""
+    with _held(run):
+        yield read_handle(run) == handle
+
+
+def hand_over(run: RunDir, handle: Handle) -> None:
+    """From now on the job is with this handle's launcher. Without facts it says that nothing was started there yet."""
+    with _held(run):
+        handle.write(run)
+
+
+def needed_checkpoints(run: RunDir, *, not_after: int | None = None) -> list[Path]:
+    """The folders that must travel for the job to go on: the newest checkpoint whose manifest stands, and the best one
+    that it names, since the model may have to be made of that."""
+    whole = [path.parent for path in run.checkpoints.glob("step-*/manifest.json")]
+    found = {int(path.name.removeprefix("step-")): path for path in whole}
+    steps = [step for step in found if not_after is None or step <= not_after]
+    if not steps:
+        return []
+    newest = max(steps)
+    best = best_step(found[newest])
+    return [found[newest], *([found[best]] if best in found and best != newest else [])]
+
+
+def best_step(checkpoint: Path) -> int | None:
+    """The step of the best checkpoint so far, as this one knows it."""
+    file = checkpoint / "state.json"
+    best = read_json(file)["state"]["best"] if file.exists() else None
+    return None if best is None else int(best["step"])
+
+
+@contextlib.contextmanager
+def _held(run: RunDir) -> Iterator[None]:
+    deadline = time.monotonic() + PATIENCE_S
+    with (run.path / ".handover.lock").open("ab") as file:
+        while True:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError as error:
+                if time.monotonic() >= deadline:
+                    said = f"{run.id}: another process has held {file.name} for {PATIENCE_S:.0f} s"
+                    raise LaunchError(said) from error
+                time.sleep(POLL_S)
+            except OSError as error:
+                if error.errno not in NO_LOCKS:
+                    raise LaunchError(f"{file.name}: can't be locked: {error.strerror}") from error
+                break
+        yield

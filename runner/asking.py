@@ -1,0 +1,57 @@
+"""Ask launchers how jobs are, many at once and each with a deadline: a host that doesn't answer delays nobody."""
+
+import threading
+import time
+from collections.abc import Sequence
+
+from runjob.launchers import find_launcher
+from runjob.runner.runs import launcher_name, state_of
+from runjob.schemas.errors import RunjobError
+from runjob.schemas.run import ALIVE_STATES, RunDir, Status
+
+# Longer than a launcher needs for a healthy host on another continent, short enough to wait for.
+DEADLINE_S = 5.0
+
+
+def states_of(runs: Sequence[RunDir]) -> list[Status]:
+    """The state of each; `unreachable` where the launcher gave none within the deadline."""
+    # a launcher is made once, here, and not by all threads together
+    remote = {run.id for run in runs if _is_asked_elsewhere(run)}
+    found: dict[str, Status] = {}
+    threads = [
+        threading.Thread(target=lambda run=run: found.update({run.id: state_of(run)}), daemon=True)
+        for run in runs
+        if run.id in remote
+    ]
+    deadline = time.monotonic() + DEADLINE_S
+    for thread in threads:
+        thread.start()
+    here = {run.id: state_of(run) for run in runs if run.id not in remote}
+    for thread in threads:
+        thread.join(max(deadline - time.monotonic(), 0.0))
+    answered = {**found, **here}
+    return [answered[run.id] if run.id in answered else _no_answer(run) for run in runs]
+
+
+def state_soon(run: RunDir) -> Status:
+    return states_of([run])[0]
+
+
+def _is_asked_elsewhere(run: RunDir) -> bool:
+    """Does the state need a launcher other than the one of this machine, who only looks into /proc?"""
+    try:
+        alive = run.read_status().state in ALIVE_STATES
+        name = launcher_name(run)
+        if alive and name != "local":
+            find_launcher(name)
+            return True
+    except RunjobError:
+        return False  # state_of says what is wrong with it
+    return False
+
+
+def _no_answer(run: RunDir) -> Status:
+    status = run.read_status()
+    seen = time.strftime("%H:%M:%S", time.localtime(status.updated))
+    message = f"unreachable (last sign {seen}): {launcher_name(run)} gave no answer within {DEADLINE_S:.0f} s"
+    return Status(state="unreachable", attempt=status.attempt, updated=status.updated, message=message)

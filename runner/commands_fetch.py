@@ -1,0 +1,67 @@
+"""`fetch`: bring home what a job made elsewhere and what is too large to come by itself."""
+
+import sys
+from argparse import ArgumentParser, Namespace
+
+from runjob.runner.command import Command, add_id
+from runjob.schemas.run import RunDir, find_run, home
+
+
+def run_fetch(args: Namespace) -> int:
+    from runjob.launchers.base import Fetcher
+    from runjob.runner.runs import launcher_name, launcher_of
+
+    run = find_run(home(), args.id)
+    launcher = launcher_of(run)
+    if not isinstance(launcher, Fetcher):
+        print(f"{run.id} is with the launcher {launcher_name(run)}: all that it makes is in {run.path}")
+        return 0
+    launcher.fetch(run, told=tell)
+    print(what_is_here(run))
+    return 0
+
+
+def tell(text: str) -> None:
+    print(text, file=sys.stderr, flush=True)
+
+
+def what_is_here(run: RunDir) -> str:
+    from runjob.runner.runs import checkpoint_steps
+
+    steps = ", ".join(map(str, checkpoint_steps(run))) or "none"
+    model = str(run.model) if run.model.is_dir() else "none yet"
+    return f"here now: checkpoints {steps}; model {model}"
+
+
+def fetch_at_the_end(run: RunDir) -> bool:
+    """After a job that was watched to its end. False where it is still there, with the command that goes on."""
+    from runjob.launchers.base import Fetcher
+    from runjob.runner.runs import launcher_of
+    from runjob.schemas.errors import LaunchError
+
+    launcher = launcher_of(run)
+    if not isinstance(launcher, Fetcher):
+        return True
+    try:
+        launcher.fetch(run, told=tell)
+        return True
+    except LaunchError as error:
+        tell(f"{error}\nwhat it made is still there; to bring it home: runjob fetch {run.id}")
+    except KeyboardInterrupt:
+        tell(f"interrupted; the rest is still there, to go on: runjob fetch {run.id}")
+    return False
+
+
+def configure_fetch(parser: ArgumentParser) -> None:
+    add_id(parser)
+
+
+COMMANDS = (
+    Command(
+        name="fetch",
+        usage="ID",
+        summary="bring home what it made elsewhere",
+        configure=configure_fetch,
+        run=run_fetch,
+    ),
+)

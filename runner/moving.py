@@ -1,0 +1,53 @@
+"""Before a job goes on in another place: bring home what it needs from the one it leaves, and give up what that one
+knows and nobody here does."""
+
+import shutil
+from collections.abc import Callable
+
+from runjob.launchers.base import Fetcher, read_handle
+from runjob.launchers.handover import best_step
+from runjob.runner.runs import checkpoint_steps, launcher_name, launcher_of
+from runjob.schemas.errors import LaunchError, StateError
+from runjob.schemas.run import Attempt, RunDir, Status
+
+
+def bring_checkpoints(run: RunDir, status: Status, *, accept: bool, told: Callable[[str], None]) -> list[str]:
+    """The newest checkpoint comes home from where the job was; the lines say what is given up instead, which a user
+    has to `accept`."""
+    launcher, handle = launcher_of(run), read_handle(run)
+    if not isinstance(launcher, Fetcher) or handle is None or not handle.facts:
+        return []
+    if status.state == "unreachable":
+        return given_up(run)
+    try:
+        launcher.fetch(run, told=told)
+    except LaunchError as error:
+        if not accept:
+            said = f"{run.id}: its newest checkpoint can't be brought home from {launcher_name(run)}: {error}"
+            raise StateError(f"{said}\nwith --accept it goes on from what is here") from error
+        return [*str(error).splitlines(), *given_up(run)]
+    return []
+
+
+def given_up(run: RunDir) -> list[str]:
+    there = checkpoint_steps(run)
+    here = f"the checkpoint of step {there[-1]}, the newest here" if there else "step 0: no checkpoint is here"
+    return [f"{launcher_name(run)} is not asked: it goes on from {here}; what was done after that there is given up"]
+
+
+def leave_behind(run: RunDir, attempt: Attempt, start_from: str | int) -> str | int:
+    """The checkpoint to start from, as the other place will see it; later ones here are of a history that is left and
+    move to attempts/N/, as the worker does with those beside it."""
+    steps = checkpoint_steps(run)
+    if start_from == "best" and steps:
+        best = best_step(run.checkpoints / f"step-{steps[-1]:08d}")
+        if best is None:
+            raise StateError(f"{run.id} has no best checkpoint yet (evaluation.best names the metric)")
+        start_from = best
+    if isinstance(start_from, int):
+        for step in steps:
+            if step > start_from:
+                target = attempt.path / "checkpoints" / f"step-{step:08d}"
+                target.parent.mkdir(exist_ok=True)
+                shutil.move(run.checkpoints / target.name, target)
+    return start_from
