@@ -54,6 +54,8 @@ class Aws:
     instance: str
     max_hours: float
     budget_usd: float | None
+    price_usd_hour: float | None
+    keep: bool
     spot: bool
     spot_retries: int
     region: str | None
