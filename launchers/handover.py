@@ -1,8 +1,9 @@
 """Whose word counts when a job moves from one place to another.
 
-handle.json names the place that has the job. A launcher that keeps a copy elsewhere brings news home by `bring_home`;
-`resume` gives the job to another place by `hand_over`. The two exclude each other, so that nothing of a place that the
-job has left is ever written here again, whatever that place still does and whoever is just looking at it.
+handle.json names the place that has the job. A launcher that keeps a copy elsewhere writes news into the run here only
+while it is `held_by` its handle; `resume` gives the job to another place by `hand_over`. The two exclude each other, so
+that nothing of a place that the job has left is ever written here again, whatever that place still does and whoever is
+just looking at it.
 """
 
 import contextlib
@@ -24,7 +25,7 @@ NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
 
 
 @contextlib.contextmanager
-def bring_home(run: RunDir, handle: Handle) -> Iterator[bool]:
+def held_by(run: RunDir, handle: Handle) -> Iterator[bool]:
     """While the body runs the job can't change its place. False: it has, and nothing of `handle`'s may be written."""
     with _held(run):
         yield read_handle(run) == handle

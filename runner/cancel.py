@@ -41,6 +41,9 @@ def ask(run: RunDir, done: str) -> str:
     except LaunchError as error:
         said = f"{run.id} could not be asked to stop: {error}"
         return f"{said}\nif it still runs it goes on; once it can be reached: runjob cancel {run.id}"
+    status = state_soon(run)
+    if status.state == "unreachable":
+        return f"{run.id} is {status.message}; the request waits here, and it stops when it can be reached"
     return done
 
 

@@ -20,6 +20,7 @@ from runjob.runner.runs import (
     newest_attempt,
     planned_steps,
     read_progress,
+    state_of,
     summarise,
 )
 from runjob.runner.tail import EventTail, LogTail
@@ -102,7 +103,7 @@ def run_logs(args: Namespace) -> int:
     run = find_run(home(), args.id)
     tails = Tails(run, since=newest_attempt(run).number)
     while True:
-        status = state_soon(run)
+        status = state_of(run)
         for line in tails.new_lines(args.rank, status):
             print(line, flush=args.follow)
         if not args.follow or has_ended(status):

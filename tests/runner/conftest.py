@@ -2,13 +2,17 @@
 program named in SMALL in the place of the training stage. So every command is tested as a user types it, without torch.
 """
 
+import os
+import shutil
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 PROGRAM = Path(__file__).parent.parent / "launchers" / "stage_program.py"
+PACKAGE = PROGRAM.parent / "nextdoor"
 JOB = """\
 schema: 1
 name: small
@@ -40,6 +44,24 @@ class Small(LocalLauncher):
     def submit(self, run, plan, attempt):
         argv = ("{{python}}", {program!r}, os.environ["SMALL"], "{{run}}")
         stage = dataclasses.replace(plan.stages[-1], argv=argv, env={{}})
+        small = dataclasses.replace(plan, stages=(stage,), stop_deadline_s=20)
+        run.plan.write_text(small.to_json())
+        return super().submit(run, small, attempt)
+"""
+
+# As `nextdoor`, with the program that SMALL names in the place of the training stage.
+SMALL_NEXTDOOR = """\
+import dataclasses
+import os
+
+from nextdoor import Nextdoor
+
+
+class SmallNextdoor(Nextdoor):
+    def submit(self, run, plan, attempt):
+        stage = dataclasses.replace(
+            plan.stages[-1], argv=("{{python}}", {program!r}, os.environ["SMALL"], "{{run}}"), env={{}}
+        )
         small = dataclasses.replace(plan, stages=(stage,), stop_deadline_s=20)
         run.plan.write_text(small.to_json())
         return super().submit(run, small, attempt)
@@ -85,3 +107,31 @@ def only_run(home) -> Callable[[], Path]:
         return path
 
     return find
+
+
+@pytest.fixture(scope="session")
+def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The package as `pip install` leaves it, in a folder of its own."""
+    folder = tmp_path_factory.mktemp("nextdoor")
+    shutil.copytree(PACKAGE, folder / "source")  # setuptools builds beside the sources
+    pip = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--no-build-isolation", "--no-index"]
+    subprocess.run([*pip, "--target", folder / "site", folder / "source"], check=True, timeout=60)
+    return folder / "site"
+
+
+@pytest.fixture
+def nextdoor(tmp_path: Path) -> Path:
+    """The other place."""
+    folder = tmp_path / "next door"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def env(installed: Path, plugin: dict[str, str], nextdoor: Path) -> dict[str, str]:
+    """In which `local`, `small`, `nextdoor` and `small-nextdoor` exist."""
+    site = Path(plugin["PYTHONPATH"])
+    (site / "small_nextdoor.py").write_text(SMALL_NEXTDOOR.format(program=str(PROGRAM)))
+    points = site / "small_launcher-1.0.dist-info" / "entry_points.txt"
+    points.write_text(points.read_text() + "small-nextdoor = small_nextdoor:SmallNextdoor\n")
+    return {"PYTHONPATH": os.pathsep.join([str(site), str(installed)]), "NEXTDOOR": str(nextdoor)}

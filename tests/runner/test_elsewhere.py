@@ -5,10 +5,8 @@ import dataclasses
 import json
 import os
 import re
-import shutil
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -16,61 +14,14 @@ from pathlib import Path
 import pytest
 
 from runjob.launchers.base import Handle, read_handle
-from runjob.launchers.handover import bring_home, hand_over
+from runjob.launchers.handover import hand_over, held_by
 from runjob.launchers.place import own_place
 from runjob.runner.place import missing_block
 from runjob.runner.runs import on_its_way
 from runjob.schemas.read import read_job
 from runjob.schemas.run import RunDir, Status
 
-PACKAGE = Path(__file__).parent.parent / "launchers" / "nextdoor"
-PROGRAM = Path(__file__).parent.parent / "launchers" / "stage_program.py"
-# As `nextdoor`, with the program that SMALL names in the place of the training stage.
-SMALL = """\
-import dataclasses
-import os
-
-from nextdoor import Nextdoor
-
-
-class SmallNextdoor(Nextdoor):
-    def submit(self, run, plan, attempt):
-        stage = dataclasses.replace(
-            plan.stages[-1], argv=("{{python}}", {program!r}, os.environ["SMALL"], "{{run}}"), env={{}}
-        )
-        small = dataclasses.replace(plan, stages=(stage,), stop_deadline_s=20)
-        run.plan.write_text(small.to_json())
-        return super().submit(run, small, attempt)
-"""
 THERE = ("--launcher", "small-nextdoor")
-
-
-@pytest.fixture(scope="module")
-def installed(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The package as `pip install` leaves it, in a folder of its own."""
-    folder = tmp_path_factory.mktemp("nextdoor")
-    shutil.copytree(PACKAGE, folder / "source")  # setuptools builds beside the sources
-    pip = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--no-build-isolation", "--no-index"]
-    subprocess.run([*pip, "--target", folder / "site", folder / "source"], check=True, timeout=60)
-    return folder / "site"
-
-
-@pytest.fixture
-def nextdoor(tmp_path: Path) -> Path:
-    """The other place."""
-    folder = tmp_path / "next door"
-    folder.mkdir()
-    return folder
-
-
-@pytest.fixture
-def env(installed: Path, plugin: dict[str, str], nextdoor: Path) -> dict[str, str]:
-    """In which `local`, `small`, `nextdoor` and `small-nextdoor` exist."""
-    site = Path(plugin["PYTHONPATH"])
-    (site / "small_nextdoor.py").write_text(SMALL.format(program=str(PROGRAM)))
-    points = site / "small_launcher-1.0.dist-info" / "entry_points.txt"
-    points.write_text(points.read_text() + "small-nextdoor = small_nextdoor:SmallNextdoor\n")
-    return {"PYTHONPATH": os.pathsep.join([str(site), str(installed)]), "NEXTDOOR": str(nextdoor)}
 
 
 @pytest.fixture
@@ -248,7 +199,7 @@ def test_nothing_is_taken_back_from_a_place_that_was_given_up(small, job, only_r
     wait_until(lambda: len((there / "events.jsonl").read_text().splitlines()) > steps, within_s=10, what="a step there")
     for command in (("ps",), ("status", "latest"), ("logs", "latest"), ("why", "latest"), ("fetch", "latest")):
         assert small("", *command).returncode == 0
-    with bring_home(RunDir(run), old) as ours:
+    with held_by(RunDir(run), old) as ours:
         assert not ours
     assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
     assert sorted(losses(run)) == list(range(1, 21))
@@ -259,10 +210,10 @@ def test_a_job_is_given_from_hand_to_hand_while_nobody_writes(tmp_path: Path):
     run = RunDir.create(tmp_path, "moved")
     old = Handle(launcher="one", attempt=1, facts={"host": "a"})
     old.write(run)
-    with bring_home(run, old) as ours:
+    with held_by(run, old) as ours:
         assert ours
     hand_over(run, dataclasses.replace(old, attempt=2, facts={}))
-    with bring_home(run, old) as ours:
+    with held_by(run, old) as ours:
         assert not ours
 
 

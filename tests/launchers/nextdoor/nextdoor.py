@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from runjob.launchers.base import Handle, read_handle
-from runjob.launchers.handover import bring_home, needed_checkpoints
+from runjob.launchers.handover import held_by, needed_checkpoints
 from runjob.launchers.local import LocalLauncher
 from runjob.schemas.errors import LaunchError, MissingError
 from runjob.schemas.job import Job
@@ -55,7 +55,7 @@ class Nextdoor:
             message = f"unreachable (last sign {seen}): {error}"
             return Status(state="unreachable", attempt=here.attempt, updated=here.updated, message=message)
         status = LocalLauncher().state(there)
-        with bring_home(run, handle) as ours:
+        with held_by(run, handle) as ours:
             if ours:
                 copy_news(there, run)
         return status
@@ -72,7 +72,7 @@ class Nextdoor:
         handle = read_handle(run)
         assert handle is not None
         there = reach(handle)
-        with bring_home(run, handle) as ours:
+        with held_by(run, handle) as ours:
             for folder in [*needed_checkpoints(there), there.model, there.tensorboard] if ours else []:
                 if folder.is_dir():
                     told(f"fetching {folder.relative_to(there.path)}")
