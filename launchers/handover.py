@@ -11,11 +11,10 @@ import errno
 import fcntl
 import time
 from collections.abc import Iterator
-from pathlib import Path
 
 from runjob.launchers.base import Handle, read_handle
 from runjob.schemas.errors import LaunchError
-from runjob.schemas.run import RunDir, read_json
+from runjob.schemas.run import RunDir
 
 # A holder renames a few files. One that was stopped in the middle (SIGSTOP, a laptop's lid) must not hang the others.
 PATIENCE_S = 10.0
@@ -35,26 +34,6 @@ def hand_over(run: RunDir, handle: Handle) -> None:
     """From now on the job is with this handle's launcher. Without facts it says that nothing was started there yet."""
     with _held(run):
         handle.write(run)
-
-
-def needed_checkpoints(run: RunDir, *, not_after: int | None = None) -> list[Path]:
-    """The folders that must travel for the job to go on: the newest checkpoint whose manifest stands, and the best one
-    that it names, since the model may have to be made of that."""
-    whole = [path.parent for path in run.checkpoints.glob("step-*/manifest.json")]
-    found = {int(path.name.removeprefix("step-")): path for path in whole}
-    steps = [step for step in found if not_after is None or step <= not_after]
-    if not steps:
-        return []
-    newest = max(steps)
-    best = best_step(found[newest])
-    return [found[newest], *([found[best]] if best in found and best != newest else [])]
-
-
-def best_step(checkpoint: Path) -> int | None:
-    """The step of the best checkpoint so far, as this one knows it."""
-    file = checkpoint / "state.json"
-    best = read_json(file)["state"]["best"] if file.exists() else None
-    return None if best is None else int(best["step"])
 
 
 @contextlib.contextmanager

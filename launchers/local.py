@@ -86,7 +86,7 @@ class LocalLauncher:
 
 
 def never_started(status: Status) -> Status:
-    """Of an attempt without a handle: on its way for a while, then lost."""
+    """Of an attempt that has no place yet: on its way for a while, then lost."""
     if time.time() - status.updated < SUBMISSION_GRACE_S:
         return status
     seen = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(status.updated))

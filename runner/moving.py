@@ -5,7 +5,7 @@ import shutil
 from collections.abc import Callable
 
 from runjob.launchers.base import Fetcher, read_handle
-from runjob.launchers.handover import best_step
+from runjob.launchers.checkpoint_files import best_of, folder_name, step_of
 from runjob.runner.runs import checkpoint_steps, launcher_name, launcher_of
 from runjob.schemas.errors import LaunchError, StateError
 from runjob.schemas.run import Attempt, RunDir, Status
@@ -40,14 +40,14 @@ def leave_behind(run: RunDir, attempt: Attempt, start_from: str | int) -> str | 
     move to attempts/N/, as the worker does with those beside it."""
     steps = checkpoint_steps(run)
     if start_from == "best" and steps:
-        best = best_step(run.checkpoints / f"step-{steps[-1]:08d}")
-        if best is None:
+        best = best_of(run.checkpoints / folder_name(steps[-1]))
+        if not best:
             raise StateError(f"{run.id} has no best checkpoint yet (evaluation.best names the metric)")
-        start_from = best
+        start_from = step_of(best)
     if isinstance(start_from, int):
         for step in steps:
             if step > start_from:
-                target = attempt.path / "checkpoints" / f"step-{step:08d}"
+                target = attempt.path / "checkpoints" / folder_name(step)
                 target.parent.mkdir(exist_ok=True)
                 shutil.move(run.checkpoints / target.name, target)
     return start_from

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from runjob.launchers import find_launcher
-from runjob.launchers.base import SUBMISSION_GRACE_S, Launcher, read_handle
+from runjob.launchers.base import Launcher, read_handle
+from runjob.launchers.local import never_started
 from runjob.schemas.errors import RunjobError
 from runjob.schemas.run import ALIVE_STATES, Attempt, RunDir, Status
 
@@ -47,20 +48,11 @@ def state_of(run: RunDir) -> Status:
             return status
         handle = read_handle(run)
         if handle is None or not handle.facts:
-            return on_its_way(status, launcher_name(run))
+            return never_started(status)
         return find_launcher(handle.launcher).state(run)
     except RunjobError as error:
         attempts = run.list_attempts()
         return Status(state="lost", attempt=len(attempts), updated=created_at(run), message=str(error))
-
-
-def on_its_way(status: Status, launcher: str) -> Status:
-    """Of a job that was given to a launcher, who has not said yet where it is to run: nothing was started."""
-    if time.time() - status.updated < SUBMISSION_GRACE_S:
-        return status
-    seen = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(status.updated))
-    message = f"attempt {status.attempt} was given to the launcher {launcher} at {seen} and never started"
-    return Status(state="lost", attempt=status.attempt, updated=status.updated, message=message)
 
 
 def bring_logs(run: RunDir, attempt: Attempt, status: Status) -> tuple[Path, ...]:

@@ -30,7 +30,7 @@ def complaints(name: str, text: str) -> Iterator[str]:
     literals = {
         target.id
         for node in ast.walk(tree)
-        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Constant)
+        if isinstance(node, ast.Assign) and is_literal(node.value)
         for target in node.targets
         if isinstance(target, ast.Name)
     }
@@ -47,6 +47,13 @@ def complaints(name: str, text: str) -> Iterator[str]:
             yield from (f"{name}:{node.lineno}: {said}" for said in words_complaints(node.elts, literals, name))
         if isinstance(node, ast.Import) and any(one.name == "shlex" for one in node.names) and name not in QUOTING:
             yield f"{name}:{node.lineno}: shlex; launchers/shell.py is where words become text"
+
+
+def is_literal(value: ast.expr) -> bool:
+    """A text with nothing in it but what stands in the source: our own constants, by their capital letters, too."""
+    if isinstance(value, ast.JoinedStr):
+        return all(is_literal(part.value) for part in value.values if isinstance(part, ast.FormattedValue))
+    return isinstance(value, ast.Constant) or (isinstance(value, ast.Name) and value.id.isupper())
 
 
 def call_complaints(call: ast.Call) -> Iterator[str]:

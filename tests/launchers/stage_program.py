@@ -4,6 +4,7 @@ It keeps to the worker's side of the protocol (polls stop.json, writes exit.json
 what its first argument says.
 """
 
+import hashlib
 import json
 import os
 import signal
@@ -47,8 +48,8 @@ def train(steps: int, pause_s: float) -> None:
 
 def train_exactly(steps: int, *, forgetful: bool) -> None:
     """A run in small: each step's loss depends on all before it, a checkpoint every 5 steps, resume from the newest."""
-    saved = sorted(run.checkpoints.glob("step-*/manifest.json"))
-    state = json.loads(saved[-1].read_text()) if saved else {"step": 0, "weight": 1.0}
+    saved = sorted(run.checkpoints.glob("step-*/state.json"))
+    state = json.loads(saved[-1].read_text())["state"] if saved else {"step": 0, "weight": 1.0, "best": None}
     if forgetful and saved:
         state["weight"] += 1e-9
     every = json.loads(run.job.read_text())["job"]["training"]["checkpoint"]["every"]
@@ -60,7 +61,7 @@ def train_exactly(steps: int, *, forgetful: bool) -> None:
     run.events.write_text("".join(f"{line}\n" for line in kept))
     for step in range(state["step"] + 1, steps + 1):
         time.sleep(0.03)
-        state = {"step": step, "weight": state["weight"] * 0.9 + step}
+        state = {"step": step, "weight": state["weight"] * 0.9 + step, "best": None}
         common = {"step": step, "time": time.time(), "attempt": attempt.number, "loss": state["weight"]}
         lines = [{"event": "train", "batch": f"{step:016x}", "tokens_per_s": 1 / time.time(), **common}]
         lines += [{"event": "eval", **common}] if step % 10 == 0 else []
@@ -69,14 +70,27 @@ def train_exactly(steps: int, *, forgetful: bool) -> None:
         write_json(run.progress, {"step": step, "steps": steps})
         # as the worker does: at the interval, and always at the last step
         if step == steps or (step % 5 == 0 and every != "never"):
-            folder = run.checkpoints / f"step-{step:08d}"
-            folder.mkdir()
-            (folder / "weights-00001.safetensors").write_text(repr(state["weight"]))
-            write_json(folder / "manifest.json", state)
-            run.latest.write_text(folder.name + "\n")
+            save(state)
     run.model.mkdir()
     (run.model / "model.safetensors").write_text(repr(state["weight"]))
     end("finished", 0, steps, "all steps done")
+
+
+def save(state: dict[str, object]) -> None:
+    """A checkpoint as the worker's, in small."""
+    folder = run.checkpoints / f".step-{state['step']:08d}.tmp"
+    folder.mkdir()
+    (folder / "weights-00001.safetensors").write_text(repr(state["weight"]))
+    write_json(folder / "state.json", {"state": state})
+    files = {
+        path.name: {"size": path.stat().st_size, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+        for path in sorted(folder.iterdir())
+    }
+    manifest = {"format": 1, "step": state["step"], "files": files}
+    digest = hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
+    write_json(folder / "manifest.json", manifest | {"sha256": digest})
+    folder.rename(run.checkpoints / f"step-{state['step']:08d}")
+    run.latest.write_text(f"step-{state['step']:08d}\n")
 
 
 def spawn_sleeper(*, tied: bool) -> None:

@@ -17,9 +17,8 @@ from runjob.launchers.base import Handle, read_handle
 from runjob.launchers.handover import hand_over, held_by
 from runjob.launchers.place import own_place
 from runjob.runner.place import missing_block
-from runjob.runner.runs import on_its_way
 from runjob.schemas.read import read_job
-from runjob.schemas.run import RunDir, Status
+from runjob.schemas.run import RunDir, read_json, write_json
 
 THERE = ("--launcher", "small-nextdoor")
 
@@ -270,12 +269,17 @@ def add_steps(run: RunDir, attempt: int, *steps: int) -> None:
             events.write(json.dumps(record) + "\n")
 
 
-def test_a_submission_that_was_killed_before_anything_was_started_is_lost():
-    now = Status(state="pending", attempt=1, updated=time.time())
-    assert on_its_way(now, "slurm") == now
-    old = on_its_way(dataclasses.replace(now, updated=time.time() - 60), "slurm")
-    assert old.state == "lost"
-    assert "was given to the launcher slurm" in old.message
+def test_a_submission_that_was_killed_before_anything_was_started_is_lost(small, home):
+    run = RunDir.create(home.runs, "early")
+    run.new_attempt()
+    hand_over(run, Handle(launcher="nextdoor", attempt=1, facts={}))
+    run.write_status("pending", attempt=1)
+    assert status_of(small)["state"] == "pending"
+    asked = small("", "cancel", "latest", "--no-wait")
+    assert (asked.returncode, "is being submitted; it stops as soon as it starts" in asked.stdout) == (0, True)
+    write_json(run.status, {**read_json(run.status), "updated": time.time() - 60})
+    row = status_of(small)
+    assert (row["state"], row["launcher"], "never started" in row["message"]) == ("lost", "nextdoor", True)
 
 
 def test_verify_resume_kills_processes_of_this_machine_alone(small, job):

@@ -9,7 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from runjob.launchers.base import Handle, read_handle
-from runjob.launchers.handover import held_by, needed_checkpoints
+from runjob.launchers.checkpoint_files import needed_for
+from runjob.launchers.handover import held_by
 from runjob.launchers.local import LocalLauncher
 from runjob.schemas.errors import LaunchError, MissingError
 from runjob.schemas.job import Job
@@ -73,7 +74,8 @@ class Nextdoor:
         assert handle is not None
         there = reach(handle)
         with held_by(run, handle) as ours:
-            for folder in [*needed_checkpoints(there), there.model, there.tensorboard] if ours else []:
+            saved = [there.checkpoints / name for name in needed_for(there.checkpoints, "latest")]
+            for folder in [*saved, there.model, there.tensorboard] if ours else []:
                 if folder.is_dir():
                     told(f"fetching {folder.relative_to(there.path)}")
                     shutil.copytree(folder, run.path / folder.relative_to(there.path), dirs_exist_ok=True)
