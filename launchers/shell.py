@@ -6,6 +6,7 @@ name or value that a user or a colleague chose is ever read as shell by accident
 """
 
 import contextlib
+import selectors
 import shlex
 import subprocess
 from collections.abc import Sequence
@@ -61,6 +62,14 @@ def run_to_end(process: "subprocess.Popen[bytes]", *, stdin: bytes = b"", timeou
         end(process)
         raise
     return Answer(code=process.returncode, out=out, err=err.decode("utf-8", errors="replace").strip())
+
+
+def first_byte(process: "subprocess.Popen[bytes]", *, within_s: float) -> bool:
+    """Has it said anything, or ended, in this time?"""
+    assert process.stdout is not None
+    with selectors.DefaultSelector() as selector:
+        selector.register(process.stdout, selectors.EVENT_READ)
+        return bool(selector.select(within_s))
 
 
 def end(process: "subprocess.Popen[bytes]") -> None:

@@ -12,13 +12,14 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from runjob.launchers.base import Handle, read_handle
-from runjob.launchers.local import LocalLauncher, never_started
+from runjob.launchers.handover import hand_over
+from runjob.launchers.local import LocalLauncher
 from runjob.launchers.place import look_for, own_place
 from runjob.launchers.shell import quote
 from runjob.launchers.ssh_environment import Found, look_around, make_environment, survey_machine
 from runjob.launchers.ssh_fetch import fetch_run
 from runjob.launchers.ssh_link import Link, NoCopyError
-from runjob.launchers.ssh_mirror import bring_home
+from runjob.launchers.ssh_mirror import away_since, bring_home
 from runjob.launchers.ssh_target import SshTarget, UnreachableError
 from runjob.launchers.staging import stage
 from runjob.launchers.staging_place import Told
@@ -28,7 +29,7 @@ from runjob.schemas.job_hardware import Ssh
 from runjob.schemas.machine import Machine
 from runjob.schemas.plan import Plan
 from runjob.schemas.read import read_job_json
-from runjob.schemas.run import ALIVE_STATES, Attempt, RunDir, Status
+from runjob.schemas.run import ALIVE_STATES, Attempt, RunDir, Status, read_json
 
 # A following process asks four times a second; the host is asked once in this time.
 LOOK_EVERY_S = 1.0
@@ -44,7 +45,6 @@ class SshLauncher:
 
     def __init__(self) -> None:
         self._seen: dict[Path, tuple[float, Status]] = {}
-        self._away_since: dict[Path, float] = {}
 
     def survey(self, job: Job) -> Machine:
         block = block_of(job)
@@ -70,7 +70,7 @@ class SshLauncher:
             return status
         handle = read_handle(run)
         if handle is None or handle.attempt != status.attempt:
-            return never_started(status)
+            return status
         moment, seen = self._seen.get(run.path, (float("-inf"), status))
         wait = RETRY_AFTER_S if seen.state == "unreachable" else LOOK_EVERY_S
         if seen.attempt == status.attempt and time.monotonic() - moment < wait:
@@ -84,26 +84,20 @@ class SshLauncher:
         if sender and look_for(sender) == "alive":
             return status
         try:
-            there = bring_home(run, Link.from_facts(handle.facts))
+            there = bring_home(run, handle, Link.from_facts(handle.facts))
         except NoCopyError as error:
             return not_there(status, handle, str(error))
         except UnreachableError as error:
-            return self._unreachable(run, status, str(error))
+            return unreachable(status, away_since(run), str(error))
         except RunjobError as error:
             # refused: the key, the host's key, the configuration; the job goes on, and a human has something to mend
-            return self._unreachable(run, status, str(error))
-        self._away_since.pop(run.path, None)
+            return unreachable(status, away_since(run), str(error))
         if there.attempt < handle.attempt:
             return not_there(status, handle, "its copy there is of an earlier attempt")
         if there.attempt > handle.attempt:
             # resumed there by somebody who adopted it: the run is one, and this is where it goes on
             dataclasses.replace(handle, attempt=there.attempt).write(run)
         return there
-
-    def _unreachable(self, run: RunDir, status: Status, why: str) -> Status:
-        since = self._away_since.setdefault(run.path, time.time())
-        message = f"unreachable since {clock(since)} (last sign {clock(status.updated)}): {why}"
-        return Status(state="unreachable", attempt=status.attempt, updated=status.updated, message=message)
 
     def logs(self, run: RunDir, attempt: Attempt) -> tuple[Path, ...]:
         self.state(run)
@@ -137,16 +131,15 @@ def submit_over_ssh(
 ) -> Handle:
     """Handle first, then the environment, the copy, the start. `launcher` and `facts` are another's who has found the
     host in its own way."""
-    before = read_handle(run)
     told = teller(run, attempt)
     found = look_around(target_of(block, block.host[0]), block)
     link = link_to(found, block, run)
     told(f"sending the run to {link.target.host}")
     sending = {BY + name: value for name, value in own_place().items()}
     handle = Handle(launcher=launcher, attempt=attempt.number, facts={**link.facts(), **facts, **sending})
-    handle.write(run)
+    hand_over(run, handle)
     make_environment(found, block, told=told)
-    goes_on_there = before is not None and same_copy(before, handle)
+    goes_on_there = same_copy(run, handle)
     stage(run, attempt, found.place(block), goes_on_there=goes_on_there, inputs=block.data == "stage", told=told)
     told(f"starting on {link.target.host}")
     try:
@@ -155,7 +148,7 @@ def submit_over_ssh(
         # The answer was lost, and perhaps only the answer: the next look says what became of it.
         told("the answer was lost")
     handle = dataclasses.replace(handle, facts={**link.facts(), **facts})
-    handle.write(run)
+    hand_over(run, handle)
     return handle
 
 
@@ -170,10 +163,12 @@ def link_to(found: Found, block: Ssh, run: RunDir) -> Link:
     )
 
 
-def same_copy(before: Handle, now: Handle) -> bool:
+def same_copy(run: RunDir, now: Handle) -> bool:
     """Did the attempt before run in the very copy that this one goes to?"""
-    same = all(before.facts.get(name) == now.facts[name] for name in ("host", "path", "config_file"))
-    return same and before.launcher == now.launcher and before.attempt == now.attempt - 1
+    file = run.attempt(now.attempt - 1).path / run.handle.name
+    before = read_json(file) if file.exists() else {}
+    same = all(before.get(name) == now.facts[name] for name in ("host", "path", "config_file"))
+    return same and (before["launcher"], before["attempt"]) == (now.launcher, now.attempt - 1)
 
 
 def teller(run: RunDir, attempt: Attempt) -> Told:
@@ -196,6 +191,11 @@ def not_there(status: Status, handle: Handle, why: str) -> Status:
 def sender_of(handle: Handle) -> dict[str, str | int]:
     """Who is sending the copy, while nothing runs there yet; empty once it was started."""
     return {name.removeprefix(BY): value for name, value in handle.facts.items() if name.startswith(BY)}
+
+
+def unreachable(status: Status, since: float, why: str) -> Status:
+    message = f"unreachable since {clock(since)} (last sign {clock(status.updated)}): {why}"
+    return Status(state="unreachable", attempt=status.attempt, updated=status.updated, message=message)
 
 
 def clock(moment: float) -> str:

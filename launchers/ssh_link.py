@@ -13,6 +13,9 @@ from runjob.schemas.errors import LaunchError
 
 # Nothing is there to look at: the copy was never finished, or somebody removed it.
 NO_COPY = 66
+# The first byte says that the host lives; setup lines and Python there may take their time after it.
+FIRST_S = 4.5
+SPEAK = 'printf . && exec "$@"'
 GUARD = f'[ -f "$1/status.json" ] || exit {NO_COPY}; cd -- "$1" && shift && exec "$@"'
 
 
@@ -63,7 +66,8 @@ class Link:
         verb, *rest = words
         python = [self.python, "-m", "runjob.launchers.outpost", verb, self.path, *rest]
         argv = ["sh", "-c", GUARD, "sh", self.path, "env", *self.environment(), *python]
-        answer = self.target.run(with_setup(self.setup, argv), stdin=json.dumps(stdin).encode(), timeout_s=timeout_s)
+        argv = ["sh", "-c", SPEAK, "sh", *with_setup(self.setup, argv)]
+        answer = self.target.run(argv, stdin=json.dumps(stdin).encode(), timeout_s=timeout_s, first_s=FIRST_S)
         if answer.code == NO_COPY:
             raise NoCopyError(f"{self.target.host}: there is no copy of the run at {self.path}")
         if answer.code != 0:

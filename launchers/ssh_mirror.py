@@ -6,10 +6,13 @@ that it wrote.
 import contextlib
 import fcntl
 import os
+import time
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from runjob.launchers.base import Handle
+from runjob.launchers.handover import held_by
 from runjob.launchers.outpost import SMALL, digest_before, is_news
 from runjob.launchers.ssh_link import Link
 from runjob.schemas.errors import LaunchError
@@ -18,33 +21,56 @@ from runjob.schemas.run import ALIVE_STATES, STORED_STATES, RunDir, Status, read
 LOOK_S = 12.0
 # Several answers in a row where much was written; the rest comes with the next look.
 ROUNDS = 4
-# For `ps` and `status`: which checkpoints there are on the host
+# Which checkpoints there are on the host, and since when it does not answer
 THERE = ".there.json"
 
 
-def bring_home(run: RunDir, link: Link) -> Status:
+def bring_home(run: RunDir, handle: Handle, link: Link) -> Status:
     """Ask the host and take what is new; the state as it is there, which may be `lost`. UnreachableError if no answer.
 
-    Of several processes that follow one run one asks, and the others read what it writes: each would add the same
-    bytes to the same file.
+    Of several processes that follow one run one asks, and the others read what it writes. Nothing is written any more
+    once the job has gone to another place than this handle's.
     """
     with alone(run, "mirror") as first:
         if not first:
-            return run.read_status()
+            return as_last_seen(run)
         for _ in range(ROUNDS):
             answer, data = link.ask(["look"], stdin=what_home_has(run), timeout_s=LOOK_S)
             status = Status(**answer["status"])
-            take(run, answer["files"], data)
-            if not answer["more"]:
-                take_status(run, status)
-                write_if_new(run.path / THERE, {"checkpoints": answer["checkpoints"]})
-                return status
-    return alive_meanwhile(run, status)
-
-
-def alive_meanwhile(run: RunDir, status: Status) -> Status:
-    """There is more to fetch: until it is here, a job that has ended there has not ended for home."""
+            with held_by(run, handle) as ours:
+                if not ours:
+                    return run.read_status()
+                take(run, answer["files"], data)
+                write_if_new(run.path / THERE, {"checkpoints": answer["checkpoints"], "away_since": None})
+                if not answer["more"]:
+                    take_status(run, status)
+                    return status
+    # There is more to fetch: until it is here, a job that has ended there has not ended for home.
     return status if status.state in ALIVE_STATES else run.read_status()
+
+
+def as_last_seen(run: RunDir) -> Status:
+    status = run.read_status()
+    since = read_there(run)["away_since"]
+    if since is None:
+        return status
+    message = f"unreachable since {time.strftime('%H:%M:%S', time.localtime(since))}; another process is asking"
+    return Status(state="unreachable", attempt=status.attempt, updated=status.updated, message=message)
+
+
+def away_since(run: RunDir) -> float:
+    """Since when the host does not answer: since now, if it did so the last time."""
+    there = read_there(run)
+    since: float = there["away_since"] or time.time()
+    write_if_new(run.path / THERE, {**there, "away_since": since})
+    return since
+
+
+def read_there(run: RunDir) -> dict[str, Any]:
+    """What is known of the copy and lies in none of the run's own files."""
+    file = run.path / THERE
+    found: dict[str, Any] = read_json(file) if file.exists() else {"checkpoints": [], "away_since": None}
+    return found
 
 
 @contextlib.contextmanager
@@ -97,8 +123,8 @@ def write_part(path: Path, offset: int, part: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     if offset:
         with path.open("r+b") as file:
-            file.seek(offset)
-            file.write(part)
+            if file.seek(0, os.SEEK_END) == offset:  # else somebody was faster; the next look begins at its end
+                file.write(part)
         return
     beside = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     beside.write_bytes(part)

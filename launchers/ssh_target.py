@@ -5,6 +5,7 @@ The `ssh` program with the user's configuration, agent, jumps and known hosts. N
 the user's configuration shares connections in its own way.
 """
 
+import contextlib
 import functools
 import hashlib
 import os
@@ -16,15 +17,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from runjob.launchers.shell import Answer, for_login_shell, run_to_end, start_here
+from runjob.launchers.shell import Answer, end, first_byte, for_login_shell, run_to_end, start_here
 from runjob.schemas.errors import LaunchError, MissingError, RunjobError
 
 # `state` may not keep its caller waiting; a host that takes longer to shake hands is as good as away.
-CONNECT_S = 5
+CONNECT_S = 4
 # A link that is down sends no news: three unanswered questions end the connection.
 ALIVE_EVERY_S, ALIVE_TIMES = 5, 3
 # A following process asks each second; a minute of silence and the connection ends by itself.
 PERSIST_S = 60
+FORGET_S = 2.0
 SSH_FAILED = 255
 
 
@@ -42,13 +44,25 @@ class SshTarget:
     def start(self, argv: Sequence[str]) -> "subprocess.Popen[bytes]":
         return start_here([*self.ssh(), "-T", "--", self.host, for_login_shell(argv)])
 
-    def run(self, argv: Sequence[str], *, stdin: bytes = b"", timeout_s: float | None = None) -> Answer:
-        """The answer of a command there. UnreachableError, or MissingError where ssh itself is refused."""
+    def run(
+        self,
+        argv: Sequence[str],
+        *,
+        stdin: bytes = b"",
+        timeout_s: float | None = None,
+        first_s: float | None = None,
+    ) -> Answer:
+        """The answer of a command there, of one that speaks at once within `first_s` too. UnreachableError, or
+        MissingError where ssh itself is refused."""
         try:
-            answer = run_to_end(self.start(argv), stdin=stdin, timeout_s=timeout_s)
+            process = self.start(argv)
+            if first_s is not None and not first_byte(process, within_s=first_s):
+                end(process)
+                raise subprocess.TimeoutExpired(argv[0], first_s)
+            answer = run_to_end(process, stdin=stdin, timeout_s=timeout_s)
         except subprocess.TimeoutExpired as error:
             self.forget()
-            raise UnreachableError(f"{self.host}: no answer for {timeout_s:.0f} s") from error
+            raise UnreachableError(f"{self.host}: no answer for {error.timeout:.0f} s") from error
         if answer.code == SSH_FAILED:
             raise explain(self.host, answer.err)
         return answer
@@ -61,9 +75,8 @@ class SshTarget:
     def forget(self) -> None:
         """End the shared connection: it may be what hangs."""
         if sharing(self):
-            subprocess.run(
-                [*self.ssh(), "-O", "exit", "--", self.host], capture_output=True, check=False, start_new_session=True
-            )
+            with contextlib.suppress(subprocess.TimeoutExpired):
+                run_to_end(start_here([*self.ssh(), "-O", "exit", "--", self.host]), timeout_s=FORGET_S)
 
     def settings(self) -> dict[str, str]:
         """What ssh makes of the user's configuration for this host (`ssh -G`; asks no network)."""
