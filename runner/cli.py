@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from runjob.runner import (
+    commands_adopt,
     commands_check,
     commands_convert,
     commands_fetch,
@@ -30,6 +31,7 @@ ROOMS = (
     commands_jobs,
     commands_run,
     commands_fetch,
+    commands_adopt,
     commands_model,
     commands_convert,
     commands_tokenizer,

@@ -83,13 +83,23 @@ def plan_text(job: "Job", plan: "Plan", missing: tuple[str, ...], facts: "Facts 
         ("precision", job.training.precision),
     ]
     lines = [f"{name:<14} {value}" for name, value in known]
+    if job.output.remote is not None:
+        lines.append(f"{'copies':<14} {remote_text(job)}")
     lines += [f"unknown        {one}" for one in plan.unknown]
     lines += [f"missing here   {one}" for one in missing]
     lines += ["", "deepspeed.json", json.dumps(dict(plan.deepspeed), indent=2)]
-    for stage in plan.stages:
-        lines += ["", f"stage {stage.name}", *(f"  {key}={value}" for key, value in stage.env.items())]
-        lines.append("  " + " ".join(stage.argv))
+    beside = [(f"stage {one.name}", one.argv, one.env) for one in plan.stages]
+    beside += [(f"companion {one.name}", one.argv, one.env) for one in plan.companions]
+    for name, argv, env in beside:
+        lines += ["", name, *(f"  {key}={value}" for key, value in env.items()), "  " + " ".join(argv)]
     return "\n".join(lines)
+
+
+def remote_text(job: "Job") -> str:
+    """What goes to `output.remote` and what stays there."""
+    keep = job.training.checkpoint.keep
+    kept = "all checkpoints" if keep == "all" else f"the newest {keep} and the best"
+    return f"{job.output.remote}/ID: each checkpoint when it is written here, {kept} stay; events, code and the model"
 
 
 def batch_text(plan: "Plan") -> str:

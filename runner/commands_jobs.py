@@ -28,6 +28,7 @@ from runjob.runner.text import print_json, table, watch
 from runjob.schemas.errors import NotFoundError
 from runjob.schemas.plan import Plan
 from runjob.schemas.run import ALIVE_STATES, RunDir, Status, find_run, home, list_runs
+from runjob.schemas.upload import read_upload
 
 LAST_LINES = 20
 POLL_S = 0.2
@@ -71,8 +72,10 @@ def loss(row: Summary) -> str:
 def run_status(args: Namespace) -> int:
     run = find_run(home(), args.id)
     if args.json:
-        row = summarise(run, state_soon(run))
-        print_json({**dataclasses.asdict(row), "directory": str(run.path), "checkpoints": checkpoint_steps(run)})
+        row, upload = summarise(run, state_soon(run)), read_upload(run)
+        remote = None if upload is None else dataclasses.asdict(upload)
+        more = {"directory": str(run.path), "checkpoints": checkpoint_steps(run), "remote": remote}
+        print_json({**dataclasses.asdict(row), **more})
     elif args.watch:
         watch(lambda: status_text(run), until=lambda: has_ended(state_soon(run)))
     else:
@@ -83,6 +86,7 @@ def run_status(args: Namespace) -> int:
 def status_text(run: RunDir) -> str:
     row = summarise(run, state_soon(run))
     saved = checkpoint_steps(run)
+    upload = read_upload(run)
     facts = [
         ("id", row.id),
         ("state", row.state),
@@ -91,6 +95,7 @@ def status_text(run: RunDir) -> str:
         ("step", steps(row)),
         ("loss", loss(row)),
         ("checkpoints", ", ".join(map(str, saved)) or "none"),
+        *([("remote", upload.describe())] if upload is not None else []),
         ("launcher", row.launcher),
         ("submitted", f"{ago(row.created)} ago"),
         ("last sign", f"{ago(row.updated)} ago"),

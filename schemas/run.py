@@ -132,6 +132,8 @@ class RunDir:
         self.id = path.name
         self.job_yaml = path / "job.yaml"
         self.job = path / "job.json"
+        # Of a copy elsewhere: job.json as it is at home, where the inputs lie elsewhere
+        self.job_of_home = path / "job.home.json"
         self.plan = path / "plan.json"
         self.deepspeed = path / "deepspeed.json"
         self.handle = path / "handle.json"

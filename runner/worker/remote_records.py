@@ -82,7 +82,10 @@ class Records:
     def _put_changed(self, patterns: tuple[str, ...]) -> None:
         for pattern in patterns:
             for path in sorted(self.run.path.glob(pattern)):
-                self._put_if_changed(path, path.relative_to(self.run.path).as_posix())
+                # Whoever adopts the run knows nothing of where a copy's inputs were put
+                moved = path == self.run.job and self.run.job_of_home.exists()
+                source = self.run.job_of_home if moved else path
+                self._put_if_changed(source, path.relative_to(self.run.path).as_posix())
 
     def _put_if_changed(self, path: Path, name: str) -> None:
         facts = path.stat()

@@ -51,6 +51,7 @@ class Uploader:
         self.failures = self.failures_since_end = 0
         self.last_success = time.monotonic()
         self.news_at = 0.0
+        self.uploading: int | None = None
         self.model = False
         self.error = ""
 
@@ -120,10 +121,10 @@ class Uploader:
                     found[step] = path.read_bytes()
                 except FileNotFoundError:  # pruned while we looked
                     continue
-        for step in sorted(self.seen - found.keys() - self.there.keys()):
+        for step in sorted(self.seen - {self.uploading} - found.keys() - self.there.keys()):
             say(f"step {step}: skipped, it was pruned here before its turn came")
             self.skipped = [*self.skipped, step][-SHOWN_SKIPPED:]
-        self.seen = set(found)
+        self.seen = set(found) if self.uploading is None else {*found, self.uploading}
         return found
 
     def next_step(self) -> int | None:
@@ -137,12 +138,13 @@ class Uploader:
 
     def bring(self, remote: RemoteRun, records: Records, step: int) -> None:
         """One checkpoint, then what it makes superfluous there."""
-        self.tell("uploading", step)
         began = time.monotonic()
         try:
             held = hold(self.run, step)
         except FileNotFoundError:
             return  # pruned since; the next look says so
+        self.uploading = step
+        self.tell("uploading")
 
         def before_manifest() -> None:
             records.refuse_superseded()
@@ -156,6 +158,7 @@ class Uploader:
         try:
             self.there[step] = remote.put_checkpoint(held, step, before_manifest=before_manifest)
         finally:
+            self.uploading = None
             release(self.run, step)
         say(f"step {step}: complete there after {time.monotonic() - began:.1f} s")
         self.news_at = time.monotonic() + NEWS_S
@@ -190,7 +193,7 @@ class Uploader:
             time.sleep(min(0.2, pause))
         return False
 
-    def tell(self, state: UploadState, uploading: int | None = None) -> None:
+    def tell(self, state: UploadState) -> None:
         here = self.here()
         upload = Upload(
             url=self.url,
@@ -198,7 +201,7 @@ class Uploader:
             state=state,
             there=max(self.there, default=None),
             here=max(here, default=None),
-            uploading=uploading,
+            uploading=self.uploading,
             skipped=tuple(self.skipped),
             model=self.model,
             error=self.error,

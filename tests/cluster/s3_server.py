@@ -10,7 +10,7 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -70,13 +70,11 @@ def answers(port: int) -> bool:
 
 @dataclass
 class Faults:
-    """What becomes of the next requests that change something: `fail` of them are answered with `status`, or with
-    status 0 broken off in the middle; each takes `delay_s` longer. `asked` counts all of those that came."""
+    """What becomes of the next requests that change something: the answers that they get instead of their own, 0 for a
+    connection that breaks off; and each takes `delay_s` longer."""
 
-    fail: int = 0
-    status: int = 503
+    answers: list[int] = field(default_factory=list)
     delay_s: float = 0.0
-    asked: int = 0
 
 
 class Proxy(BaseHTTPRequestHandler):
@@ -89,11 +87,9 @@ class Proxy(BaseHTTPRequestHandler):
     def handle_one(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
         if self.command in ("PUT", "POST"):
-            self.faults.asked += 1
             time.sleep(self.faults.delay_s)
-            if self.faults.fail > 0:
-                self.faults.fail -= 1
-                self.spoil()
+            if self.faults.answers:
+                self.spoil(self.faults.answers.pop(0))
                 return
         server = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)
         server.request(self.command, self.path, body, dict(self.headers))
@@ -112,14 +108,14 @@ class Proxy(BaseHTTPRequestHandler):
 
     do_GET = do_PUT = do_POST = do_DELETE = do_HEAD = handle_one
 
-    def spoil(self) -> None:
-        if self.faults.status == 0:
+    def spoil(self, status: int) -> None:
+        if status == 0:
             self.connection.shutdown(socket.SHUT_RDWR)
             self.close_connection = True
             return
-        code = "InternalError" if self.faults.status == 500 else "SlowDown"
+        code = "InternalError" if status == 500 else "SlowDown"
         data = f"<Error><Code>{code}</Code><Message>try again</Message></Error>".encode()
-        self.send_response(self.faults.status)
+        self.send_response(status)
         self.send_header("Content-Type", "application/xml")
         self.send_header("Content-Length", str(len(data)))
         self.end_headers()
