@@ -10,7 +10,7 @@ from runjob.schemas.errors import JobError
 if TYPE_CHECKING:
     from runjob.launchers.base import Launcher
 
-OWN = ("local", "ssh")
+OWN = ("local", "ssh", "aws")
 GROUP = "runjob.launchers"
 
 
@@ -32,6 +32,10 @@ def find_launcher(name: str) -> "Launcher":
         from runjob.launchers.ssh import SshLauncher
 
         return SshLauncher()
+    if name == "aws":
+        from runjob.launchers.aws import AwsLauncher
+
+        return AwsLauncher()
     from importlib.metadata import entry_points
 
     for point in entry_points(group=GROUP):

@@ -35,8 +35,10 @@ NO_NEWS = ("stop.json", "resume.json", "plan.json", "deepspeed.json", "job.json"
 SMALL = ("progress.json", "data.json", "init.json", "statistics.json", "wandb.json")
 
 
-def start(run: RunDir, number: int) -> dict[str, Any]:
-    """Start it unless it was: whoever asked may have been cut off before the answer came."""
+def start(run: RunDir, number: int, lent: dict[str, str]) -> dict[str, Any]:
+    """Start it unless it was: whoever asked may have been cut off before the answer came. `lent` are variables of its
+    environment that came on standard input and stand nowhere else."""
+    os.environ.update(lent)
     attempt = run.attempt(number)
     handle = read_handle(run)
     if handle is None or handle.attempt != number:
@@ -138,7 +140,7 @@ def main(words: list[str]) -> int:
     os.umask(0o077)
     run = RunDir(Path(words[1]))
     verbs: dict[str, Callable[[], None]] = {
-        "start": lambda: answer(start(run, attempt_number(words))),
+        "start": lambda: answer(start(run, attempt_number(words), json.load(sys.stdin))),
         "look": lambda: answer(*look(run, json.load(sys.stdin))),
         "cancel": lambda: answer(cancel(run, attempt_number(words))),
         "holds": lambda: answer(holds(run)),

@@ -38,6 +38,7 @@ RETRY_AFTER_S = 5.0
 START_S = 40.0
 # Of own_place(): who is sending the copy, while nothing runs there yet
 BY = "by_"
+NOTHING_LENT: Mapping[str, str] = {}
 
 
 class SshLauncher:
@@ -113,7 +114,9 @@ class SshLauncher:
         handle = read_handle(run)
         if handle is None:
             raise LaunchError(f"{run.id}: nothing of it runs anywhere; there is nothing to fetch")
-        fetch_run(run, Link.from_facts(handle.facts), told=told)
+        block = read_job_json(run.job).job.hardware.ssh
+        policy = block.checkpoints if block is not None else "newest"
+        fetch_run(run, Link.from_facts(handle.facts), policy=policy, told=told)
 
 
 def block_of(job: Job) -> Ssh:
@@ -127,10 +130,17 @@ def target_of(block: Ssh, host: str) -> SshTarget:
 
 
 def submit_over_ssh(
-    run: RunDir, plan: Plan, attempt: Attempt, block: Ssh, *, launcher: str, facts: Mapping[str, str | int]
+    run: RunDir,
+    plan: Plan,
+    attempt: Attempt,
+    block: Ssh,
+    *,
+    launcher: str,
+    facts: Mapping[str, str | int],
+    lent: Mapping[str, str] = NOTHING_LENT,
 ) -> Handle:
     """Handle first, then the environment, the copy, the start. `launcher` and `facts` are another's who has found the
-    host in its own way."""
+    host in its own way; `lent` are variables for the job alone, which go there on standard input and into no file."""
     told = teller(run, attempt)
     found = look_around(target_of(block, block.host[0]), block)
     link = link_to(found, block, run)
@@ -143,7 +153,7 @@ def submit_over_ssh(
     stage(run, attempt, found.place(block), goes_on_there=goes_on_there, inputs=block.data == "stage", told=told)
     told(f"starting on {link.target.host}")
     try:
-        link.ask(["start", str(attempt.number)], timeout_s=START_S)
+        link.ask(["start", str(attempt.number)], stdin=dict(lent), timeout_s=START_S)
     except UnreachableError:
         # The answer was lost, and perhaps only the answer: the next look says what became of it.
         told("the answer was lost")

@@ -4,29 +4,29 @@ made where it was written; a checkpoint appears by a rename when all of it is he
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from runjob.launchers.checkpoint_files import best_of, damaged, sha256_of
 from runjob.launchers.ssh_link import Link
 from runjob.launchers.ssh_mirror import alone
 from runjob.launchers.staging_place import Told
 from runjob.schemas.errors import LaunchError
-from runjob.schemas.read import read_job_json
 from runjob.schemas.run import RunDir, sync_path, write_atomic
 
 HOLDS_S = 600.0
+Policy = Literal["newest", "all", "none"]
 # The job may remove a checkpoint while it is on its way; the next list names a newer one.
 TRIES = 3
 
 
-def fetch_run(run: RunDir, link: Link, *, told: Told) -> None:
+def fetch_run(run: RunDir, link: Link, *, policy: Policy, told: Told) -> None:
     for number in range(TRIES):
         holds, _ = link.ask(["holds"], timeout_s=HOLDS_S)
         try:
             with alone(run, "fetch") as first:
                 if not first:
                     raise LaunchError(f"{run.id} is being fetched by somebody else")
-                fetch_checkpoints(run, link, holds, told=told)
+                fetch_checkpoints(run, link, holds, policy=policy, told=told)
                 fetch_files(run, link, holds["files"], told=told)
             return
         except LaunchError:
@@ -34,9 +34,9 @@ def fetch_run(run: RunDir, link: Link, *, told: Told) -> None:
                 raise
 
 
-def fetch_checkpoints(run: RunDir, link: Link, holds: Mapping[str, Any], *, told: Told) -> None:
+def fetch_checkpoints(run: RunDir, link: Link, holds: Mapping[str, Any], *, policy: Policy, told: Told) -> None:
     names = sorted(holds["checkpoints"])
-    for name in wanted(run, names):
+    for name in wanted(run, names, policy):
         fetch_checkpoint(run, link, name, holds["checkpoints"][name], told=told)
         best = best_of(run.checkpoints / name)
         if best in names:
@@ -46,10 +46,8 @@ def fetch_checkpoints(run: RunDir, link: Link, holds: Mapping[str, Any], *, told
         write_atomic(run.latest, latest + "\n")
 
 
-def wanted(run: RunDir, names: Sequence[str]) -> list[str]:
+def wanted(run: RunDir, names: Sequence[str], policy: Policy) -> list[str]:
     """By the job's policy; whoever says `none` still needs the newest one to go on with an unfinished job elsewhere."""
-    block = read_job_json(run.job).job.hardware.ssh
-    policy = block.checkpoints if block is not None else "newest"
     if policy == "all":
         return list(names)
     finished = run.read_status().state == "finished"

@@ -11,6 +11,7 @@ from pathlib import Path
 
 from runjob.runner import (
     commands_adopt,
+    commands_aws,
     commands_check,
     commands_convert,
     commands_fetch,
@@ -35,11 +36,24 @@ ROOMS = (
     commands_model,
     commands_convert,
     commands_tokenizer,
+    commands_aws,
 )
 COMMANDS = {command.name: command for room in ROOMS for command in room.COMMANDS}
 SUBMIT = commands_run.SUBMIT
 # Options that take the next word: it is neither a command nor a job file, whatever it looks like.
-TAKING = ("--launcher", "--set", "--format", "--out", "--from", "--to", "--rank", "--step", "--terms", "--job")
+TAKING = (
+    "--launcher",
+    "--set",
+    "--format",
+    "--out",
+    "--from",
+    "--to",
+    "--rank",
+    "--step",
+    "--terms",
+    "--job",
+    "--region",
+)
 # Commands of two words, by the first
 GROUPS = {name.split()[0] for name in COMMANDS if " " in name}
 JOB_SUFFIXES = (".yaml", ".yml", ".json")

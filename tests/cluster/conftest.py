@@ -9,7 +9,12 @@ from pathlib import Path
 
 import pytest
 
+from tests.cluster.aws_bench import AwsBench, write_aws_job
 from tests.cluster.ec2 import Amazon, amazon
+from tests.cluster.ec2_machines import Machines, machines
+from tests.cluster.sshd_host import need_ssh_host
+from tests.conftest import Home, Processes, Runjob
+from tests.end_to_end.conftest import write_job
 
 # By which the caller's own account would reach into a test
 OF_AWS = "AWS_"
@@ -63,3 +68,20 @@ def checkip() -> Iterator[Callable[[str], str]]:
             return f"http://127.0.0.1:{server.server_address[1]}"
 
         yield serve
+
+
+@pytest.fixture
+def booted(aws: Amazon, tmp_path: Path) -> Iterator[Machines]:
+    """What this test rents boots, and has its power taken when it is ended."""
+    need_ssh_host()
+    with machines(aws, tmp_path) as running:
+        yield running
+
+
+@pytest.fixture
+def aws_bench(
+    home: Home, runjob: Runjob, processes: Processes, aws: Amazon, booted: Machines, tmp_path: Path
+) -> AwsBench:
+    job = write_aws_job(write_job(home.path), booted.config)
+    env = {**aws.env, **no_files(tmp_path)}
+    return AwsBench(home=home, script=runjob, processes=processes, aws=aws, machines=booted, job=job, env=env)

@@ -1,0 +1,273 @@
+"""A machine that is rented for the job: rent, wait, then exactly the SSH launcher; ended when all of it is home.
+
+What costs money is looked up by its tag before anything is ordered, is written down before it is done, and ends by
+itself (launchers/aws_watchdog.py) whatever becomes of the laptop. Who looks at a job whose submission was killed ends
+the machine that nobody waits for any more.
+"""
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from runjob.launchers import aws_preview
+from runjob.launchers.aws_account import describe_kind, find_image, offered_zones
+from runjob.launchers.aws_client import Clients, connect
+from runjob.launchers.aws_instance import LIVE, SETTLE_S, Rented, end_machines, find_machines, look_at
+from runjob.launchers.aws_lending import lent_session
+from runjob.launchers.aws_prices import cost_of, over_budget
+from runjob.launchers.aws_rental import (
+    SUBMITTER,
+    Rental,
+    StoppedError,
+    cost_of_line,
+    machine_facts,
+    no_zone,
+    read_rented,
+    record,
+    record_end,
+    settings_of,
+)
+from runjob.launchers.base import Handle, read_handle
+from runjob.launchers.local import LocalLauncher, never_started
+from runjob.launchers.place import look_for
+from runjob.launchers.ssh import SshLauncher, submit_over_ssh
+from runjob.launchers.ssh_fetch import fetch_run
+from runjob.launchers.ssh_link import Link
+from runjob.schemas.errors import LaunchError, MissingError, RunjobError
+from runjob.schemas.job import Job
+from runjob.schemas.machine import Machine
+from runjob.schemas.plan import Plan
+from runjob.schemas.read import read_job_json
+from runjob.schemas.run import ALIVE_STATES, Attempt, RunDir, Status
+
+# Amazon is asked about a machine that does not answer, and not more often than this.
+ASK_EVERY_S = 5.0
+TAKEN_BACK = "Server.SpotInstance"
+
+
+class AwsLauncher:
+    """One object serves a process: it remembers what it has just asked."""
+
+    def __init__(self) -> None:
+        self._ssh = SshLauncher()
+        self._asked: dict[Path, tuple[float, Rented | None]] = {}
+
+    def survey(self, job: Job) -> Machine:
+        """What the type has, and all that can be wrong before anything is rented."""
+        settings = job.hardware.aws
+        if settings is None:
+            raise MissingError("hardware.aws: --launcher aws rents by it; write `aws: {instance: g5.xlarge, ...}`")
+        clients = connect(settings.region)
+        clients.caller()
+        problems: list[str] = []
+        kind = None
+        with collected(problems):
+            kind = describe_kind(clients, settings.instance)
+            find_image(clients, settings, kind)
+        if kind is not None:
+            zones = offered_zones(clients, settings.instance)
+            strange = [zone for zone in settings.zones if zone not in zones]
+            if strange:
+                said = ", ".join(zones) or "none"
+                problems.append(f"hardware.aws.zones: {', '.join(strange)} has no {kind.name}; these have: {said}")
+            elif not zones:
+                problems.append(no_zone(settings, clients.region))
+            problems += aws_preview.too_few_gpus(job, len(kind.gpus))
+        problems += aws_preview.several_nodes(job)
+        problems += filter(None, [over_budget(settings, cost_of(settings, clients.region), 0.0)])
+        if problems or kind is None:
+            raise MissingError("\n".join(problems))
+        return Machine(cores=kind.cores, gpus=kind.gpus, processor=kind.processor)
+
+    def preview(self, job: Job, plan: Plan) -> str:
+        return aws_preview.preview(job)
+
+    def submit(self, run: RunDir, plan: Plan, attempt: Attempt) -> Handle:
+        settings = settings_of(run)
+        clients = connect(settings.region)
+        rental = Rental(run=run, attempt=attempt, settings=settings, clients=clients, by=clients.caller())
+        try:
+            machine, ssh = rental.machine()
+            facts = {"phase": "running", "region": clients.region, **machine_facts(machine)}
+            lent = lent_session(clients, read_job_json(run.job).values, settings)
+            return submit_over_ssh(run, plan, attempt, ssh, launcher="aws", facts=facts, lent=lent)
+        except StoppedError as error:
+            said = give_up(clients, run)
+            run.write_status("cancelled", attempt=attempt.number, message=f"{error}{said}")
+            return read_handle(run) or Handle(launcher="aws", attempt=attempt.number, facts={})
+        except KeyboardInterrupt:
+            said = give_up(clients, run)
+            run.write_status("cancelled", attempt=attempt.number, message=f"interrupted before it started{said}")
+            raise
+        except RunjobError as error:
+            raise LaunchError(f"{error}{give_up(clients, run)}") from error
+
+    def state(self, run: RunDir) -> Status:
+        status = run.read_status()
+        if status.state not in ALIVE_STATES:
+            return status
+        handle = read_handle(run)
+        if handle is None or handle.attempt != status.attempt or not handle.facts:
+            return never_started(status)
+        if handle.facts["phase"] != "running":
+            return self._submission(run, status, handle)
+        seen = self._ssh.state(run)
+        if seen.state == "lost" and submitter(handle) == "dead":
+            return self._submission(run, status, handle)
+        if seen.state in ("unreachable", "lost"):
+            return self._as_amazon_says(run, seen, handle)
+        return seen
+
+    def _submission(self, run: RunDir, status: Status, handle: Handle) -> Status:
+        """Somebody is preparing a machine; or was, and then what it rented is ended here and now."""
+        presence = submitter(handle)
+        if presence == "alive":
+            return status
+        if presence == "elsewhere":
+            message = f"being submitted by another machine ({handle.facts[SUBMITTER + 'host']}): {status.message}"
+            return replace(status, message=message)
+        try:
+            clients = connect(str(handle.facts["region"]), quick=True)
+            ended = end_all(clients, run)
+        except RunjobError as error:
+            said = f"whether a machine is rented is not known ({error}); `runjob aws down {run.id}` ends it"
+        else:
+            if not ended and time.time() - status.updated < SETTLE_S and not rented_by(run, status.attempt):
+                return replace(status, message="its submission was killed; looking whether a machine was rented")
+            names = ended or rented_by(run, status.attempt)
+            said = f"{', '.join(names)}, rented for it, was ended" if names else "no machine is rented"
+        message = f"its submission was killed ({status.message}); {said}"
+        return replace(status, state="lost", message=message)
+
+    def _as_amazon_says(self, run: RunDir, seen: Status, handle: Handle) -> Status:
+        machine_id = str(handle.facts["machine"])
+        try:
+            machine = self._ask(run, str(handle.facts["region"]), machine_id)
+        except RunjobError as error:
+            return replace(seen, message=f"{seen.message}; Amazon can't be asked either: {error}")
+        if machine is None or machine.state not in LIVE[:2]:
+            record_end(run, machine_id)
+            why = "Amazon has forgotten it" if machine is None else machine.reason or machine.state
+            what = "spot machine, taken back" if machine and is_taken_back(machine) else "ended from outside"
+            message = f"the machine {machine_id} is gone ({what}: {why}); what it had not brought home is lost"
+            return replace(seen, state="lost", message=message)
+        if seen.state == "lost":
+            return replace(seen, message=f"{seen.message}; {machine_id} is still rented: runjob aws down {run.id}")
+        return replace(seen, message=f"{seen.message}; {machine_id} is {machine.state}, says Amazon")
+
+    def _ask(self, run: RunDir, region: str, machine: str) -> Rented | None:
+        moment, known = self._asked.get(run.path, (float("-inf"), None))
+        if time.monotonic() - moment >= ASK_EVERY_S:
+            known = look_at(connect(region, quick=True), machine)
+            self._asked[run.path] = (time.monotonic(), known)
+        return known
+
+    def logs(self, run: RunDir, attempt: Attempt) -> tuple[Path, ...]:
+        handle = read_handle(run)
+        if handle is not None and handle.facts and handle.facts["phase"] == "running":
+            return self._ssh.logs(run, attempt)
+        return LocalLauncher().logs(run, attempt)
+
+    def cancel(self, run: RunDir, attempt: Attempt) -> None:
+        """One that is being prepared stops between two steps; where nobody prepares it any more it is settled here."""
+        attempt.request_stop("cancel")
+        handle = read_handle(run)
+        if handle is None or not handle.facts:
+            return
+        if handle.facts["phase"] == "running" and self.state(run).state != "lost":
+            self._ssh.cancel(run, attempt)
+        elif submitter(handle) == "dead":
+            said = give_up(connect(str(handle.facts["region"])), run)
+            run.write_status("cancelled", attempt=attempt.number, message=f"cancelled before it started{said}")
+
+    def fetch(self, run: RunDir, *, told: Callable[[str], None]) -> None:
+        """Everything home; and when the job has ended there, the machine is ended too, unless the job keeps it."""
+        handle = read_handle(run)
+        if handle is None or not handle.facts or handle.facts["phase"] != "running":
+            told("nothing of it was started on a machine; there is nothing to fetch")
+            return
+        machine, settings = str(handle.facts["machine"]), settings_of(run)
+        try:
+            fetch_run(run, Link.from_facts(handle.facts), policy=settings.checkpoints, told=told)
+        except RunjobError:
+            self._asked.pop(run.path, None)
+            there = self._ask(run, str(handle.facts["region"]), machine)
+            if there is not None and there.state in LIVE[:2]:
+                raise
+            told(f"the machine {machine} is gone; what is here is what there is")
+            record_end(run, machine)
+            return
+        if self.state(run).state in (*ALIVE_STATES, "unreachable") or settings.keep:
+            return
+        end_machines(connect(str(handle.facts["region"])), [machine])
+        record_end(run, machine)
+        told(ended_text(run, machine))
+
+    def goes_on(self, run: RunDir, status: Status) -> str:
+        """Why the next attempt begins by itself: a spot machine was taken back. Empty where it does not."""
+        settings = settings_of(run)
+        lines = read_rented(run)
+        if not settings.spot or not lines or not lines[-1]["spot"]:
+            return ""
+        taken = (status.state == "preempted" and "spot" in status.message) or (
+            status.state == "lost" and "spot machine, taken back" in status.message
+        )
+        before = sum(1 for line in lines if line["spot"]) - 1
+        if not taken or before >= settings.spot_retries:
+            return ""
+        most = settings.spot_retries
+        return f"spot machine {before + 1} was taken back; renting the next (hardware.aws.spot_retries: {most})"
+
+
+def submitter(handle: Handle) -> str:
+    """Is the process that prepares the machine alive, dead, elsewhere; or `none`, since the job was started."""
+    facts = {name.removeprefix(SUBMITTER): value for name, value in handle.facts.items() if name.startswith(SUBMITTER)}
+    return look_for(facts) if facts else "none"
+
+
+def end_all(clients: Clients, run: RunDir) -> list[str]:
+    """Every machine that carries the job's tag, and its end in the books, also of one that nobody wrote down."""
+    there = find_machines(clients, job=run.id)
+    known = {line["machine"] for line in read_rented(run)}
+    for machine in there:
+        if machine.id not in known:
+            record(run, run.read_status().attempt, machine)
+    end_machines(clients, [machine.id for machine in there])
+    for machine in there:
+        record_end(run, machine.id)
+    return [machine.id for machine in there]
+
+
+def give_up(clients: Clients, run: RunDir) -> str:
+    """After a submission that failed: what to add to the message."""
+    try:
+        ended = end_all(clients, run)
+    except RunjobError as error:
+        return f"; its machine may still be rented ({error}): runjob aws down {run.id}"
+    return f"; {', '.join(ended)} was ended" if ended else ""
+
+
+def rented_by(run: RunDir, attempt: int) -> list[str]:
+    return [str(line["machine"]) for line in read_rented(run) if line["attempt"] == attempt]
+
+
+def is_taken_back(machine: Rented) -> bool:
+    return machine.spot and (TAKEN_BACK in machine.reason or "Spot" in machine.reason)
+
+
+def ended_text(run: RunDir, machine: str) -> str:
+    for line in read_rented(run):
+        if line["machine"] == machine and line["usd_hour"] is not None:
+            hours = (float(line["to"] or 0.0) - float(line["from"] or 0.0)) / 3600
+            return f"{machine} was ended after {hours:.2f} h, ${cost_of_line(line):.2f} at the list price"
+    return f"{machine} was ended"
+
+
+@contextlib.contextmanager
+def collected(problems: list[str]) -> Iterator[None]:
+    try:
+        yield
+    except MissingError as error:
+        problems.append(str(error))

@@ -1,0 +1,231 @@
+"""From a job to a machine that answers over ssh: found by its tag, or rented; written down before each step.
+
+handle.json says what is going on before it is done, so a command that is killed at any instant leaves a machine that
+the next look finds by its tag. What was rented when is kept in <run>/aws/rented.jsonl: a budget is the job's, not the
+attempt's.
+"""
+
+import json
+import socket
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from runjob.launchers.aws_account import describe_kind, ensure_group, ensure_key, find_image, offered_zones
+from runjob.launchers.aws_client import Clients
+from runjob.launchers.aws_errors import CapacityError, QuotaError
+from runjob.launchers.aws_instance import (
+    LIVE,
+    Order,
+    Rented,
+    end_machines,
+    find_machines,
+    rent,
+    wait_for_address,
+)
+from runjob.launchers.aws_keys import LoginKey, login_key, new_host_key
+from runjob.launchers.aws_login import expect_host, write_login
+from runjob.launchers.aws_prices import alike, cost_of, over_budget
+from runjob.launchers.aws_user_data import user_data
+from runjob.launchers.base import Handle
+from runjob.launchers.place import own_place
+from runjob.launchers.ssh_target import SshTarget, UnreachableError
+from runjob.schemas.errors import LaunchError, MissingError, RunjobError
+from runjob.schemas.job_hardware import Aws, Ssh
+from runjob.schemas.read import read_job_json
+from runjob.schemas.run import Attempt, RunDir, write_atomic
+
+# From the order to a login: half a minute to two minutes, on images that install drivers at their first start five.
+BOOT_S = 600.0
+ANSWER_S = 10.0
+POLL_S = 2.0
+# What stands in handle.json for "somebody is at it": the one who submits, by the facts that find a process again.
+SUBMITTER = "by_"
+# of rented.jsonl
+Line = dict[str, str | float | None]
+
+
+class StoppedError(RunjobError):
+    """The job was cancelled while its machine was being prepared."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rental:
+    """One submission: who orders what for which attempt."""
+
+    run: RunDir
+    attempt: Attempt
+    settings: Aws
+    clients: Clients
+    by: str
+
+    def machine(self) -> tuple[Rented, Ssh]:
+        """A machine of this job that lets us log in: the one that is there, or a new one."""
+        key = login_key(self.run.path.parent)
+        self.note("looking", None, f"looking for a machine of {self.run.id} in {self.clients.region}")
+        machine = self.one_that_is_there(key)
+        if machine is None:
+            machine = self.new_one(key)
+        self.note("waiting", machine, f"{machine.kind} {machine.id} in {machine.zone}: waiting for its address")
+        machine = wait_for_address(self.clients, machine, self.check_stop)
+        self.note("waiting", machine, f"{machine.id} at {machine.address}: waiting for its first start to end")
+        ssh = write_login(self.run, self.settings, key, machine.address)
+        wait_for_login(SshTarget(host=machine.address, config_file=ssh.config_file), machine, self.check_stop)
+        return machine, ssh
+
+    def one_that_is_there(self, key: LoginKey) -> Rented | None:
+        """By its tag, never by what we remember. One that can't be used (another type, no key to know it by, being
+        stopped) is ended: two machines for one job is one too many."""
+        there = find_machines(self.clients, job=self.run.id)
+        known = (self.run.aws / "known_hosts").exists()
+        fit = [one for one in there if known and one.kind == self.settings.instance and one.state in LIVE[:2]]
+        fit = [one for one in fit if one.home == home_tag(self.run.path.parent)]
+        end_machines(self.clients, [one.id for one in there if one not in fit[-1:]])
+        return fit[-1] if fit else None
+
+    def new_one(self, key: LoginKey) -> Rented:
+        settings, clients = self.settings, self.clients
+        problem = over_budget(settings, cost_of(settings, clients.region), spent(self.run))
+        if problem:
+            raise MissingError(problem)
+        kind = describe_kind(clients, settings.instance)
+        image = find_image(clients, settings, kind)
+        zones = ("",) if settings.subnet is not None else settings.zones or offered_zones(clients, settings.instance)
+        if not zones:
+            raise MissingError(no_zone(settings, clients.region))
+        ensure_key(clients, key)
+        group = ensure_group(clients, settings, key)
+        host_key = new_host_key()
+        expect_host(self.run, host_key.public)
+        order = Order(
+            job=self.run.id,
+            attempt=self.attempt.number,
+            by=self.by,
+            home=home_tag(self.run.path.parent),
+            settings=settings,
+            image=image,
+            key_name=key.name,
+            group=group,
+            zones=zones,
+            user_data=user_data(settings, host_key),
+        )
+        self.check_stop()
+        self.note("renting", None, f"renting a {settings.instance} in {clients.region}")
+        try:
+            machine = rent(clients, order, lambda text: self.note("renting", None, text))
+        except CapacityError as error:
+            raise LaunchError(f"{error}{other_types(settings)}") from error
+        except QuotaError as error:
+            raise LaunchError(f"{error}{ask_for_quota(settings, kind.cores, clients.region)}") from error
+        record(self.run, self.attempt.number, machine)
+        return machine
+
+    def note(self, phase: str, machine: Rented | None, said: str) -> None:
+        """What is about to be done, for whoever looks: handle.json first, then the sentence."""
+        facts = {"phase": phase, "region": self.clients.region, **machine_facts(machine), "since": int(time.time())}
+        facts |= {SUBMITTER + name: value for name, value in own_place().items()}
+        Handle(launcher="aws", attempt=self.attempt.number, facts=facts).write(self.run)
+        self.say(said)
+
+    def say(self, text: str) -> None:
+        self.run.write_status("pending", attempt=self.attempt.number, message=text)
+
+    def check_stop(self) -> None:
+        if self.attempt.stop_request.exists():
+            raise StoppedError("cancelled before it started")
+
+
+def machine_facts(machine: Rented | None) -> dict[str, str | int]:
+    if machine is None:
+        return {"machine": "", "kind": "", "zone": "", "spot": 0}
+    return {"machine": machine.id, "kind": machine.kind, "zone": machine.zone, "spot": int(machine.spot)}
+
+
+def home_tag(home: Path) -> str:
+    """Which RUNJOB_HOME a machine belongs to; a tag holds 256 letters."""
+    return f"{socket.gethostname()}:{home}"[-256:]
+
+
+def wait_for_login(target: SshTarget, machine: Rented, check: Callable[[], None]) -> None:
+    """Until sshd there answers with the key that we gave it. While the first start is going on it answers with none or
+    with another: only when patience ends is that an error."""
+    deadline = time.monotonic() + BOOT_S
+    while True:
+        check()
+        try:
+            if target.run(["true"], timeout_s=ANSWER_S).code == 0:
+                return
+            said = "the login shell there fails"
+        except (UnreachableError, MissingError) as error:
+            said = str(error)
+        if time.monotonic() > deadline:
+            raise LaunchError(
+                f"{machine.id} does not let us log in after {BOOT_S:.0f} s: {said}; is hardware.aws.user the image's "
+                "user, and is cloud-init in the image?"
+            )
+        time.sleep(POLL_S)
+
+
+def no_zone(settings: Aws, region: str) -> str:
+    return f"hardware.aws.instance: no zone of {region} has a {settings.instance}{other_types(settings)}"
+
+
+def other_types(settings: Aws) -> str:
+    """What else to type where this type is not to be had."""
+    said = [f"--set hardware.aws.instance={name}" for name in alike(settings.instance)[:2]]
+    said += ["--set hardware.aws.spot=false"] if settings.spot else []
+    return f"; try {', '.join([*said, 'another --set hardware.aws.region=...'])}, or later"
+
+
+def ask_for_quota(settings: Aws, cores: int, region: str) -> str:
+    families = {"p": "P", "g": "G and VT"}
+    family = families.get(settings.instance[0], "Standard")
+    kind = f"All {family} Spot Instance Requests" if settings.spot else f"Running On-Demand {family} instances"
+    return (
+        f"; {settings.instance} counts {cores} vCPUs: ask for that many under Service Quotas, Amazon EC2, `{kind}` in "
+        f"{region}, or take a smaller type or another region"
+    )
+
+
+def record(run: RunDir, attempt: int, machine: Rented) -> None:
+    """One line a machine; when it ended is filled in by whoever ends it, or sees that it has."""
+    settings = settings_of(run)
+    line: Line = {"machine": machine.id, "attempt": attempt, "kind": machine.kind, "region": machine.region}
+    line |= {"spot": int(machine.spot), "usd_hour": cost_of(settings, machine.region).hourly}
+    write_rented(run, [*read_rented(run), {**line, "from": machine.launched, "to": None}])
+
+
+def record_end(run: RunDir, machine: str) -> None:
+    lines = read_rented(run)
+    for line in lines:
+        if line["machine"] == machine and line["to"] is None:
+            line["to"] = time.time()
+    write_rented(run, lines)
+
+
+def settings_of(run: RunDir) -> Aws:
+    settings = read_job_json(run.job).job.hardware.aws
+    if settings is None:
+        raise MissingError(f"{run.id}: hardware.aws: missing, and --launcher aws rents by it")
+    return settings
+
+
+def read_rented(run: RunDir) -> list[Line]:
+    file = run.aws / "rented.jsonl"
+    return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()] if file.exists() else []
+
+
+def write_rented(run: RunDir, lines: list[Line]) -> None:
+    run.aws.mkdir(mode=0o700, exist_ok=True)
+    write_atomic(run.aws / "rented.jsonl", "".join(f"{json.dumps(line)}\n" for line in lines))
+
+
+def spent(run: RunDir) -> float:
+    """What earlier machines of this job have cost at their list price; one whose end nobody saw counts until now."""
+    return sum(map(cost_of_line, read_rented(run)))
+
+
+def cost_of_line(line: Line) -> float:
+    end = time.time() if line["to"] is None else float(line["to"])
+    return (end - float(line["from"] or end)) / 3600 * float(line["usd_hour"] or 0.0)
