@@ -12,6 +12,7 @@ import pytest
 from tests.cluster.aws_bench import AwsBench, write_aws_job
 from tests.cluster.ec2 import Amazon, amazon
 from tests.cluster.ec2_machines import Machines, machines
+from tests.cluster.slurm_cluster import cluster, whole_cluster  # noqa: F401 - fixtures
 from tests.cluster.sshd_host import need_ssh_host
 from tests.conftest import Home, Processes, Runjob
 from tests.end_to_end.conftest import write_job
