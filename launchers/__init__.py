@@ -10,7 +10,7 @@ from runjob.schemas.errors import JobError
 if TYPE_CHECKING:
     from runjob.launchers.base import Launcher
 
-OWN = ("local", "ssh", "aws")
+OWN = ("local", "ssh", "aws", "slurm")
 GROUP = "runjob.launchers"
 
 
@@ -36,6 +36,10 @@ def find_launcher(name: str) -> "Launcher":
         from runjob.launchers.aws import AwsLauncher
 
         return AwsLauncher()
+    if name == "slurm":
+        from runjob.launchers.slurm import SlurmLauncher
+
+        return SlurmLauncher()
     from importlib.metadata import entry_points
 
     for point in entry_points(group=GROUP):

@@ -18,6 +18,8 @@ from pathlib import Path
 SUPERVISOR_VARIABLE = "RUNJOB_SUPERVISOR"
 # The number of the attempt that a process of a run belongs to.
 ATTEMPT_VARIABLE = "RUNJOB_ATTEMPT"
+# Set where a launcher alone answers signals (Slurm sends them to every process of a job): all below it ignore them.
+SIGNALS_VARIABLE = "RUNJOB_SIGNALS"
 
 LINUX = sys.platform.startswith("linux")
 _PR_SET_PDEATHSIG = 1

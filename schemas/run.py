@@ -93,9 +93,15 @@ class Attempt:
         self.stop_request = path / "stop.json"
         # Its stages have ended: {"state", "message", "time"}, for companions that have something left to do
         self.ending = path / "ending.json"
+        # Where the nodes of a job meet, said by node 0 when the data are prepared: {"master": address, "port": number}
+        self.meeting = path / "meeting.json"
 
     def stage_log(self, stage: str) -> Path:
         return self.path / f"{stage}.log"
+
+    def node_end(self, node: int) -> Path:
+        """How the training ended on another node than the first."""
+        return self.path / f"node-{node}.json"
 
     def rank_log(self, rank: int) -> Path:
         return self.path / f"rank-{rank}.log"

@@ -121,10 +121,13 @@ class Node:
         """SIGKILL of slurmd alone: what it started lives on, as Slurm means it to."""
         assert self.slurmd is not None
         for process in descendants(self.slurmd.pid):
-            name = Path(f"/proc/{process.pid}/comm")
-            if name.exists() and name.read_text().strip() == "slurmd":
+            if name_of(process.pid) == "slurmd":
                 os.kill(process.pid, signal.SIGKILL)
         self.slurmd.wait(timeout=10)
+
+    def pids(self, name: str) -> list[int]:
+        """Processes of jobs on this node that go by this name."""
+        return [process.pid for process in descendants(self.init) if name_of(process.pid) == name]
 
     def end(self) -> None:
         """Everything on the node is gone at once, as after a power cut."""
@@ -132,6 +135,11 @@ class Node:
         self.namespaces.wait()
         if self.slurmd is not None:
             self.slurmd.wait(timeout=10)
+
+
+def name_of(pid: int) -> str:
+    file = Path(f"/proc/{pid}/comm")
+    return file.read_text().strip() if file.exists() else ""
 
 
 @dataclass

@@ -1,0 +1,251 @@
+"""Slurm, through submitit: a job is a Slurm job that comes back under its own number after each preemption.
+
+What Slurm starts is launchers/slurm_node.py, from the code frozen in the run; submitit pickles one tuple of strings
+for it, and nothing is ever unpickled here. The run lies where the nodes see it: the run directory itself, or a copy
+under `hardware.slurm.folder` that news are brought home from. Its files say how it goes; where they are silent, Slurm.
+"""
+
+import contextlib
+import dataclasses
+import io
+import os
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from runjob.launchers.base import Handle, read_handle
+from runjob.launchers.place import look_for, own_place
+from runjob.launchers.slurm_copy import bring_files, bring_news, stage_there
+from runjob.launchers.slurm_queue import PATIENCE_S, WAITING, Queue, SlurmSilentError
+from runjob.launchers.slurm_survey import survey
+from runjob.launchers.slurm_text import (
+    block_of,
+    check_path,
+    comment_of,
+    for_slurm,
+    make_executor,
+    parameters,
+    sbatch_text,
+    setup_lines,
+)
+from runjob.launchers.slurm_verdict import clock, judge
+from runjob.schemas.errors import LaunchError, RunjobError
+from runjob.schemas.job import Job
+from runjob.schemas.job_hardware import Slurm
+from runjob.schemas.machine import Machine
+from runjob.schemas.plan import Plan
+from runjob.schemas.read import read_job_json
+from runjob.schemas.run import ALIVE_STATES, Attempt, RunDir, Status, write_atomic
+
+# The supervisor writes status.json every 5 s: with a sign so fresh nobody need ask Slurm.
+SIGN_S = 8.0
+# Of the process that submits, until the Slurm job has a number
+BY = "by_"
+
+
+class SlurmLauncher:
+    def __init__(self) -> None:
+        self.queue = Queue()
+
+    def survey(self, job: Job) -> Machine:
+        return survey(job)
+
+    def preview(self, job: Job, plan: Plan) -> str:
+        slurm = block_of(job.hardware)
+        home = Path(slurm.folder, "runs") if slurm.folder is not None else Path("/RUNJOB_HOME")
+        there = home / f"{job.name}-XXXXXXXX"
+        told = {**parameters(str(there), 1, job.hardware, plan), "setup": setup_of(slurm, str(there))}
+        return sbatch_text(make_executor(there / "slurm", slurm.python or "/PYTHON", told))
+
+    def submit(self, run: RunDir, plan: Plan, attempt: Attempt) -> Handle:
+        hardware = read_job_json(run.job).job.hardware
+        slurm = block_of(hardware)
+        there = run if slurm.folder is None else RunDir(Path(slurm.folder, "runs", run.id))
+        check_path(str(there.path), "RUNJOB_HOME" if slurm.folder is None else "hardware.slurm.folder")
+        # Before anything is started: whoever finds a submission that broke off knows where to look.
+        us = {f"{BY}{name}": value for name, value in own_place().items()}
+        handle = Handle(launcher="slurm", attempt=attempt.number, facts={"job": "", "run": str(there.path), **us})
+        handle.write(run)
+        plan = for_slurm(plan)
+        write_atomic(run.plan, plan.to_json())
+        if slurm.folder is not None:
+            stage_there(run, attempt, slurm.folder, told=teller(run, attempt))
+            handle.write(there)
+        told = {
+            **parameters(str(there.path), attempt.number, hardware, plan),
+            "setup": setup_of(slurm, str(there.path)),
+        }
+        arguments = (str(there.path), str(attempt.number), str(slurm.node_failure_retries))
+        number = hand_in(there.path / "slurm", slurm.python, told, arguments)
+        return settle_handle(run, there, handle, number)
+
+    def state(self, run: RunDir) -> Status:
+        stored = run.read_status()
+        if stored.state not in ALIVE_STATES:
+            return stored
+        handle = self._handle(run)
+        there = there_of(run, handle)
+        if not handle.facts["job"] and look_for(submitter_of(handle)) == "alive":
+            return stored  # its copy is being made just now
+        try:
+            bring_news(run, there, handle)
+            status = there.read_status()
+        except (OSError, RunjobError) as error:
+            if not handle.facts["job"]:  # there may never have been a copy
+                return self._ask_slurm(run, there, handle, stored)
+            return unreachable(stored, f"{there.path} can't be seen from here: {error}")
+        if status.state not in ALIVE_STATES:
+            return status
+        if status.state == "running" and abs(time.time() - status.updated) < SIGN_S:
+            return status
+        return self._ask_slurm(run, there, handle, status)
+
+    def _handle(self, run: RunDir) -> Handle:
+        handle = read_handle(run)
+        if handle is None:
+            raise LaunchError(f"{run.id}: it was never handed to Slurm")
+        return handle
+
+    def _ask_slurm(self, run: RunDir, there: RunDir, handle: Handle, status: Status) -> Status:
+        try:
+            if not handle.facts["job"]:
+                found = self.queue.named(run.id, comment_of(handle.attempt))
+                if found is None:
+                    return unsubmitted(status)
+                handle = settle_handle(run, there, handle, found.id)
+            number = str(handle.facts["job"])
+            job = self.queue.find(number)
+        except SlurmSilentError as error:
+            return unreachable(status, str(error))
+        # It may have ended, and written so, between our two looks.
+        stored = there.read_status()
+        if stored != status and (stored.state not in ALIVE_STATES or stored.state != "pending"):
+            return stored
+        attempt = there.attempt(stored.attempt)
+        judged = judge(stored, attempt.read_exit(), job, number, str(there.path))
+        if judged.state in ("cancelled", "failed", "preempted"):
+            settle(run, there, judged)
+        return judged
+
+    def logs(self, run: RunDir, attempt: Attempt) -> tuple[Path, ...]:
+        with contextlib.suppress(OSError):
+            handle = self._handle(run)
+            bring_news(run, there_of(run, handle), handle)
+        logs = attempt.path.glob("*.log")
+        return tuple(sorted(logs, key=lambda path: (path.stat().st_mtime, path.name)))
+
+    def cancel(self, run: RunDir, attempt: Attempt) -> None:
+        handle = self._handle(run)
+        there = there_of(run, handle)
+        status = there.read_status()
+        there.attempt(status.attempt).request_stop("cancel")
+        try:
+            job = self.queue.find(str(handle.facts["job"])) if handle.facts["job"] else None
+        except SlurmSilentError:
+            return  # the request stands where the job will look before it does anything
+        if job is not None and (status.state == "pending" or job.state in WAITING):
+            # Written first: should Slurm start it at this very moment, it finds that it has nothing to do.
+            message = "cancelled while it waited in Slurm's queue"
+            settle(run, there, dataclasses.replace(status, state="cancelled", message=message))
+            scancel(job.id)
+
+    def fetch(self, run: RunDir, *, told: Callable[[str], None]) -> None:
+        bring_files(run, there_of(run, self._handle(run)), told=told)
+
+
+def there_of(run: RunDir, handle: Handle) -> RunDir:
+    """The run where the nodes see it; the run directory itself where they share it."""
+    return RunDir(Path(str(handle.facts["run"])))
+
+
+def setup_of(slurm: Slurm, run: str) -> list[str]:
+    """A copy's prepared data lie beside it; a run in place uses the cache that its submitter does."""
+    if slurm.folder is not None:
+        return setup_lines(slurm, run, {"RUNJOB_CACHE": f"{slurm.folder}/cache"})
+    named = os.environ.get("RUNJOB_CACHE")
+    return setup_lines(slurm, run, {"RUNJOB_CACHE": str(Path(named).absolute())} if named else {})
+
+
+def hand_in(folder: Path, python: str | None, told: dict[str, object], arguments: tuple[str, ...]) -> str:
+    """sbatch, by submitit; the number of the Slurm job."""
+    import sys
+
+    from submitit.core.utils import FailedJobError, FailedSubmissionError
+
+    from runjob.launchers.slurm_node import stand_by
+
+    said = io.StringIO()
+    try:
+        # submitit prints what sbatch says, and raises it too
+        with outside_of_jobs(), contextlib.redirect_stderr(said):
+            job = make_executor(folder, python or sys.executable, told).submit(stand_by, *arguments)
+    except (FailedJobError, FailedSubmissionError) as error:
+        raise LaunchError(f"sbatch refused the job: {str(error).strip() or said.getvalue().strip()}") from error
+    except OSError as error:
+        raise LaunchError(f"the job can't be handed to Slurm: {error}") from error
+    return str(job.job_id)
+
+
+@contextlib.contextmanager
+def outside_of_jobs() -> Iterator[None]:
+    """Submitted from within another Slurm job, it must not inherit that one's nodes and tasks."""
+    hidden = {key: os.environ[key] for key in os.environ if key.startswith("SLURM") and key != "SLURM_CONF"}
+    for key in hidden:
+        del os.environ[key]
+    try:
+        yield
+    finally:
+        os.environ.update(hidden)
+
+
+def settle_handle(run: RunDir, there: RunDir, handle: Handle, number: str) -> Handle:
+    """From now on the job has a number, and who submitted it does not matter."""
+    kept = {key: value for key, value in handle.facts.items() if not key.startswith(BY)}
+    settled = dataclasses.replace(handle, facts={**kept, "job": number})
+    settled.write(run)
+    if there.path != run.path:
+        settled.write(there)
+    return settled
+
+
+def submitter_of(handle: Handle) -> dict[str, str | int]:
+    return {key.removeprefix(BY): value for key, value in handle.facts.items() if key.startswith(BY)}
+
+
+def teller(run: RunDir, attempt: Attempt) -> Callable[[str], None]:
+    """While a copy is made home's status.json says how far it is: nothing runs yet that could."""
+
+    def told(line: str) -> None:
+        run.write_status("pending", attempt=attempt.number, message=line)
+
+    return told
+
+
+def unsubmitted(status: Status) -> Status:
+    """Slurm does not know it, and nobody is handing it over any more."""
+    message = f"its submission broke off at {clock(status)}, before Slurm had it: nothing runs"
+    return dataclasses.replace(status, state="lost", message=message)
+
+
+def unreachable(status: Status, why: str) -> Status:
+    now = time.strftime("%H:%M:%S")
+    message = f"unreachable since {now} (last sign at {clock(status)}): {why}"
+    return dataclasses.replace(status, state="unreachable", message=message)
+
+
+def settle(run: RunDir, there: RunDir, status: Status) -> None:
+    """Slurm has ended a job that could not write so itself any more; soon Slurm will have forgotten it."""
+    for one in {there.path: there, run.path: run}.values():
+        one.write_status(status.state, attempt=status.attempt, message=status.message)
+
+
+def scancel(number: str) -> None:
+    try:
+        answer = subprocess.run(
+            ["scancel", number], capture_output=True, text=True, timeout=2 * PATIENCE_S, check=False
+        )
+    except subprocess.TimeoutExpired as error:
+        raise LaunchError(f"scancel {number}: slurmctld does not answer") from error
+    if answer.returncode != 0:
+        raise LaunchError(f"scancel {number}: {answer.stderr.strip()}")

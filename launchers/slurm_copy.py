@@ -1,0 +1,99 @@
+"""A run and its copy in a folder that this machine and the nodes share: plain file copies, both ways."""
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+from runjob.launchers.base import Handle, read_handle
+from runjob.launchers.checkpoint_files import damaged, needed_for
+from runjob.launchers.handover import held_by
+from runjob.launchers.staging import below_if, stage
+from runjob.launchers.staging_place import FolderPlace, copy_files
+from runjob.schemas.errors import LaunchError
+from runjob.schemas.run import Attempt, RunDir, write_atomic
+
+NEWS = ("progress.json", "data.json", "init.json", "wandb.json", "statistics.json", "events.jsonl")
+# As much of the end of a file tells whether it has only grown.
+OVERLAP = 4096
+
+Told = Callable[[str], None]
+
+
+def stage_there(run: RunDir, attempt: Attempt, folder: str, *, told: Told) -> None:
+    """Make or refresh the copy for this attempt."""
+    place = FolderPlace(root=folder)
+    earlier = RunDir(run.path / "attempts" / str(attempt.number - 1))
+    before = read_handle(earlier)
+    same = before is not None and before.launcher == "slurm"
+    same = same and before is not None and before.facts.get("run") == f"{folder}/runs/{run.id}"
+    stage(run, attempt, place, goes_on_there=same, told=told)
+
+
+def bring_news(run: RunDir, there: RunDir, handle: Handle) -> None:
+    """What has been written since the last look; status.json last, so that an end is told after all that led to it."""
+    if there.path == run.path:
+        return
+    with held_by(run, handle) as ours:
+        if not ours:
+            return
+        for name in NEWS:
+            bring(there.path / name, run.path / name)
+        for source in there.attempts.glob("*/*"):
+            if source.is_file() and not source.name.endswith(".tmp"):
+                target = run.attempts / source.parent.name / source.name
+                target.parent.mkdir(exist_ok=True)
+                bring(source, target)
+        bring(there.status, run.status)
+
+
+def bring(source: Path, target: Path) -> None:
+    """Append what has grown, copy what is another; write-then-rename, so that a reader sees the old or the new."""
+    if not source.exists():
+        return
+    new, old = source.stat(), target.stat() if target.exists() else None
+    if old is not None and (new.st_size, new.st_mtime_ns) == (old.st_size, old.st_mtime_ns):
+        return
+    if old is not None and 0 < old.st_size < new.st_size and same_end(source, target, old.st_size):
+        with source.open("rb") as reader, target.open("ab") as writer:
+            reader.seek(old.st_size)
+            shutil.copyfileobj(reader, writer)
+    else:
+        beside = target.with_name(f".{target.name}.coming.tmp")
+        shutil.copy2(source, beside)
+        beside.replace(target)
+
+
+def same_end(source: Path, target: Path, size: int) -> bool:
+    start = max(0, size - OVERLAP)
+    with source.open("rb") as one, target.open("rb") as other:
+        one.seek(start)
+        other.seek(start)
+        return one.read(size - start) == other.read()
+
+
+def bring_files(run: RunDir, there: RunDir, *, told: Told) -> None:
+    """The newest complete checkpoint, the best one that it names, the model and the curves."""
+    if there.path == run.path:
+        return
+    for name in needed_for(there.checkpoints, "latest"):
+        bring_checkpoint(run, there, name, told=told)
+    if there.latest.exists() and (run.checkpoints / there.latest.read_text().strip()).is_dir():
+        write_atomic(run.latest, there.latest.read_text())
+    names = [name for folder in ("model", "tensorboard") for name in below_if(there.path, folder)]
+    copy_files(there.path, names, run.path, told=told)
+
+
+def bring_checkpoint(run: RunDir, there: RunDir, name: str, *, told: Told) -> None:
+    """It appears by a rename when all of it is here and is what its manifest says."""
+    target, source = run.checkpoints / name, there.checkpoints / name
+    if target.is_dir() and not any(damaged(target, thorough=False)):
+        return
+    told(f"fetching the checkpoint {name}")
+    beside = run.checkpoints / f".{name}.fetched" / name
+    copy_files(source, [path.name for path in source.iterdir() if path.is_file()], beside, told=told)
+    for file in damaged(beside, thorough=True):
+        (beside / file).unlink(missing_ok=True)
+        raise LaunchError(f"{source}/{file} is not what its manifest says; it is fetched anew next time")
+    shutil.rmtree(target, ignore_errors=True)
+    beside.rename(target)
+    beside.parent.rmdir()

@@ -1,0 +1,92 @@
+"""Asked on a node, when a signal has come and the job has saved: why does Slurm end this job, and may it come back?"""
+
+import re
+import subprocess
+import time
+from dataclasses import dataclass
+
+# slurmctld may be restarting just now; Slurm waits KillWait (30 s) before it ends what has not ended by itself.
+PATIENCE_S = 20.0
+PAUSE_S = 1.0
+COMMAND_S = 10.0
+# What `scontrol requeue` says of a job that Slurm has requeued itself
+ALREADY = "pending execution"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fate:
+    """`leave`: Slurm is ending the job for a reason of somebody's own (scancel, scontrol requeue), and what becomes of
+    it is theirs to say."""
+
+    leave: bool
+    why: str
+
+
+def ask_fate(job: str) -> Fate:
+    """A job that still counts as running was only warned. One that Slurm already ends was cancelled or requeued by
+    somebody, unless the reason is its time limit or a preemption without grace."""
+    facts = read_facts(describe(job))
+    reason = facts.get("Reason", "None")
+    if facts.get("PreemptTime", "None") not in ("None", ""):
+        return Fate(leave=False, why="preempted by a job of higher priority")
+    if reason == "TimeLimit" or near_limit(facts):
+        return Fate(leave=False, why="its time limit was reached")
+    if facts.get("JobState", "RUNNING") in ("RUNNING", "SUSPENDED"):
+        return Fate(leave=False, why="it was asked to make way")
+    return Fate(leave=True, why="")
+
+
+def describe(job: str) -> str:
+    """`scontrol show job`; empty where slurmctld does not answer in time."""
+    deadline = time.monotonic() + PATIENCE_S
+    while True:
+        try:
+            argv = ["scontrol", "show", "job", "--oneliner", job]
+            answer = subprocess.run(argv, capture_output=True, text=True, timeout=COMMAND_S, check=False)
+            if answer.returncode == 0:
+                return answer.stdout
+        except (OSError, subprocess.TimeoutExpired):
+            pass
+        if time.monotonic() > deadline:
+            return ""
+        time.sleep(PAUSE_S)
+
+
+def read_facts(line: str) -> dict[str, str]:
+    """`JobId=7 JobState=RUNNING ...` as a mapping. The first of two counts: what a user may name, a folder with
+    ` Reason=` in it say, stands at the end of Slurm's line.
+
+    >>> read_facts("JobId=7 JobState=RUNNING WorkDir=/a JobState=FAILED")["JobState"]
+    'RUNNING'
+    """
+    return dict(reversed(re.findall(r"(\w+)=(\S*)", line)))
+
+
+def near_limit(facts: dict[str, str]) -> bool:
+    """Has it used up its time but for the warning that --signal gives (Slurm may give it a minute early)?"""
+    limit, used = seconds(facts.get("TimeLimit", "")), seconds(facts.get("RunTime", ""))
+    return limit is not None and used is not None and used >= limit
+
+
+def seconds(text: str) -> int | None:
+    """`1-02:03:04` in seconds; None for UNLIMITED.
+
+    >>> seconds("1-00:01:40")
+    86500
+    """
+    found = re.fullmatch(r"(?:(\d+)-)?(\d+):(\d+):(\d+)", text)
+    if found is None:
+        return None
+    days, hours, minutes, rest = (int(part or 0) for part in found.groups())
+    return ((days * 24 + hours) * 60 + minutes) * 60 + rest
+
+
+def requeue(job: str) -> str:
+    """Put the job back into the queue under its own id; why that failed, or nothing."""
+    try:
+        argv = ["scontrol", "requeue", job]
+        answer = subprocess.run(argv, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return str(error)
+    said = f"{answer.stdout}{answer.stderr}".strip()
+    return "" if answer.returncode == 0 or ALREADY in said else said

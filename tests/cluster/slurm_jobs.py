@@ -1,0 +1,98 @@
+"""Small jobs for the real Slurm: the stages are programs of seconds, everything around them is the product's."""
+
+import dataclasses
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from runjob.launchers.slurm import SlurmLauncher
+from runjob.runner.snapshot import freeze
+from runjob.schemas.read import read_job, write_job_json
+from runjob.schemas.run import Attempt, RunDir, Status, read_json
+from tests.cluster.slurm_cluster import Cluster
+from tests.conftest import wait_until
+from tests.launchers.helpers import PROGRAM, make_plan, make_run
+
+JOB = """\
+schema: 1
+name: small
+data:
+  kind: text
+  path: text.txt
+  sequence_length: 32
+  tokenizer: {kind: train, algorithm: bpe, vocab_size: 512}
+model:
+  init:
+    kind: scratch
+    architecture: gpt2
+    hidden_size: 32
+    num_hidden_layers: 2
+    num_attention_heads: 2
+    max_position_embeddings: 32
+objective: {kind: clm}
+training: {length: 20 steps, global_batch: 8, micro_batch: 4, learning_rate: 5.0e-4}
+hardware: {device: cpu, threads: 1, slurm: {python: PYTHON}}
+"""
+
+
+@dataclass
+class Bench:
+    """A home on the folder that the nodes share, and one launcher that looks at all of its runs."""
+
+    cluster: Cluster
+    home: Path
+    launcher: SlurmLauncher
+
+    def make(
+        self, train: str, *sets: str, prepare: str | None = None, nodes: int = 1, stop_deadline_s: int = 20
+    ) -> tuple[RunDir, Attempt]:
+        """A run as `runjob` makes one, its stages the small program, ready to be submitted."""
+        program = self.home / PROGRAM.name
+        shutil.copyfile(PROGRAM, program)
+        plan = make_plan(train, prepare=prepare, stop_deadline_s=stop_deadline_s)
+        stages = tuple(
+            dataclasses.replace(
+                stage, argv=tuple(str(program) if word == str(PROGRAM) else word for word in stage.argv)
+            )
+            for stage in plan.stages
+        )
+        plan = dataclasses.replace(
+            plan, stages=stages, resources=dataclasses.replace(plan.resources, nodes=nodes, memory=None)
+        )
+        run, attempt = make_run(self.home, plan)
+        file = self.home / "small.yaml"
+        file.write_text(JOB.replace("PYTHON", self.cluster.python))
+        (self.home / "text.txt").write_text("een twee drie\n")
+        write_job_json(run.job, read_job(file, sets))
+        freeze(run, samples=())
+        return run, attempt
+
+    def submit(self, train: str, *sets: str, prepare: str | None = None, nodes: int = 1) -> RunDir:
+        from runjob.schemas.plan import Plan
+
+        run, attempt = self.make(train, *sets, prepare=prepare, nodes=nodes)
+        self.launcher.submit(run, Plan.from_json(run.plan.read_text()), attempt)
+        return run
+
+    def state(self, run: RunDir) -> Status:
+        return self.launcher.state(run)
+
+    def wait_for(self, run: RunDir, *states: str, within_s: float = 30) -> Status:
+        wait_until(lambda: self.state(run).state in states, within_s=within_s, what=f"{states}, is {self.state(run)}")
+        return self.state(run)
+
+    def wait_for_step(self, run: RunDir, step: int, within_s: float = 30) -> None:
+        wait_until(lambda: steps_done(run) >= step, within_s=within_s, what=f"step {step} of {self.state(run)}")
+
+
+def steps_done(run: RunDir) -> int:
+    return int(read_json(run.progress)["step"]) if run.progress.exists() else 0
+
+
+def job_of(run: RunDir) -> str:
+    return str(read_json(run.handle)["job"])
+
+
+def text_of(paths: Sequence[Path]) -> str:
+    return "\n".join(path.read_text(errors="replace") for path in paths)

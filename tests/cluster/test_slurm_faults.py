@@ -1,0 +1,177 @@
+"""Whatever Slurm, its users or its machines do to a job: what is said of it, that nothing is lost, that it comes back
+where it should, and that it does not where it should not."""
+
+import os
+import signal
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from runjob.launchers.slurm import SlurmLauncher
+from runjob.schemas.run import RunDir, read_json
+from tests.cluster.slurm_cluster import Cluster
+from tests.cluster.slurm_jobs import Bench, job_of, steps_done
+from tests.conftest import wait_until
+
+
+@pytest.fixture
+def bench(cluster: Cluster, tmp_path, monkeypatch) -> Iterator[Bench]:
+    monkeypatch.setenv("SLURM_CONF", str(cluster.folder / "slurm.conf"))
+    home = cluster.shared / tmp_path.name
+    home.mkdir()
+    yield Bench(cluster=cluster, home=home, launcher=SlurmLauncher())
+
+
+def reason_of(run: RunDir, attempt: int) -> str:
+    return read_json(run.attempt(attempt).path / "resume.json")["after"]
+
+
+def test_a_job_runs_where_nothing_but_the_shared_folder_is_and_says_how_it_ended(bench: Bench):
+    run = bench.submit("finish", prepare="nothing")
+    assert bench.wait_for(run, "finished").message == "all steps done"
+    assert read_json(run.handle) == {"launcher": "slurm", "attempt": 1, "job": job_of(run), "run": str(run.path)}
+    wait_until(lambda: bench.cluster.jobs()[job_of(run)] == "COMPLETED", within_s=10, what="Slurm to say COMPLETED")
+
+
+def test_a_failed_job_is_failed_in_slurm_too_and_not_started_again(bench: Bench):
+    run = bench.submit("fail")
+    assert bench.wait_for(run, "failed").message == "ValueError: the loss is NaN at step 2"
+    wait_until(lambda: bench.cluster.jobs()[job_of(run)] == "FAILED", within_s=10, what="Slurm to say FAILED")
+    assert [attempt.number for attempt in run.list_attempts()] == [1]
+
+
+def test_a_requeued_job_saves_comes_back_by_itself_and_goes_on(bench: Bench):
+    run = bench.submit("long")
+    bench.wait_for_step(run, 3)
+    bench.cluster.run("scontrol", "requeue", job_of(run))
+    said = bench.wait_for(run, "pending")
+    before = steps_done(run)
+    assert run.attempt(1).read_exit().outcome == "preempted"
+    bench.cluster.hurry(job_of(run))
+    wait_until(lambda: steps_done(run) > before, within_s=30, what="it to go on")
+    assert bench.wait_for(run, "running").attempt == 2
+    assert reason_of(run, 2) == "preempted"
+    assert "waits in Slurm's queue" in said.message, said
+    bench.launcher.cancel(run, run.attempt(2))
+    assert bench.wait_for(run, "cancelled", within_s=10).attempt == 2
+
+
+def test_a_job_of_higher_priority_takes_the_node_and_the_job_comes_back_afterwards(bench: Bench):
+    run = bench.submit("long", "hardware.slurm.cpus=4", "hardware.slurm.exclude=node2")
+    bench.wait_for_step(run, 3)
+    argv = ("sbatch", "--parsable", "--partition=high", "--nodelist=node1", "--exclusive", "--output=/dev/null")
+    high = bench.cluster.run(*argv, "--chdir=/", "--wrap=sleep 2")
+    said = bench.wait_for(run, "pending").message
+    assert "preempted by a job of higher priority" in said
+    assert "goes on by itself" in said
+    before = steps_done(run)
+    wait_until(lambda: bench.cluster.jobs()[high] == "COMPLETED", within_s=20, what="the other job to end")
+    bench.cluster.hurry(job_of(run))
+    wait_until(lambda: steps_done(run) > before, within_s=30, what="it to go on")
+    bench.launcher.cancel(run, run.attempt(2))
+    bench.wait_for(run, "cancelled", within_s=10)
+
+
+def test_a_warning_before_the_time_limit_is_enough_to_save_and_queue_again(bench: Bench):
+    """--signal sends USR2 to every process of the job; Slurm looks at its limits twice a minute, scancel at once."""
+    run = bench.submit("long-with-child")
+    bench.wait_for_step(run, 2)
+    bench.cluster.run("scancel", "--signal=USR2", job_of(run))
+    said = bench.wait_for(run, "pending")
+    assert "requeued by Slurm" in said.message, said
+    assert run.attempt(1).read_exit().outcome == "preempted"
+    bench.launcher.cancel(run, run.attempt(1))
+    assert bench.state(run).state == "cancelled"
+    wait_until(lambda: bench.cluster.jobs()[job_of(run)] == "CANCELLED", within_s=10, what="Slurm to forget it")
+
+
+def test_who_cancels_in_slurm_itself_has_cancelled_the_job_after_it_saved(bench: Bench):
+    run = bench.submit("long")
+    bench.wait_for_step(run, 3)
+    bench.cluster.run("scancel", job_of(run))
+    said = bench.wait_for(run, "cancelled", within_s=40).message
+    assert said.startswith("cancelled in Slurm (scancel), not by runjob; it had saved at step ")
+    assert bench.launcher.state(run).state == "cancelled"
+    assert [attempt.number for attempt in run.list_attempts()] == [1]
+
+
+def lose_power(bench: Bench, run: RunDir) -> str:
+    """The job's node goes at once, and an administrator says so before Slurm has noticed; what is said meanwhile."""
+    bench.cluster.nodes["node1"].end()
+    bench.cluster.run("scontrol", "update", "nodename=node1", "state=down", "reason=power")
+    said = bench.wait_for(run, "pending").message
+    bench.cluster.run("scontrol", "update", f"job={job_of(run)}", "excnodelist=")
+    bench.cluster.hurry(job_of(run))
+    return said
+
+
+def test_a_node_that_loses_its_power_gives_the_job_to_another(bench: Bench):
+    run = bench.submit("long", "hardware.slurm.node_failure_retries=1", "hardware.slurm.exclude=node2")
+    bench.wait_for_step(run, 3)
+    before = steps_done(run)
+    assert "its node went away, last sign at " in lose_power(bench, run)
+    wait_until(lambda: steps_done(run) > before, within_s=30, what="it to go on")
+    assert bench.wait_for(run, "running").attempt == 2
+    assert reason_of(run, 2) == "lost"
+    bench.launcher.cancel(run, run.attempt(2))
+    bench.wait_for(run, "cancelled", within_s=10)
+
+
+def test_more_node_failures_than_allowed_end_the_job(bench: Bench):
+    run = bench.submit("long", "hardware.slurm.node_failure_retries=0", "hardware.slurm.exclude=node2")
+    bench.wait_for_step(run, 2)
+    lose_power(bench, run)
+    said = bench.wait_for(run, "failed").message
+    assert said == "a node failed under it (1 time), and hardware.slurm.node_failure_retries is 0"
+    assert [attempt.number for attempt in run.list_attempts()] == [1]
+
+
+def test_a_killed_slurmd_harms_no_job(bench: Bench):
+    """Slurm's own processes on the node stand over the job, not slurmd."""
+    run = bench.submit("long", "hardware.slurm.exclude=node2")
+    bench.wait_for_step(run, 3)
+    bench.cluster.nodes["node1"].kill_slurmd()
+    before = steps_done(run)
+    wait_until(lambda: steps_done(run) > before + 10, within_s=10, what="it to go on")
+    assert bench.state(run).state == "running"
+    bench.cluster.start_node("node1")
+    bench.launcher.cancel(run, run.attempt(1))
+    assert bench.wait_for(run, "cancelled", within_s=10).message == "saved"
+
+
+def test_while_slurmctld_is_away_a_running_job_is_seen_to_run_and_a_waiting_one_is_unreachable(bench: Bench):
+    running = bench.submit("long", "hardware.slurm.exclude=node2", "hardware.slurm.cpus=4")
+    bench.wait_for_step(running, 2)
+    waiting = bench.submit("long", "hardware.slurm.exclude=node2", "hardware.slurm.cpus=4")
+    wait_until(lambda: "(Resources)" in bench.state(waiting).message, within_s=10, what="Slurm's reason")
+    bench.cluster.stop_controller()
+    said = bench.wait_for(waiting, "unreachable")
+    assert said.message.startswith("unreachable since ")
+    assert "last sign" in said.message
+    assert bench.state(running).state == "running"
+    bench.cluster.start_controller()
+    bench.wait_for(waiting, "pending", within_s=20)
+    for run in (running, waiting):
+        bench.launcher.cancel(run, run.attempt(1))
+        bench.wait_for(run, "cancelled", within_s=10)
+
+
+def test_a_cancelled_job_has_ended_within_seconds_of_its_save(bench: Bench):
+    run = bench.submit("long")
+    bench.wait_for_step(run, 2)
+    bench.launcher.cancel(run, run.attempt(1))
+    bench.wait_for(run, "cancelled", within_s=10)
+    saved = run.attempt(1).exit.stat().st_mtime
+    wait_until(lambda: bench.cluster.jobs()[job_of(run)] == "COMPLETED", within_s=10, what="Slurm to be done with it")
+    assert time.time() - saved < 10
+
+
+def test_a_job_that_was_killed_without_a_word_is_not_called_alive(bench: Bench):
+    run = bench.submit("long", "hardware.slurm.exclude=node2")
+    bench.wait_for_step(run, 2)
+    for pid in bench.cluster.nodes["node1"].pids("python"):
+        os.kill(pid, signal.SIGKILL)
+    said = bench.wait_for(run, "lost", "failed", "cancelled", within_s=40)
+    assert said.state == "lost", said
+    assert "never said how it ended" in said.message

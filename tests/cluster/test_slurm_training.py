@@ -1,0 +1,102 @@
+"""Real training on the real Slurm, through the installed `runjob`: from a home that no node sees, on one node and on
+two, with the losses of the same job anywhere else."""
+
+import json
+import subprocess
+from collections.abc import Iterator
+
+import pytest
+
+from runjob.schemas.run import RunDir, read_json
+from tests.cluster.slurm_cluster import Cluster
+from tests.conftest import make_home, run_script, wait_until
+from tests.end_to_end.conftest import assert_same_run, flags, losses, records, write_job
+
+pytestmark = pytest.mark.slow
+
+EVEN = (
+    "model.init.dropout=0",
+    "training.length=8 steps",
+    "training.checkpoint.every=4 steps",
+    "evaluation.every=4 steps",
+)
+
+
+class Desk:
+    """A home of its own on the login machine; what it starts runs on the cluster."""
+
+    def __init__(self, folder, cluster: Cluster) -> None:
+        self.cluster = cluster
+        self.home = make_home(folder)
+        self.job = write_job(self.home.path)
+        self.env = {"SLURM_CONF": str(cluster.folder / "slurm.conf")}
+
+    def runjob(self, *words: object, timeout_s: float = 200) -> "subprocess.CompletedProcess[str]":
+        return run_script(self.home, *words, env=self.env, timeout_s=timeout_s)
+
+    def words(self, launcher: str, *sets: str) -> list[str]:
+        folder = f"hardware.slurm.folder={self.cluster.shared}/it's $(touch x); here"
+        return [
+            "--launcher",
+            launcher,
+            str(self.job),
+            *flags((folder, f"hardware.slurm.python={self.cluster.python}", *sets)),
+        ]
+
+    def train(self, *sets: str, launcher: str = "slurm") -> RunDir:
+        done = self.runjob(*self.words(launcher, *sets))
+        assert done.returncode == 0, done.stdout + done.stderr
+        return RunDir(self.home.runs / done.stdout.splitlines()[0])
+
+    def follow(self, *sets: str) -> "subprocess.Popen[str]":
+        return subprocess.Popen(
+            ["runjob", *self.words("slurm", *sets)],
+            env={**self.home.env, **self.env},
+            cwd=self.home.path,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+
+
+@pytest.fixture
+def desk(cluster: Cluster, tmp_path) -> Iterator[Desk]:
+    yield Desk(tmp_path, cluster)
+
+
+def test_a_job_from_a_home_that_no_node_sees_trains_and_comes_home_equal_to_a_local_one(desk: Desk):
+    here = desk.train(*EVEN, launcher="local")
+    run = desk.train(*EVEN)
+    assert_same_run(here, run)
+    assert not (desk.home.path / "x").exists()
+    pickles = list(desk.cluster.shared.rglob("*_submitted.pkl"))
+    assert [b"stand_by" in pickle.read_bytes() for pickle in pickles] == [True]
+
+
+@pytest.mark.parametrize("zero", [1, 2])
+def test_two_nodes_of_two_ranks_have_the_losses_of_one_node_of_four(desk: Desk, zero: int):
+    micro = "training.micro_batch=2"
+    four = desk.train(*EVEN, micro, "hardware.ranks=4", f"hardware.zero={zero}")
+    two = desk.train(*EVEN, micro, "hardware.ranks=2", "hardware.nodes=2", f"hardware.zero={zero}")
+    assert [one["batch"] for one in records(two, "train")] == [one["batch"] for one in records(four, "train")]
+    assert losses(two) == pytest.approx(losses(four), rel=1e-4)
+    assert len(losses(two)) == 8
+
+
+def test_a_requeued_training_goes_on_bit_for_bit_and_its_follower_with_it(desk: Desk):
+    sets = ("training.length=40 steps", "training.checkpoint.every=10 steps")
+    straight = desk.train(*sets, launcher="local")
+    follower = desk.follow(*sets)
+    run = RunDir(desk.home.runs / follower.stdout.readline().strip())
+    wait_until(lambda: run.progress.exists() and read_json(run.progress)["step"] >= 5, within_s=60, what="step 5")
+    job = str(read_json(run.handle)["job"])
+    desk.cluster.run("scontrol", "requeue", job)
+    wait_until(lambda: desk.cluster.jobs()[job] == "PENDING", within_s=30, what="the job to be in the queue again")
+    desk.cluster.hurry(job)
+    said, _ = follower.communicate(timeout=120)
+    assert follower.returncode == 0, said
+    assert f"{run.id} is finished" in said
+    assert [attempt.number for attempt in run.list_attempts()] == [1, 2]
+    assert_same_run(straight, run)
+    shown = json.loads(desk.runjob("status", run.id, "--json").stdout)
+    assert (shown["state"], shown["attempt"], shown["launcher"]) == ("finished", 2, "slurm")
