@@ -116,7 +116,12 @@ class SshLauncher:
             raise LaunchError(f"{run.id}: nothing of it runs anywhere; there is nothing to fetch")
         block = read_job_json(run.job).job.hardware.ssh
         policy = block.checkpoints if block is not None else "newest"
-        fetch_run(run, Link.from_facts(handle.facts), policy=policy, told=told)
+        try:
+            fetch_run(run, Link.from_facts(handle.facts), policy=policy, told=told)
+        except NoCopyError:
+            if not sender_of(handle):
+                raise
+            told(f"{run.id}: nothing was started there yet; there is nothing to fetch")
 
 
 def block_of(job: Job) -> Ssh:

@@ -1,0 +1,161 @@
+"""The life of a job on a host over a real sshd that sees nothing of this machine but a port."""
+
+import json
+import os
+import signal
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from runjob.schemas.run import RunDir, read_json
+from tests.cluster.ssh_bench import SshBench, make_bench, train_steps
+from tests.cluster.sshd_host import SshHost, need_ssh_host, ssh_host, write_client
+from tests.conftest import Home, Processes
+
+
+@pytest.fixture(scope="module")
+def host() -> Iterator[SshHost]:
+    need_ssh_host()
+    with ssh_host() as running:
+        yield running
+
+
+@pytest.fixture
+def bench(home: Home, processes: Processes, host: SshHost) -> SshBench:
+    return make_bench(home, processes, host, write_client)
+
+
+def copy_of(host: SshHost, run: RunDir) -> RunDir:
+    return RunDir(host.home / ".runjob" / "runs" / run.id)
+
+
+def test_the_host_sees_nothing_of_this_machine(host: SshHost, bench: SshBench):
+    for path in (bench.home.path, bench.home.runs, bench.job, Path(__file__)):
+        assert host.run("sh", "-c", f"test -e '{path}' && echo there || echo missing").strip() == "missing", path
+    without_runjob = host.run(host.python, "-c", "import torch; import runjob.schemas", check=False)
+    assert without_runjob == ""
+
+
+def test_a_job_goes_there_runs_detached_and_everything_it_made_comes_home(host: SshHost, bench: SshBench):
+    done = bench.submit("exact")
+    assert done.returncode == 0, done.stdout + done.stderr
+    run = RunDir(bench.home.runs / done.stdout.splitlines()[0])
+    assert "step 20/20  eval" in done.stdout
+    assert f"{run.id} is finished: all steps done" in done.stdout
+    assert train_steps(run) == list(range(1, 21))
+    copy = copy_of(host, run)
+    for name in ("events.jsonl", "progress.json", "status.json", "attempts/1/supervisor.log", "attempts/1/exit.json"):
+        assert (run.path / name).read_bytes() == (copy.path / name).read_bytes(), name
+    assert (run.model / "model.safetensors").read_bytes() == (copy.model / "model.safetensors").read_bytes()
+    assert read_json(copy.handle)["pid"] > 0
+    assert copy.path.stat().st_mode & 0o777 == 0o700
+    assert bench.runjob("logs", run.id).stdout.count("step 7/20") == 1
+
+
+def test_sshd_may_be_killed_with_all_its_sessions_and_the_job_goes_on(host: SshHost, bench: SshBench):
+    run = bench.start("long")
+    follower = bench.processes.start("runjob", "logs", "-f", run.id)
+    try:
+        host.kill_sshd()
+        away = bench.wait_for(run, "unreachable")
+        said = away["message"]
+        assert said.startswith("unreachable since ")
+        assert "(last sign " in said
+        assert "Connection refused" in said
+        assert bench.look(run)["message"].partition(" (")[0] == said.partition(" (")[0]
+        reached = len(copy_of(host, run).events.read_text().splitlines())
+        time.sleep(0.5)
+        assert len(copy_of(host, run).events.read_text().splitlines()) > reached
+    finally:
+        host.start_sshd()
+    assert bench.wait_for(run, "running")["message"] != said
+    assert bench.runjob("cancel", run.id).returncode == 0
+    assert bench.look(run)["state"] == "cancelled"
+    out, _ = follower.communicate(timeout=30)
+    steps = [line.split()[1] for line in out.splitlines() if line.startswith("step ")]
+    assert steps == [f"{step}/20" for step in train_steps(run)], "each line once, none left out"
+    assert train_steps(run) == train_steps(copy_of(host, run))
+
+
+def test_a_job_whose_supervisor_was_killed_there_is_lost_and_goes_on_by_resume(host: SshHost, bench: SshBench):
+    run = bench.start("long")
+    inside = read_json(copy_of(host, run).handle)["pid"]
+    host.run("kill", "-9", str(inside))
+    lost = bench.wait_for(run, "lost")
+    assert f"pid {inside}" in lost["message"]
+    reached = max(train_steps(run))
+    done = bench.runjob("resume", run.id, "--launcher", "smallssh", "--detach", small="long")
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert bench.wait_for(run, "running")["attempt"] == 2
+    bench.runjob("cancel", run.id)
+    assert bench.look(run)["state"] == "cancelled"
+    assert max(train_steps(run)) > reached
+    assert len(train_steps(run)) == len(set(train_steps(run)))
+
+
+@pytest.mark.parametrize("moment", ["before the copy", "while the copy is sent", "when all was sent"])
+def test_a_submission_that_is_killed_leaves_nothing_unknown(host: SshHost, bench: SshBench, moment: str, wait_until):
+    big = bench.home.path / "text.txt"
+    big.write_bytes(b"een twee drie\n" * 3_000_000)
+    command = bench.processes.start("runjob", bench.job, *bench.words(), env={**bench.env, "SMALL": "long"})
+    runs = lambda: list(bench.home.runs.glob("small-*"))  # noqa: E731
+    wait_until(lambda: bool(runs()), within_s=20, what="a run")
+    (path,) = runs()
+    handle = path / "handle.json"
+    copy = copy_of(host, RunDir(path))
+    reached = {
+        "before the copy": lambda: handle.exists() and "host" in read_json(handle),
+        "while the copy is sent": lambda: copy.code.is_dir(),
+        "when all was sent": lambda: copy.status.exists(),
+    }
+    wait_until(reached[moment], within_s=30, what=moment)
+    os.kill(command.pid, signal.SIGKILL)
+    command.wait()
+    run = RunDir(path)
+    seen = bench.wait_for(run, "lost", "running")
+    if seen["state"] == "lost":
+        assert "broke off" in seen["message"] or "never started" in seen["message"], seen
+        done = bench.runjob("resume", run.id, "--launcher", "smallssh", "--detach", small="long")
+        assert done.returncode == 0, done.stdout + done.stderr
+    bench.wait_for(run, "running")
+    bench.runjob("cancel", run.id)
+    assert bench.look(run)["state"] == "cancelled"
+    assert not [line for line in host.commands() if run.id in line]
+
+
+def test_a_copy_that_somebody_removed_is_lost(host: SshHost, bench: SshBench):
+    run = bench.start("long")
+    host.run("kill", "-9", str(read_json(copy_of(host, run).handle)["pid"]))
+    host.run("rm", "-rf", f"{Path.home()}/.runjob/runs/{run.id}")
+    assert "there is no copy of the run" in bench.wait_for(run, "lost")["message"]
+
+
+HOSTILE = 'it\'s $(touch pwned) `touch pwned`; "touch pwned" & \\n é'
+
+
+def test_paths_that_a_shell_would_read_are_read_by_none(host: SshHost, bench: SshBench):
+    text = bench.home.path / HOSTILE / "te xt;*.txt"
+    text.parent.mkdir()
+    text.write_text("een twee drie\n")
+    folder = f"~/{HOSTILE}/runjob"
+    done = bench.submit("exact", "--set", f"data.path={json.dumps(str(text))}", folder=folder)
+    assert done.returncode == 0, done.stdout + done.stderr
+    run = RunDir(bench.home.runs / done.stdout.splitlines()[0])
+    copy = RunDir(host.home / HOSTILE / "runjob" / "runs" / run.id)
+    there = read_json(copy.job)["job"]["data"]["path"]
+    assert Path(there).name == "te xt;*.txt"
+    assert host.run("cat", there) == "een twee drie\n"
+    assert train_steps(run) == list(range(1, 21))
+    assert not list(host.home.rglob("pwned"))
+    assert not list(bench.home.path.rglob("pwned"))
+
+
+def test_setup_lines_run_before_the_job_and_may_say_what_they_like(bench: SshBench):
+    done = bench.submit("exact", setup=["echo hello there", "export PATH=/nowhere:$PATH"])
+    assert done.returncode == 0, done.stdout + done.stderr
+    failing = bench.submit("exact", setup=["echo no such module >&2; false"])
+    assert failing.returncode == 2
+    assert "hardware.ssh.setup" in failing.stderr
+    assert "no such module" in failing.stderr
