@@ -32,7 +32,7 @@ MOST_BYTES = 4 << 20
 COMPARED = 4096
 # Of attempts/N what home itself wrote
 NO_NEWS = ("stop.json", "resume.json", "plan.json", "deepspeed.json", "job.json", "handle.json")
-SMALL = ("progress.json", "data.json", "init.json", "statistics.json", "wandb.json")
+SMALL = ("progress.json", "data.json", "init.json", "statistics.json", "wandb.json", "upload.json")
 
 
 def start(run: RunDir, number: int, lent: dict[str, str]) -> dict[str, Any]:

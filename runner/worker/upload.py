@@ -65,7 +65,7 @@ class Uploader:
                 self.error = str(error)
                 self.tell("superseded")
                 return 0
-            except RemoteError as error:
+            except (RemoteError, RunjobError) as error:  # also where a package is missing: somebody may install it
                 if self.failed(str(error), final=final):
                     return 0
                 continue
