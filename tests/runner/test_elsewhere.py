@@ -19,6 +19,7 @@ from runjob.launchers.place import own_place
 from runjob.runner.place import missing_block
 from runjob.schemas.read import read_job
 from runjob.schemas.run import RunDir, read_json, write_json
+from tests.conftest import ROOT
 
 THERE = ("--launcher", "small-nextdoor")
 
@@ -285,3 +286,9 @@ def test_a_submission_that_was_killed_before_anything_was_started_is_lost(small,
 def test_verify_resume_kills_processes_of_this_machine_alone(small, job):
     done = small("exact", "verify-resume", job, *THERE)
     assert (done.returncode, "it kills processes of this machine" in done.stderr) == (2, True)
+
+
+def test_the_entry_point_that_the_documentation_shows_is_the_packages():
+    shown = (ROOT / "docs" / "launchers.md").read_text(encoding="utf-8")
+    (lines,) = re.findall(r"^```toml\n(.*?)^```$", shown, re.M | re.S)
+    assert lines in (ROOT / "tests" / "launchers" / "nextdoor" / "pyproject.toml").read_text(encoding="utf-8")
