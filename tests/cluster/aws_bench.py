@@ -42,6 +42,18 @@ class AwsBench:
         rows: list[dict[str, Any]] = json.loads(done.stdout)
         return rows
 
+    def json(self, *words: str) -> dict[str, Any]:
+        done = self.runjob(*words, "--json")
+        assert done.returncode == 0, done.stderr
+        said: dict[str, Any] = json.loads(done.stdout)
+        return said
+
+    def change_job(self, **changes: Any) -> None:
+        """Other values in the block of the job file."""
+        head, mark, rest = self.job.read_text(encoding="utf-8").partition("aws: ")
+        block, end = json.JSONDecoder().raw_decode(rest)
+        self.job.write_text(f"{head}{mark}{json.dumps({**block, **changes})}{rest[end:]}", encoding="utf-8")
+
     def newest(self) -> RunDir:
         (run,) = [RunDir(path) for path in self.home.runs.iterdir() if not path.name.startswith(".")]
         return run
