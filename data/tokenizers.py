@@ -109,7 +109,10 @@ def train(texts: Callable[[], Iterable[str]], settings: Trained) -> Any:  # noqa
             return train_bpe(texts(), vocab_size=settings.vocab_size)
         case TrainedWordPiece():
             return train_wordpiece(
-                lambda: _pieces(texts()), vocab_size=settings.vocab_size, lowercase=settings.lowercase
+                lambda: _pieces(texts()),
+                vocab_size=settings.vocab_size,
+                lowercase=settings.lowercase,
+                marks=settings.marks,
             )
         case TrainedUnigram():
             return train_unigram(_pieces(texts()), vocab_size=settings.vocab_size, lowercase=settings.lowercase)

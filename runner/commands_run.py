@@ -117,7 +117,7 @@ def next_commands(run: RunDir, state: str) -> list[str]:
         case "finished":
             from runjob.schemas.read import read_job_json
 
-            use = "fill-mask" if read_job_json(run.job).job.objective.kind == "mlm" else "generate"
+            use = "fill-mask" if read_job_json(run.job).job.objective.kind in ("mlm", "plm") else "generate"
             return [f"runjob {use} {run.id}", f"runjob export {run.id} --to DIR", f"model: {run.model}"]
         case "failed":
             return [f"runjob why {run.id}", f"runjob resume {run.id}"]

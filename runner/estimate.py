@@ -66,6 +66,7 @@ def scratch_parameters(init: ScratchInit, vocabulary: int) -> int:
             # two rows of the position table stand before the first position
             embeddings = (init.max_position_embeddings + 2) * init.hidden_size
             embeddings += MPNET_BUCKETS * init.num_attention_heads
+            vocabulary = -(-vocabulary // init.vocabulary_multiple) * init.vocabulary_multiple
         case ScratchDebertaV2():
             # no positions; a table of distances to either side, and its norm
             embeddings = 2 * init.position_buckets * init.hidden_size + 2 * init.hidden_size

@@ -66,12 +66,13 @@ class TrainedTokenizer:
 
 @dataclass(frozen=True, kw_only=True)
 class TrainedWordPiece:
-    """The same with the WordPiece of BERT."""
+    """The same with the WordPiece of BERT; `marks`: the special tokens of BERT, or those of MPNet."""
 
     kind: Literal["train"]
     algorithm: Literal["wordpiece"]
     vocab_size: int
     lowercase: bool
+    marks: Literal["bert", "mpnet"]
     terms: dict[str, str]
 
 

@@ -42,7 +42,12 @@ class ScratchDebertaV2(Scratch):
 
 @dataclass(frozen=True, kw_only=True)
 class ScratchMPNet(Scratch):
+    """`vocabulary_multiple`: the table of tokens is filled up to a multiple of it while training."""
+
     architecture: Literal["mpnet"]
+    attention_dropout: float | None
+    activation_dropout: float
+    vocabulary_multiple: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,4 +123,14 @@ class CharAR:
     span: Span | None
 
 
-Objective = CausalLM | MaskedLM | CharAR
+@dataclass(frozen=True, kw_only=True)
+class PermutedLM:
+    """Hidden units predicted one token after another in a shuffled order, with masks at the places still to come."""
+
+    kind: Literal["plm"]
+    unit: Literal["word", "token"]
+    probability: float
+    replace: Replace
+
+
+Objective = CausalLM | MaskedLM | CharAR | PermutedLM

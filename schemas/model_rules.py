@@ -38,6 +38,9 @@ def objective_fits_the_architecture(job: Values) -> Findings:
     if kind == "mlm" and architecture in DECODERS:
         said = f"mlm predicts from both sides and {architecture} sees only what stands before; write `kind: clm`"
         yield "objective.kind", f"{said}, or an architecture of {', '.join(ENCODERS)}"
+    if kind == "plm" and architecture is not None and architecture != "mpnet":
+        said = f"plm is computed by MPNet's two streams, and {architecture} has one; write `architecture: mpnet`"
+        yield "objective.kind", f"{said}, or `kind: {'clm' if architecture in DECODERS else 'mlm'}`"
     if kind == "clm" and architecture in ENCODERS:
         said = f"clm predicts what comes next and {architecture} sees it; write `kind: mlm`"
         yield "objective.kind", f"{said}, or `architecture: {DECODERS[0]}`"
@@ -87,15 +90,17 @@ def spans_leave_room(job: Values) -> Findings:
 
 
 def masks_have_a_token(job: Values) -> Findings:
-    if job["objective.kind"] == "mlm" and job["data.tokenizer.algorithm"] == "bpe":
-        said = "bpe trained by the job has no mask token, which mlm needs; write wordpiece or unigram"
+    kind = job["objective.kind"]
+    if kind in ("mlm", "plm") and job["data.tokenizer.algorithm"] == "bpe":
+        said = f"bpe trained by the job has no mask token, which {kind} needs; write wordpiece or unigram"
         yield "data.tokenizer.algorithm", said
 
 
 def padding_is_where_mpnet_looks(job: Values) -> Findings:
-    if job["model.init.architecture"] == "mpnet" and job["data.tokenizer.kind"] == "train":
-        said = "mpnet takes id 1 for padding, and tokenizers that a job trains have it at 0; name a finished one"
-        yield "data.tokenizer.kind", f"{said} made for MPNet or RoBERTa, or write `architecture: bert`"
+    trained = job["data.tokenizer.kind"] == "train" and job["data.tokenizer.marks"] != "mpnet"
+    if job["model.init.architecture"] == "mpnet" and trained:
+        said = "mpnet takes id 1 for padding, and this tokenizer has it at 0; write `algorithm: wordpiece` with"
+        yield "data.tokenizer", f"{said} `marks: mpnet`, name one made for MPNet or RoBERTa, or `architecture: bert`"
 
 
 def rows_hold_more_than_marks(job: Values) -> Findings:

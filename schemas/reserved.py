@@ -13,7 +13,6 @@ RESERVED_VALUES: dict[str, frozenset[str]] = {
     "model.init.kind": frozenset(["guide", "run"]),
     "objective.kind": frozenset(
         [
-            "plm",
             "token_classification",
             "relation_classification",
             "sequence_classification",

@@ -88,9 +88,10 @@ def assemble(run: RunDir, attempt: Attempt, job: Job, plan: Plan, stop_watch: St
     if start.checkpoint is not None:
         refuse_foreign(start.checkpoint, identity)
         load_weights(network, start.checkpoint)
-    if job.training.gradient_checkpointing:
+    if job.training.gradient_checkpointing and job.objective.kind != "plm":  # which does it by itself
         enable_gradient_checkpointing(network)
-    engine = Engine(open_module(job, network), run.deepspeed, ranks=exchange.ranks, compiled=job.training.compile)
+    module = open_module(job, network, store.summary.tokenizer)
+    engine = Engine(module, run.deepspeed, ranks=exchange.ranks, compiled=job.training.compile)
     learning_rate = LearningRate(job.training.schedule, clock, peak=engine.peak_learning_rate)
     if start.checkpoint is not None:
         restore_optimizer(engine, start.checkpoint)

@@ -27,7 +27,7 @@ from runjob.schemas.job_data import (
     SubsetsSplit,
     streamed,
 )
-from runjob.schemas.job_model import CausalLM, CharAR, MaskedLM, Model, Objective, PretrainedInit
+from runjob.schemas.job_model import CausalLM, CharAR, MaskedLM, Model, Objective, PermutedLM, PretrainedInit
 from runjob.schemas.run import RunDir
 
 UNITS = {"token": "tokens", "word": "words", "char": "characters"}
@@ -169,7 +169,7 @@ def _rows(data: Data, objective: Objective) -> str:
     if data.layout == "lines":
         longer = "cut off there" if data.long_documents == "truncate" else "in several"
         rows = f"rows of at most {data.sequence_length:,} tokens, one document each, longer ones {longer}"
-    if isinstance(objective, MaskedLM | CharAR):
+    if isinstance(objective, MaskedLM | CharAR | PermutedLM):
         return f"{rows}, between the tokenizer's special tokens"
     return f"{rows}; an end-of-text token closes every document and is learnt"
 
@@ -177,6 +177,13 @@ def _rows(data: Data, objective: Objective) -> str:
 def _masking(objective: Objective) -> str | None:
     if isinstance(objective, CausalLM):
         return None
+    if isinstance(objective, PermutedLM):
+        shares = objective.replace
+        return (
+            f"{100 * objective.probability:g} % of {UNITS[objective.unit]} hidden, predicted one after another in a "
+            f"shuffled order, each knowing those before it and the places of all (MPNet); {100 * shares.mask:g} % of "
+            f"them masked until then, {100 * shares.random:g} % replaced by another, {100 * shares.keep:g} % kept"
+        )
     runs = "" if objective.span is None else f", in runs of up to {objective.span.longest}"
     if isinstance(objective, CharAR):
         return (

@@ -39,7 +39,7 @@ class Evaluator:
     rows: Rows
     limit: Limit
     exchange: Exchange
-    objective: Literal["clm", "mlm", "char_ar"]
+    objective: Literal["clm", "mlm", "char_ar", "plm"]
     token_bytes: npt.NDArray[np.int64] | None
     added: Added | None
     sources: tuple[str, ...]

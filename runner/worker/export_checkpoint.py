@@ -10,6 +10,7 @@ from runjob.runner.worker.card_facts import gather_facts
 from runjob.runner.worker.checkpoint import Checkpoint, list_folders, newest_complete, open_checkpoint
 from runjob.runner.worker.export import export_model
 from runjob.runner.worker.manifest import folder_name
+from runjob.runner.worker.models.filling import without_filling
 from runjob.runner.worker.models.init import build_network
 from runjob.runner.worker.seeds import seed_of
 from runjob.runner.worker.start import refuse_foreign
@@ -46,9 +47,11 @@ def export_checkpoint(run: RunDir, wanted: str, to: Path) -> str:
         test=None,
     )
     network.config.architectures = [type(network).__name__]
+    vocabulary, weights = store.summary.tokenizer.vocab_size, dict(checkpoint.weights())
+    weights, config = without_filling(weights, network.config, job.model, vocabulary=vocabulary)
     export_model(
-        dict(checkpoint.weights()),
-        network.config,
+        weights,
+        config,
         tokenizer=store.tokenizer,
         target=to,
         card=write_card(facts),

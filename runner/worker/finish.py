@@ -2,8 +2,6 @@
 ranks evaluate, then rank 0 works and the others wait. A run that is killed here is resumed here: nothing is trained
 again."""
 
-import copy
-
 from torch import distributed
 
 from runjob.runner.worker.assemble import Assembly
@@ -14,6 +12,7 @@ from runjob.runner.worker.export import export_model
 from runjob.runner.worker.faults import fault_point
 from runjob.runner.worker.manifest import folder_name
 from runjob.runner.worker.metrics import Metrics, perplexity
+from runjob.runner.worker.models.filling import without_filling
 from runjob.runner.worker.parts import Parts
 from runjob.runner.worker.test_side import evaluate_test_side
 from runjob.runner.worker.train import Ending
@@ -76,9 +75,12 @@ def export(assembly: Assembly, checkpoint: Checkpoint, test: Metrics | None) -> 
         tokens=checkpoint.state.tokens,
         test=test,
     )
+    vocabulary = assembly.store.summary.tokenizer.vocab_size
+    weights = dict(checkpoint.weights())
+    weights, config = without_filling(weights, assembly.config, parts.job.model, vocabulary=vocabulary)
     export_model(
-        dict(checkpoint.weights()),
-        copy.deepcopy(assembly.config),
+        weights,
+        config,
         tokenizer=assembly.store.tokenizer,
         target=parts.run.model,
         card=write_card(facts),

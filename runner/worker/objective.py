@@ -17,15 +17,17 @@ from runjob.data.corruptions import Masking
 from runjob.data.masked_rows import MaskedRows, build_masking, character_masking, marks_of
 from runjob.data.ordered_rows import OrderedRows
 from runjob.data.rows import Rows, open_rows
-from runjob.data.store import Side, Store
+from runjob.data.store import Side, Store, TokenizerSummary
 from runjob.data.words import marks_words, text_bytes
 from runjob.runner.worker.models.causal_lm import CausalLMObjective
+from runjob.runner.worker.models.filling import has_filling
 from runjob.runner.worker.models.masked_lm import MaskedLMObjective, check_family
 from runjob.runner.worker.models.ordered_characters import OrderedCharactersObjective
+from runjob.runner.worker.models.permuted_lm import PermutedLMObjective, check_streams
 from runjob.schemas.errors import JobError
 from runjob.schemas.job import Job, watched_metrics
 from runjob.schemas.job_data import Data
-from runjob.schemas.job_model import CausalLM, CharAR, MaskedLM, Replace
+from runjob.schemas.job_model import CausalLM, CharAR, MaskedLM, PermutedLM, Replace
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,6 +57,8 @@ def open_reader(job: Job, store: Store) -> Reader:
             return _masked_reader(job, objective, store)
         case CharAR() as objective:
             return _ordered_reader(job, objective, store)
+        case PermutedLM() as objective:
+            return _permuted_reader(job, objective, store)
 
 
 def _masked_reader(job: Job, objective: MaskedLM, store: Store) -> Reader:
@@ -86,20 +90,36 @@ def _ordered_reader(job: Job, objective: CharAR, store: Store) -> Reader:
     """Masked rows whose hidden characters all become the mask, and their order."""
     replace = Replace(mask=1.0, random=0.0, keep=0.0)
     masked = MaskedLM(kind="mlm", unit="char", probability=objective.probability, replace=replace, span=objective.span)
-    reader = _masked_reader(job, masked, store)
-    return dataclasses.replace(reader, finish=lambda rows: OrderedRows(reader.finish(rows), seed=job.seed))
+    return _with_order(_masked_reader(job, masked, store), seed=job.seed)
 
 
-def open_module(job: Job, network: PreTrainedModel) -> nn.Module:
+def _permuted_reader(job: Job, objective: PermutedLM, store: Store) -> Reader:
+    """Masked rows, and the order of what they hide. (The paper permutes the visible tokens too; each of them sees all
+    others and knows its own place, so their order is of no consequence.)"""
+    masked = MaskedLM(
+        kind="mlm", unit=objective.unit, probability=objective.probability, replace=objective.replace, span=None
+    )
+    return _with_order(_masked_reader(job, masked, store), seed=job.seed)
+
+
+def _with_order(reader: Reader, *, seed: int) -> Reader:
+    return dataclasses.replace(reader, finish=lambda rows: OrderedRows(reader.finish(rows), seed=seed))
+
+
+def open_module(job: Job, network: PreTrainedModel, tokenizer: TokenizerSummary) -> nn.Module:
     """What the engine trains."""
+    vocabulary = tokenizer.vocab_size if has_filling(job.model) else None
     match job.objective:
         case CausalLM():
             return CausalLMObjective(network)
         case MaskedLM():
             check_family(network)
-            return MaskedLMObjective(network)
+            return MaskedLMObjective(network, vocabulary=vocabulary)
         case CharAR():
             return OrderedCharactersObjective(network)
+        case PermutedLM():
+            check_streams(network)
+            return PermutedLMObjective(network, vocabulary=vocabulary, recompute=job.training.gradient_checkpointing)
 
 
 def identity_of(job: Job) -> object:
@@ -107,5 +127,5 @@ def identity_of(job: Job) -> object:
     match job.objective:
         case CausalLM():
             return job.objective.kind
-        case MaskedLM() | CharAR() as objective:
+        case MaskedLM() | CharAR() | PermutedLM() as objective:
             return dataclasses.asdict(objective)

@@ -61,4 +61,5 @@ def evaluate_test_side(assembly: Assembly, checkpoint: Checkpoint) -> Metrics | 
         added=reader.added,
         sources=(),
     )
-    return evaluator.run(Finished(open_module(job, network), parts.engine.device))
+    module = open_module(job, network, store.summary.tokenizer)
+    return evaluator.run(Finished(module, parts.engine.device))

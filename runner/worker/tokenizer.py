@@ -69,7 +69,9 @@ def _settings(arguments: Arguments) -> Trained:
         case "bpe":
             return TrainedTokenizer(kind="train", algorithm="bpe", vocab_size=size, terms={})
         case "wordpiece":
-            return TrainedWordPiece(kind="train", algorithm="wordpiece", vocab_size=size, lowercase=lowercase, terms={})
+            return TrainedWordPiece(
+                kind="train", algorithm="wordpiece", vocab_size=size, lowercase=lowercase, marks="bert", terms={}
+            )
         case _:
             return TrainedUnigram(kind="train", algorithm="unigram", vocab_size=size, lowercase=lowercase, terms={})
 

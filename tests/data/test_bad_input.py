@@ -59,8 +59,8 @@ def test_a_budget_that_is_reached_before_the_test_side_has_a_document(words: Pat
 
 @pytest.mark.parametrize("algorithm", ["wordpiece", "unigram"])
 def test_a_vocabulary_that_is_too_small(words: Path, tmp_path: Path, make_text, algorithm: str):
-    kind = TrainedWordPiece if algorithm == "wordpiece" else TrainedUnigram
-    settings = kind(kind="train", algorithm=algorithm, vocab_size=7, lowercase=False, terms={})
+    common = {"kind": "train", "algorithm": algorithm, "vocab_size": 7, "lowercase": False, "terms": {}}
+    settings = TrainedWordPiece(**common, marks="bert") if algorithm == "wordpiece" else TrainedUnigram(**common)
     assert "data.tokenizer.vocab_size: 7 is too small" in refusal(make_text(words, tokenizer=settings), tmp_path)
 
 

@@ -22,9 +22,10 @@ SENTENCES = [
     "a quick brown fox jumps over the lazy dog - 0123456789 'and' St_age 10 of the Whee-ler Formation!",
     "Pack MY BOX with five dozen LIQUOR jugs? The Kärn-tens beds, naïve & old/new: et cetera",
 ] * 3
+BERT = {"marks": "bert", "terms": {}}
 KINDS = {
-    "wordpiece": TrainedWordPiece(kind="train", algorithm="wordpiece", vocab_size=190, lowercase=False, terms={}),
-    "uncased": TrainedWordPiece(kind="train", algorithm="wordpiece", vocab_size=150, lowercase=True, terms={}),
+    "wordpiece": TrainedWordPiece(kind="train", algorithm="wordpiece", vocab_size=190, lowercase=False, **BERT),
+    "uncased": TrainedWordPiece(kind="train", algorithm="wordpiece", vocab_size=150, lowercase=True, **BERT),
     "unigram": TrainedUnigram(kind="train", algorithm="unigram", vocab_size=110, lowercase=False, terms={}),
     "bpe": TrainedTokenizer(kind="train", algorithm="bpe", vocab_size=320, terms={}),
 }

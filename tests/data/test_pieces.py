@@ -25,15 +25,16 @@ from runjob.data import tokenizers
 from runjob.schemas import job_data
 texts = Path(sys.argv[1]).read_text(encoding="utf-8").splitlines()
 kind = {"wordpiece": job_data.TrainedWordPiece, "unigram": job_data.TrainedUnigram}[sys.argv[3]]
-settings = kind(kind="train", algorithm=sys.argv[3], vocab_size=150, lowercase=False, terms={})
+more = {"marks": "bert"} if sys.argv[3] == "wordpiece" else {}
+settings = kind(kind="train", algorithm=sys.argv[3], vocab_size=150, lowercase=False, terms={}, **more)
 tokenizers.save(tokenizers.train(lambda: iter(texts), settings), Path(sys.argv[2]))
 """
 PANGRAMS = ["Filmquiz bracht knappe ex-yogi van de wijs", "Zweedse ex-VIP, behoorlijk gek op quantumfysica", "été Ähre"]
 
 
-def wordpiece(texts: list[str], *, vocab_size: int = 200, lowercase: bool = False):
+def wordpiece(texts: list[str], *, vocab_size: int = 200, lowercase: bool = False, marks="bert"):
     settings = TrainedWordPiece(
-        kind="train", algorithm="wordpiece", vocab_size=vocab_size, lowercase=lowercase, terms={}
+        kind="train", algorithm="wordpiece", vocab_size=vocab_size, lowercase=lowercase, marks=marks, terms={}
     )
     return tokenizers.train(lambda: iter(texts), settings)
 
@@ -146,7 +147,9 @@ def test_a_vocabulary_that_does_not_hold_the_characters_is_refused_with_what_the
 
 
 def test_a_job_trains_it_on_its_training_side_alone(words: Path, tmp_path: Path, make_text, no_report):
-    settings = TrainedWordPiece(kind="train", algorithm="wordpiece", vocab_size=120, lowercase=False, terms={})
+    settings = TrainedWordPiece(
+        kind="train", algorithm="wordpiece", vocab_size=120, lowercase=False, marks="bert", terms={}
+    )
     with words.open("a", encoding="utf-8") as file:
         file.write("\nw漢\n")
     data = make_text(words, tokenizer=settings)

@@ -222,8 +222,9 @@ def test_set_changes_one_use_of_an_anchor_alone():
             "--set training.length=0 steps: must be more than 0 steps",
         ),
         (
-            "objective.kind=plm",
-            "--set objective.kind=plm: `plm` is reserved, not supported by this version; known here: clm, mlm, char_ar",
+            "objective.kind=sentence_embedding",
+            "--set objective.kind=sentence_embedding: `sentence_embedding` is reserved, not supported by this "
+            "version; known here: clm, mlm, char_ar, plm",
         ),
     ],
 )

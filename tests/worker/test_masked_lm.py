@@ -34,6 +34,7 @@ WORDS = TokenizerSummary(
     fingerprint="", vocab_size=VOCABULARY, eos_id=2, pad_id=1, cls_id=0, sep_id=2, mask_id=VOCABULARY - 1
 )
 SIZES = {"hidden_size": 16, "num_hidden_layers": 4, "num_attention_heads": 2, "intermediate_size": None}
+MPNET = {"architecture": "mpnet", "attention_dropout": None, "activation_dropout": 0.0, "vocabulary_multiple": 1}
 COMMON = {"kind": "scratch", **SIZES, "max_position_embeddings": LENGTH, "dropout": 0.0}
 FAMILIES: dict[str, ScratchInit] = {
     "bert": ScratchBert(architecture="bert", **COMMON),
@@ -41,7 +42,7 @@ FAMILIES: dict[str, ScratchInit] = {
         architecture="modernbert", **COMMON, global_attn_every_n_layers=2, local_attention=8
     ),
     "deberta_v2": ScratchDebertaV2(architecture="deberta_v2", **COMMON, position_buckets=8),
-    "mpnet": ScratchMPNet(architecture="mpnet", **COMMON),
+    "mpnet": ScratchMPNet(**MPNET, **COMMON),
 }
 every_family = pytest.mark.parametrize("family", sorted(FAMILIES))
 
@@ -137,7 +138,7 @@ REAL_SIZES: dict[str, list[ScratchInit]] = {
         ScratchModernBert(architecture="modernbert", **BASE, global_attn_every_n_layers=3, local_attention=128)
     ],
     "deberta_v2": [ScratchDebertaV2(architecture="deberta_v2", **BASE, position_buckets=256)],
-    "mpnet": [ScratchMPNet(architecture="mpnet", **BASE)],
+    "mpnet": [ScratchMPNet(**MPNET, **BASE), ScratchMPNet(**{**MPNET, "vocabulary_multiple": 128}, **BASE)],
 }
 
 

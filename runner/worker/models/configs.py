@@ -131,14 +131,10 @@ def deberta_config(init: ScratchDebertaV2, tokenizer: TokenizerSummary) -> Deber
 
 def mpnet_config(init: ScratchMPNet, tokenizer: TokenizerSummary) -> MPNetConfig:
     """Two rows of the position table stand before the first position, as in microsoft/mpnet-base (514 for 512)."""
-    if tokenizer.pad_id != MPNET_PADDING:
-        raise JobError(
-            f"model.init.architecture: mpnet takes id {MPNET_PADDING} for padding, and the tokenizer has "
-            f"{'none' if tokenizer.pad_id is None else f'id {tokenizer.pad_id}'}; use a tokenizer made for MPNet or "
-            "RoBERTa (<s>, <pad>, </s> first), or architecture bert"
-        )
+    refuse_padding(tokenizer, "model.init.architecture")
+    attention_dropout = init.dropout if init.attention_dropout is None else init.attention_dropout
     return MPNetConfig(
-        vocab_size=tokenizer.vocab_size,
+        vocab_size=filled_vocabulary(init, tokenizer.vocab_size),
         pad_token_id=tokenizer.pad_id,
         bos_token_id=tokenizer.cls_id,
         eos_token_id=tokenizer.sep_id,
@@ -148,8 +144,19 @@ def mpnet_config(init: ScratchMPNet, tokenizer: TokenizerSummary) -> MPNetConfig
         intermediate_size=inner_size(init),
         max_position_embeddings=init.max_position_embeddings + MPNET_PADDING + 1,
         hidden_dropout_prob=init.dropout,
-        attention_probs_dropout_prob=init.dropout,
+        attention_probs_dropout_prob=attention_dropout,
         layer_norm_eps=1e-5,
+    )
+
+
+def refuse_padding(tokenizer: TokenizerSummary, where: str) -> None:
+    """JobError for a tokenizer whose padding is not where transformers' MPNet has it, whatever a configuration says."""
+    if tokenizer.pad_id == MPNET_PADDING:
+        return
+    has = "none" if tokenizer.pad_id is None else f"id {tokenizer.pad_id}"
+    raise JobError(
+        f"{where}: mpnet takes id {MPNET_PADDING} for padding, and the tokenizer has {has}; use a tokenizer made for "
+        "MPNet or RoBERTa (<s>, <pad>, </s> first), one that the job trains with `marks: mpnet`, or architecture bert"
     )
 
 
@@ -171,6 +178,11 @@ def canine_config(init: ScratchCanine) -> CanineConfig:
         downsampling_rate=RATE,
         local_transformer_stride=CHUNK,
     )
+
+
+def filled_vocabulary(init: ScratchMPNet, vocabulary: int) -> int:
+    """Rows of the table of tokens while training."""
+    return -(-vocabulary // init.vocabulary_multiple) * init.vocabulary_multiple
 
 
 def inner_size(init: ScratchBert | ScratchCanine | ScratchDebertaV2 | ScratchMPNet) -> int:

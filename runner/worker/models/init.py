@@ -11,15 +11,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import nn
 from transformers import PreTrainedModel
 
 from runjob.data.characters import reads_characters
 from runjob.data.store import TokenizerSummary
-from runjob.runner.worker.models.configs import new_config, positions_of
+from runjob.runner.worker.models.configs import new_config, positions_of, refuse_padding
 from runjob.runner.worker.models.extend import Extended, extend_network
 from runjob.runner.worker.models.loading import AUTO, NAMES, Task, attention_of, load
 from runjob.schemas.errors import CheckpointError, JobError, MissingError
-from runjob.schemas.job_model import Model, PretrainedInit, ScratchInit
+from runjob.schemas.job_model import Model, PretrainedInit, ScratchInit, ScratchMPNet
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,7 +103,16 @@ def enable_gradient_checkpointing(network: PreTrainedModel) -> None:
 def _scratch(init: ScratchInit, task: Task, tokenizer: TokenizerSummary) -> tuple[PreTrainedModel, InitReport]:
     config = new_config(init, tokenizer)
     network = AUTO[task].from_config(config, dtype=torch.float32, attn_implementation=attention_of(config))
+    if isinstance(init, ScratchMPNet):
+        _drop_activations(network, init.activation_dropout)
     return network, _report(network, missing={name for name, _ in network.named_parameters()}, unexpected=())
+
+
+def _drop_activations(network: PreTrainedModel, probability: float) -> None:
+    """A third dropout, which transformers' MPNet has no setting for; it holds no tensor, and a finished model none."""
+    for layer in network.base_model.encoder.layer if probability else ():
+        inner = layer.intermediate
+        inner.intermediate_act_fn = nn.Sequential(inner.intermediate_act_fn, nn.Dropout(probability))
 
 
 def _pretrained(
@@ -167,6 +177,8 @@ def _refuse_tokenizer(network: PreTrainedModel, tokenizer: TokenizerSummary, pat
         if not reads_characters(tokenizer):
             raise JobError(f"data.tokenizer: model.init.path {path} reads characters; write {{kind: characters}}")
         return
+    if network.config.model_type == "mpnet":
+        refuse_padding(tokenizer, "data.tokenizer")
     rows = network.get_input_embeddings().weight.shape[0]
     if reads_characters(tokenizer):
         raise JobError(

@@ -17,16 +17,18 @@ from transformers import (
 from runjob.runner.worker.models import canine as canine
 from runjob.runner.worker.models.canine_ordered import AutoModelForOrderedCharacters, CanineForOrderedCharacters
 
-Task = Literal["clm", "mlm", "char_ar"]
+Task = Literal["clm", "mlm", "char_ar", "plm"]
 AUTO: dict[Task, Any] = {
     "clm": AutoModelForCausalLM,
     "mlm": AutoModelForMaskedLM,
     "char_ar": AutoModelForOrderedCharacters,
+    "plm": AutoModelForMaskedLM,
 }
 NAMES: dict[Task, str] = {
     "clm": "causal language model",
     "mlm": "masked language model",
     "char_ar": "model that reads characters",
+    "plm": "masked language model",
 }
 
 # The public checkpoints of DeBERTa-v3 keep their head under other names than transformers' class, which computes the

@@ -31,12 +31,13 @@ def check_family(network: PreTrainedModel) -> None:
 
 
 class MaskedLMObjective(nn.Module):
-    """`labels` are the hidden tokens at their places, -100 elsewhere; parameter names are `network.` plus those of
-    transformers."""
+    """`labels` are the hidden tokens at their places, -100 elsewhere; of the network's ids the first `vocabulary` are
+    predicted (None: all). Parameter names are `network.` plus those of transformers."""
 
-    def __init__(self, network: PreTrainedModel) -> None:
+    def __init__(self, network: PreTrainedModel, *, vocabulary: int | None = None) -> None:
         super().__init__()
         self.network = network
+        self.vocabulary = vocabulary
 
     def forward(
         self,
@@ -52,7 +53,7 @@ class MaskedLMObjective(nn.Module):
         hidden_BLH = self.network.base_model(input_ids=input_ids, **seen).last_hidden_state
         # N: the predicted places of all rows
         predicted_BL = labels != IGNORED
-        logits_NV = self.predict(hidden_BLH[predicted_BL])
+        logits_NV = self.predict(hidden_BLH[predicted_BL])[:, : self.vocabulary]
         targets_N = labels[predicted_BL]
         if self.network.config.model_type == "canine":
             targets_N = classes_of(targets_N, table=logits_NV.shape[1])
