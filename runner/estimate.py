@@ -20,6 +20,7 @@ from runjob.schemas.job_data import (
 from runjob.schemas.job_data import Tokenizer as TokenizerSection
 from runjob.schemas.job_model import (
     CharAR,
+    GuideInit,
     Model,
     PretrainedInit,
     ScratchBert,
@@ -29,14 +30,22 @@ from runjob.schemas.job_model import (
     ScratchInit,
     ScratchModernBert,
     ScratchMPNet,
+    StudentInit,
+    TileInit,
 )
+from runjob.schemas.teacher import gated_size
 
 # Buckets of relative distance, whatever MPNet's configuration says: transformers computes with these
 MPNET_BUCKETS = 32
 # The released CANINE with the head that objective mlm gives it, and without its pooler (canine_parameters)
 KNOWN_PARAMETERS = {"google/canine-c": 144_683_776, "google/canine-s": 144_683_776}
 # Vocabulary sizes of public tokenizers that jobs name, so that a plan needs no network
-KNOWN_VOCABULARIES = {"openai-community/gpt2": 50257, "gpt2": 50257}
+KNOWN_VOCABULARIES = {
+    "openai-community/gpt2": 50257,
+    "gpt2": 50257,
+    "answerdotai/ModernBERT-base": 50368,
+    "nomic-ai/modernbert-embed-base": 50368,
+}
 
 
 def count_parameters(job: Job) -> int | None:
@@ -46,18 +55,20 @@ def count_parameters(job: Job) -> int | None:
         return pretrained_parameters(job.model.init)
     if vocabulary is None:
         return None
-    ordered = isinstance(job.objective, CharAR) and isinstance(job.model.init, ScratchCanine)
-    return scratch_parameters(job.model.init, vocabulary) + (order_parameters(job.model.init) if ordered else 0)
+    init = job.model.init
+    if isinstance(job.objective, CharAR) and isinstance(init, ScratchCanine):
+        return scratch_parameters(init, vocabulary) + order_parameters(init)
+    return scratch_parameters(init, vocabulary)
 
 
-def scratch_parameters(init: ScratchInit, vocabulary: int) -> int:
+def scratch_parameters(init: ScratchInit | StudentInit, vocabulary: int) -> int:
     """As transformers builds each family, head included, tied tensors once."""
     match init:
         case ScratchGpt2():
             return gpt2_parameters(init, vocabulary)
         case ScratchCanine():
             return canine_parameters(init)
-        case ScratchModernBert():
+        case ScratchModernBert() | GuideInit() | TileInit():
             return modernbert_parameters(init, vocabulary)
         case ScratchBert():
             # two kinds of segment besides the positions
@@ -83,10 +94,9 @@ def encoder_parameters(init: ScratchBert | ScratchMPNet | ScratchDebertaV2, voca
     return vocabulary * hidden + 2 * hidden + init.num_hidden_layers * block + head
 
 
-def modernbert_parameters(init: ScratchModernBert, vocabulary: int) -> int:
+def modernbert_parameters(init: ScratchModernBert | StudentInit, vocabulary: int) -> int:
     """No biases but the head's; the feed-forward layers are gated, and the first block has one norm only."""
-    hidden = init.hidden_size
-    inner = init.intermediate_size if init.intermediate_size is not None else hidden * 3 // 2
+    hidden, inner = init.hidden_size, gated_size(init)
     block = 4 * hidden * hidden + 3 * hidden * inner + 2 * hidden
     head = hidden * hidden + hidden + vocabulary
     return vocabulary * hidden + hidden + init.num_hidden_layers * block + head
@@ -112,7 +122,7 @@ def canine_parameters(init: ScratchCanine) -> int:
     return embeddings + (init.num_hidden_layers + 2) * block + convolutions + head
 
 
-def order_parameters(init: ScratchInit) -> int:
+def order_parameters(init: ScratchCanine) -> int:
     """What `char_ar` adds to CANINE (runner/worker/models/canine_ordered.py): a blank, a join of state and character
     with its norm, a block."""
     hidden = init.hidden_size
@@ -202,4 +212,7 @@ def describe_model(model: Model) -> str:
     if isinstance(init, PretrainedInit):
         return f"weights of {init.path}"
     heads = f"{init.num_attention_heads} heads"
+    if isinstance(init, GuideInit | TileInit):
+        sizes = f"{init.num_hidden_layers} x {init.hidden_size}"
+        return f"modernbert from {init.teacher} ({init.kind}), {sizes}, {heads}"
     return f"{init.architecture} from scratch, {init.num_hidden_layers} x {init.hidden_size}, {heads}"

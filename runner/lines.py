@@ -27,6 +27,8 @@ def event_line(record: dict[str, Any], *, steps: int | None) -> str | None:
         case "bad_rows":
             said = f"{where}  left out of block {record['block']}: {counted(record['count'], 'row')} that can't be read"
             return "\n  ".join([said, *record["first"]])
+        case "init" if "teacher" in record:
+            return f"{where}  {student_line(record)}"
         case "start" | "init":
             return None
         case "advice":
@@ -35,6 +37,20 @@ def event_line(record: dict[str, Any], *, steps: int | None) -> str | None:
             skip = {"event", "step", "time", "attempt"}
             facts = [fact(key, value) for key, value in record.items() if key not in skip]
             return "  ".join([where, name.replace("_", " "), *filter(None, facts)])
+
+
+def student_line(record: dict[str, Any]) -> str:
+    """What a student has of its teacher.
+
+    >>> facts = {"teacher": "b", "tiled": {"x": "y"}, "new": {"tensors": 2}, "uniform_loss": 7.625}
+    >>> student_line(facts)
+    'first weights of b  1 tensor tiled  2 new  loss of a guess 7.6250'
+    """
+    how = "projected" if "projected" in record else "tiled"
+    parts = [f"first weights of {record['teacher']}", f"{counted(len(record[how]), 'tensor')} {how}"]
+    if "explained_variance" in record:
+        parts.append(f"{record['explained_variance']:.1%} of its embeddings' variance kept")
+    return "  ".join([*parts, f"{record['new']['tensors']} new", f"loss of a guess {record['uniform_loss']:.4f}"])
 
 
 def number(record: dict[str, Any], key: str, form: str) -> str:

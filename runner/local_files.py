@@ -1,11 +1,12 @@
 """What a job names on this machine and is not there: each with its place in the job file, before a run exists. That is
 the submission's to ask and not the schema's: `validate` judges a job on any machine."""
 
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from runjob.data.samples import locate_tokenizer
+from runjob.data.samples import locate_model, locate_tokenizer
 from runjob.runner.needs import sources_of
 from runjob.schemas.errors import MissingError
 from runjob.schemas.job_data import (
@@ -17,9 +18,10 @@ from runjob.schemas.job_data import (
     MixedHub,
     PretrainedTokenizer,
 )
-from runjob.schemas.job_model import PretrainedInit
+from runjob.schemas.job_model import GuideInit, Init, PretrainedInit, TileInit
 from runjob.schemas.problems import Problem
 from runjob.schemas.read import Resolved, mark_of
+from runjob.schemas.teacher import teacher_problems
 from runjob.schemas.urls import is_url
 
 LAST_KEY = re.compile(r"(\.[^.\[]+|\[\d+\])$")
@@ -27,10 +29,7 @@ LAST_KEY = re.compile(r"(\.[^.\[]+|\[\d+\])$")
 
 def missing_files(resolved: Resolved) -> tuple[Problem, ...]:
     """The files and directories of the whole job that are not here."""
-    init = resolved.job.model.init
-    made = "`runjob export` writes one"
-    model = missing_directory("model.init.path", init.path, made=made) if isinstance(init, PretrainedInit) else []
-    return (*missing_data_files(resolved), *_placed(resolved, model))
+    return (*missing_data_files(resolved), *_placed(resolved, list(find_missing_model(resolved.job.model.init))))
 
 
 def missing_data_files(resolved: Resolved) -> tuple[Problem, ...]:
@@ -40,6 +39,28 @@ def missing_data_files(resolved: Resolved) -> tuple[Problem, ...]:
 
 # (path in the job, what is wrong)
 Found = tuple[str, str]
+
+
+def find_missing_model(init: Init) -> Iterator[Found]:
+    """The directory of first weights; of a teacher also whether such a student can be made of it."""
+    made = "`runjob export` writes one"
+    match init:
+        case PretrainedInit():
+            yield from missing_directory("model.init.path", init.path, made=made)
+        case GuideInit() | TileInit():
+            try:
+                teacher = locate_model(init.teacher)
+            except MissingError as error:
+                yield "model.init.teacher", str(error).removeprefix("model.init.teacher: ")
+                return
+            yield from missing_directory("model.init.teacher", teacher, made=made)
+            config = Path(teacher) / "config.json"
+            try:
+                yield from teacher_problems(init, json.loads(config.read_text(encoding="utf-8")))
+            except FileNotFoundError:  # a name on the Hub
+                return
+            except ValueError as error:
+                yield "model.init.teacher", f"{config} can't be read: {error}"
 
 
 def find_missing(data: Data) -> Iterator[Found]:

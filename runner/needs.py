@@ -20,7 +20,7 @@ from runjob.schemas.job_data import (
     PretrainedTokenizer,
     SingleData,
 )
-from runjob.schemas.job_model import PretrainedInit
+from runjob.schemas.job_model import GuideInit, PretrainedInit, TileInit
 from runjob.schemas.machine import Machine
 from runjob.schemas.urls import is_url
 
@@ -30,6 +30,7 @@ TWINS = {
     "gpt2_dutch_small": "jobs/tiny/gpt2_dutch.yaml",
     "gpt2_dutch_medium": "jobs/tiny/gpt2_dutch.yaml",
     "gpt2_dutch_large": "jobs/tiny/gpt2_dutch.yaml",
+    "modernbert_student": "jobs/tiny/modernbert_student.yaml",
     "paleo_dapt": "jobs/tiny/paleo_dapt.yaml",
 }
 
@@ -148,6 +149,8 @@ def not_here(job: Job) -> list[str]:
     match job.model.init:
         case PretrainedInit() as init if is_name(init.path) and not cached("models", init.path):
             lines.append(f"model.init.path: {init.path} is neither local nor in the Hub cache {hub_cache()}")
+        case GuideInit() | TileInit() as init if is_name(init.teacher) and not cached("models", init.teacher):
+            lines.append(f"model.init.teacher: {init.teacher} is neither local nor in the Hub cache {hub_cache()}")
     return lines
 
 

@@ -72,7 +72,40 @@ class PretrainedInit:
     revision: str | None
 
 
-Init = ScratchInit | PretrainedInit
+@dataclass(frozen=True, kw_only=True)
+class Student:
+    """A ModernBERT of these sizes, whose first weights are made of another one's."""
+
+    teacher: str
+    revision: str | None
+    hidden_size: int
+    num_hidden_layers: int
+    num_attention_heads: int
+    intermediate_size: int | None
+    max_position_embeddings: int
+    dropout: float
+    global_attn_every_n_layers: int
+    local_attention: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class GuideInit(Student):
+    """The teacher's embeddings and layers, projected to principal components."""
+
+    kind: Literal["guide"]
+    layers: Literal["first", "uniform"]
+    embedding_scale: Literal["teacher", "fresh"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TileInit(Student):
+    """The teacher's tensors, repeated around their middle, or cut out of it."""
+
+    kind: Literal["tile"]
+
+
+StudentInit = GuideInit | TileInit
+Init = StudentInit | ScratchInit | PretrainedInit
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,6 +12,8 @@ Findings = Iterator[tuple[str, str]]
 # Which objective an architecture can learn
 DECODERS = ("gpt2",)
 ENCODERS = ("bert", "modernbert", "deberta_v2", "mpnet", "canine")
+# Kinds of first weights that are made of a teacher's
+STUDENTS = ("guide", "tile")
 
 
 def heads_divide_the_width(job: Values) -> Findings:
@@ -44,6 +46,18 @@ def objective_fits_the_architecture(job: Values) -> Findings:
     if kind == "clm" and architecture in ENCODERS:
         said = f"clm predicts what comes next and {architecture} sees it; write `kind: mlm`"
         yield "objective.kind", f"{said}, or `architecture: {DECODERS[0]}`"
+
+
+def students_are_masked_models(job: Values) -> Findings:
+    kind = job["model.init.kind"]
+    if kind not in STUDENTS:
+        return
+    if job["objective.kind"] != "mlm":
+        said = f"a student of kind {kind} is a ModernBERT, which learns from both sides"
+        yield "objective.kind", f"{said}; write `kind: mlm`"
+    if job["data.tokenizer.kind"] != "pretrained":
+        said = "a student shares its teacher's vocabulary; write {kind: pretrained, path:"
+        yield "data.tokenizer.kind", f"{said} {job['model.init.teacher']}}}"
 
 
 def metrics_fit_the_objective(job: Values) -> Findings:
@@ -156,6 +170,7 @@ MODEL_RULES = (
     heads_divide_the_width,
     heads_are_even,
     objective_fits_the_architecture,
+    students_are_masked_models,
     metrics_fit_the_objective,
     shares_add_up,
     spans_leave_room,

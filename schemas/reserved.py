@@ -10,7 +10,7 @@ RESERVED_KEYS: dict[str, frozenset[str]] = {
 
 # dotted path of a `kind` or another choice -> values
 RESERVED_VALUES: dict[str, frozenset[str]] = {
-    "model.init.kind": frozenset(["guide", "run"]),
+    "model.init.kind": frozenset(["run"]),
     "objective.kind": frozenset(
         [
             "token_classification",

@@ -17,6 +17,8 @@ PREFIX = "sample:"
 ENDINGS = (".txt.gz", ".jsonl.gz")
 # Beside some corpora lies a tokenizer that was trained on all of it, in a directory NAME.
 TOKENIZER = "tokenizer.json"
+# What such a directory holds besides where it is a whole model
+MODEL = "config.json"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,3 +151,14 @@ def locate_tokenizer(path: str) -> str:
         which = ", ".join(f"{PREFIX}{one}" for one in sorted(known))
         raise MissingError(f"{path}: this runjob ships no such tokenizer; it has {which}")
     return known[name]
+
+
+def locate_model(path: str) -> str:
+    """The same of models."""
+    if not path.startswith(PREFIX):
+        return path
+    known = {file.parent.name: str(file.parent) for file in HERE.glob(f"*/{MODEL}")}
+    if path.removeprefix(PREFIX) not in known:
+        which = ", ".join(f"{PREFIX}{one}" for one in sorted(known))
+        raise MissingError(f"{path}: this runjob ships no such model; it has {which}")
+    return known[path.removeprefix(PREFIX)]

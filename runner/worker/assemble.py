@@ -79,6 +79,7 @@ def assemble(run: RunDir, attempt: Attempt, job: Job, plan: Plan, stop_watch: St
         tokenizer=store.summary.tokenizer,
         seed=seed_of(job.seed, "init"),
         tokenizer_at=store.tokenizer,
+        filled_later=start.checkpoint is not None,
     )
     check_positions(network, sequence_length=job.data.sequence_length)
     if job.data.attention == "document":

@@ -27,7 +27,17 @@ from runjob.schemas.job_data import (
     SubsetsSplit,
     streamed,
 )
-from runjob.schemas.job_model import CausalLM, CharAR, MaskedLM, Model, Objective, PermutedLM, PretrainedInit
+from runjob.schemas.job_model import (
+    CausalLM,
+    CharAR,
+    GuideInit,
+    MaskedLM,
+    Model,
+    Objective,
+    PermutedLM,
+    PretrainedInit,
+    TileInit,
+)
 from runjob.schemas.run import RunDir
 
 UNITS = {"token": "tokens", "word": "words", "char": "characters"}
@@ -198,9 +208,18 @@ def _masking(objective: Objective) -> str | None:
 
 
 def _init(model: Model) -> str:
-    if isinstance(model.init, PretrainedInit):
-        return Path(model.init.path).name if Path(model.init.path).is_absolute() else model.init.path
+    match model.init:
+        case PretrainedInit(path=path):
+            return _name(path)
+        case GuideInit(teacher=teacher):
+            return f"embeddings and layers of {_name(teacher)}, projected (GUIDE); the rest random, from the job's seed"
+        case TileInit(teacher=teacher):
+            return f"the weights of {_name(teacher)}, tiled"
     return "random, drawn from the job's seed"
+
+
+def _name(path: str) -> str:
+    return Path(path).name if Path(path).is_absolute() else path
 
 
 def _training(job: Job, start: dict[str, Any] | None, *, step: int, planned: int, tokens: int) -> TrainingFacts:

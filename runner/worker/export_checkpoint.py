@@ -32,6 +32,7 @@ def export_checkpoint(run: RunDir, wanted: str, to: Path) -> str:
         tokenizer=store.summary.tokenizer,
         seed=seed_of(job.seed, "init"),
         tokenizer_at=store.tokenizer,
+        filled_later=True,
     )
     refuse_foreign(checkpoint, run_identity(job, store, network))
     started = [event for event in run.read_events() if event["event"] == "start"]

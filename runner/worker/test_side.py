@@ -49,6 +49,7 @@ def evaluate_test_side(assembly: Assembly, checkpoint: Checkpoint) -> Metrics | 
         tokenizer=store.summary.tokenizer,
         seed=seed_of(job.seed, "init"),
         tokenizer_at=store.tokenizer,
+        filled_later=True,
     )
     load_weights(network, checkpoint)
     reader = open_reader(job, store)

@@ -15,6 +15,7 @@ from runjob.data.store import TokenizerSummary
 from runjob.schemas.characters import CHUNK, RATE, longest_row, padded_length
 from runjob.schemas.errors import JobError
 from runjob.schemas.job_model import (
+    GuideInit,
     ScratchBert,
     ScratchCanine,
     ScratchDebertaV2,
@@ -22,19 +23,22 @@ from runjob.schemas.job_model import (
     ScratchInit,
     ScratchModernBert,
     ScratchMPNet,
+    StudentInit,
+    TileInit,
 )
+from runjob.schemas.teacher import gated_size
 
 # transformers' MPNet has this id for padding, whatever the configuration says; positions are counted from the next one
 MPNET_PADDING = 1
 
 
-def new_config(init: ScratchInit, tokenizer: TokenizerSummary) -> PreTrainedConfig:
+def new_config(init: ScratchInit | StudentInit, tokenizer: TokenizerSummary) -> PreTrainedConfig:
     match init:
         case ScratchGpt2():
             return gpt2_config(init, vocab_size=tokenizer.vocab_size, eos_id=tokenizer.eos_id)
         case ScratchBert():
             return bert_config(init, tokenizer)
-        case ScratchModernBert():
+        case ScratchModernBert() | GuideInit() | TileInit():
             return modernbert_config(init, tokenizer)
         case ScratchDebertaV2():
             return deberta_config(init, tokenizer)
@@ -79,7 +83,7 @@ def bert_config(init: ScratchBert, tokenizer: TokenizerSummary) -> BertConfig:
     )
 
 
-def modernbert_config(init: ScratchModernBert, tokenizer: TokenizerSummary) -> ModernBertConfig:
+def modernbert_config(init: ScratchModernBert | StudentInit, tokenizer: TokenizerSummary) -> ModernBertConfig:
     """`layer_types` is what the newest configurations say of global attention."""
     every = init.global_attn_every_n_layers
     return ModernBertConfig(
@@ -92,8 +96,7 @@ def modernbert_config(init: ScratchModernBert, tokenizer: TokenizerSummary) -> M
         hidden_size=init.hidden_size,
         num_hidden_layers=init.num_hidden_layers,
         num_attention_heads=init.num_attention_heads,
-        # 1.5: the released base model (768, 1152)
-        intermediate_size=init.intermediate_size if init.intermediate_size is not None else init.hidden_size * 3 // 2,
+        intermediate_size=gated_size(init),
         max_position_embeddings=init.max_position_embeddings,
         layer_types=[
             "sliding_attention" if layer % every else "full_attention" for layer in range(init.num_hidden_layers)

@@ -17,8 +17,8 @@ from transformers import AutoTokenizer, PreTrainedModel
 from runjob.data import tokenizers
 from runjob.data.extend import added_tokens, old_pieces
 from runjob.data.terms import TABLE
+from runjob.runner.worker.models.loading import Source
 from runjob.schemas.errors import JobError
-from runjob.schemas.job_model import PretrainedInit
 
 # Any of these in a directory is a tokenizer; without one, transformers may make up an empty one
 TOKENIZER_FILES = ("tokenizer.json", "spm.model", "spiece.model", "sentencepiece.bpe.model", "vocab.txt", "vocab.json")
@@ -33,19 +33,19 @@ class Extended:
     appended: int
 
 
-def extend_network(network: PreTrainedModel, init: PretrainedInit, tokenizer_at: Path) -> Extended | None:
+def extend_network(network: PreTrainedModel, source: Source, tokenizer_at: Path) -> Extended | None:
     """Fit the network to the job's tokenizer; None where it fits. JobError where an old id means another token."""
     tokenizer = tokenizers.load_saved(tokenizer_at)
     rows = network.get_input_embeddings().weight.shape[0]
-    before, why = _own_tokenizer(init)
+    before, why = _own_tokenizer(source)
     if before is None:
         if max(added_tokens(tokenizer), default=0) >= rows or (tokenizer_at / TABLE).exists():
             raise JobError(
-                f"model.init.path: {init.path}: the job's tokenizer has added terms, and which of them this checkpoint "
+                f"{source}: the job's tokenizer has added terms, and which of them this checkpoint "
                 f"knows only its own tokenizer tells, which is not there ({why}); put its files beside the weights"
             )
         return None
-    new = _new_tokens(tokenizer, before, init.path)
+    new = _new_tokens(tokenizer, before, source)
     if not new:
         return None
     appended = max(new) + 1 - rows
@@ -55,20 +55,20 @@ def extend_network(network: PreTrainedModel, init: PretrainedInit, tokenizer_at:
     return Extended(rows=len(new), appended=max(appended, 0))
 
 
-def _own_tokenizer(init: PretrainedInit) -> tuple[Any, str]:
+def _own_tokenizer(source: Source) -> tuple[Any, str]:
     """The checkpoint's, or None and why not."""
-    folder = Path(init.path)
+    folder = Path(source.path)
     if folder.is_dir() and not any((folder / name).is_file() for name in TOKENIZER_FILES):
         return None, f"none of {', '.join(TOKENIZER_FILES)}"
     try:
         return AutoTokenizer.from_pretrained(
-            init.path, revision=init.revision or "main", use_fast=True, trust_remote_code=False
+            source.path, revision=source.revision or "main", use_fast=True, trust_remote_code=False
         ), ""
     except (OSError, ValueError, ImportError) as error:
         return None, str(error).splitlines()[0]
 
 
-def _new_tokens(tokenizer: Any, before: Any, path: str) -> list[int]:  # noqa: ANN401 - transformers has no types
+def _new_tokens(tokenizer: Any, before: Any, source: Source) -> list[int]:  # noqa: ANN401 - transformers has no types
     """Ids of tokens that the checkpoint has none for."""
     mine = {id_: token for token, id_ in tokenizer.get_vocab().items()}
     theirs = {id_: token for token, id_ in before.get_vocab().items()}
@@ -76,15 +76,15 @@ def _new_tokens(tokenizer: Any, before: Any, path: str) -> list[int]:  # noqa: A
     if differing:
         shown = ", ".join(f"{id_}: {mine[id_]!r} here, {theirs[id_]!r} there" for id_ in differing[:SHOWN])
         raise JobError(
-            f"data.tokenizer: {len(differing):,} of its {len(mine):,} ids are other tokens than in model.init.path "
-            f"{path} ({shown}), whose rows would stand for the wrong words; write data.tokenizer: "
-            f"{{kind: pretrained, path: {path}}}, or init.kind: scratch"
+            f"data.tokenizer: {len(differing):,} of its {len(mine):,} ids are other tokens than in {source.field} "
+            f"{source.path} ({shown}), whose rows would stand for the wrong words; write data.tokenizer: "
+            f"{{kind: pretrained, path: {source.path}}}, or init.kind: scratch"
         )
     new = sorted(mine.keys() - theirs.keys())
     strange = [mine[id_] for id_ in new if id_ not in tokenizer.added_tokens_decoder]
     if strange:
         raise JobError(
-            f"data.tokenizer: {len(strange):,} of its pieces are unknown to model.init.path {path} "
+            f"data.tokenizer: {len(strange):,} of its pieces are unknown to {source.field} {source.path} "
             f"({', '.join(map(repr, strange[:SHOWN]))}) and no added terms; add words with data.tokenizer.terms"
         )
     return new

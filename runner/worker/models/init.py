@@ -15,25 +15,20 @@ from torch import nn
 from transformers import PreTrainedModel
 
 from runjob.data.characters import reads_characters
+from runjob.data.samples import locate_model
 from runjob.data.store import TokenizerSummary
 from runjob.runner.worker.models.configs import new_config, positions_of, refuse_padding
 from runjob.runner.worker.models.extend import Extended, extend_network
-from runjob.runner.worker.models.loading import AUTO, NAMES, Task, attention_of, load
+from runjob.runner.worker.models.loading import AUTO, NAMES, Source, Task, attention_of, load
+from runjob.runner.worker.models.student import Made, Tensor, make_student, refuse_teacher
 from runjob.schemas.errors import CheckpointError, JobError, MissingError
-from runjob.schemas.job_model import Model, PretrainedInit, ScratchInit, ScratchMPNet
-
-
-@dataclass(frozen=True, kw_only=True)
-class Tensor:
-    name: str
-    shape: tuple[int, ...]
-    count: int
+from runjob.schemas.job_model import GuideInit, Model, PretrainedInit, ScratchInit, ScratchMPNet, StudentInit, TileInit
 
 
 @dataclass(frozen=True, kw_only=True)
 class InitReport:
-    """Every tensor of the network once: loaded or new (both would be trained), tied to another, and what the
-    checkpoint held beyond them. `extended`: rows of loaded tensors that are new tokens'."""
+    """Every tensor of the network once: loaded, made of a teacher's (`student`) or new (all would be trained), tied to
+    another, and what the checkpoint held beyond them. `extended`: rows of loaded tensors that are new tokens'."""
 
     loaded: tuple[Tensor, ...]
     new: tuple[Tensor, ...]
@@ -41,15 +36,17 @@ class InitReport:
     unexpected: tuple[str, ...]
     attention: str
     extended: Extended | None = None
+    student: Made | None = None
 
     @property
     def parameters(self) -> int:
-        return sum(tensor.count for tensor in (*self.loaded, *self.new))
+        made = () if self.student is None else self.student.tensors
+        return sum(tensor.count for tensor in (*self.loaded, *self.new, *made))
 
     def to_event(self) -> dict[str, Any]:
         """What the `init` event says: names where a reader would look (new tensors of a loaded network, unexpected
         ones), numbers elsewhere."""
-        named = self.new if self.loaded else ()
+        named = self.new if self.loaded or self.student is not None else ()
         return {
             "parameters": self.parameters,
             "loaded": {"tensors": len(self.loaded), "parameters": sum(t.count for t in self.loaded)},
@@ -59,19 +56,32 @@ class InitReport:
             "unexpected": list(self.unexpected),
             "attention": self.attention,
             **({} if self.extended is None else {"extended": asdict(self.extended)}),
+            **({} if self.student is None else self.student.to_event()),
         }
 
 
 def build_network(
-    model: Model, task: Task, *, tokenizer: TokenizerSummary, seed: int, tokenizer_at: Path | None = None
+    model: Model,
+    task: Task,
+    *,
+    tokenizer: TokenizerSummary,
+    seed: int,
+    tokenizer_at: Path | None = None,
+    filled_later: bool = False,
 ) -> tuple[PreTrainedModel, InitReport]:
     """The job's network in fp32 on the CPU, and the report; torch's own generator is left as it was. `tokenizer_at`:
-    where the tokenizer lies, which a checkpoint's own is compared with; None takes their ids for the same."""
+    where the tokenizer lies, which a checkpoint's own is compared with; None takes their ids for the same.
+    `filled_later`: the run's own weights take the place of these, so no teacher is asked for, wherever it is by now."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
-        if isinstance(model.init, PretrainedInit):
-            return _pretrained(model.init, task, model.allow_new, tokenizer, tokenizer_at)
-        return _scratch(model.init, task, tokenizer)
+        match model.init:
+            case PretrainedInit() as init:
+                source = Source(field="model.init.path", path=init.path, revision=init.revision)
+                return _pretrained(source, task, model.allow_new, tokenizer, tokenizer_at)
+            case GuideInit() | TileInit() as init if not filled_later:
+                return _student(init, task, tokenizer, tokenizer_at)
+            case init:
+                return _scratch(init, task, tokenizer)
 
 
 def check_positions(network: PreTrainedModel, *, sequence_length: int) -> None:
@@ -100,7 +110,9 @@ def enable_gradient_checkpointing(network: PreTrainedModel) -> None:
         network.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
 
 
-def _scratch(init: ScratchInit, task: Task, tokenizer: TokenizerSummary) -> tuple[PreTrainedModel, InitReport]:
+def _scratch(
+    init: ScratchInit | StudentInit, task: Task, tokenizer: TokenizerSummary
+) -> tuple[PreTrainedModel, InitReport]:
     config = new_config(init, tokenizer)
     network = AUTO[task].from_config(config, dtype=torch.float32, attn_implementation=attention_of(config))
     if isinstance(init, ScratchMPNet):
@@ -115,51 +127,65 @@ def _drop_activations(network: PreTrainedModel, probability: float) -> None:
         inner.intermediate_act_fn = nn.Sequential(inner.intermediate_act_fn, nn.Dropout(probability))
 
 
+def _student(
+    init: StudentInit, task: Task, tokenizer: TokenizerSummary, tokenizer_at: Path | None
+) -> tuple[PreTrainedModel, InitReport]:
+    """A new network, then what the teacher gives it; the teacher's own head may be missing."""
+    network, fresh = _scratch(init, task, tokenizer)
+    # in a generator of its own, so that the new tensors do not hang on what a teacher lacks
+    with torch.random.fork_rng(devices=[]):
+        source = Source(field="model.init.teacher", path=locate_model(init.teacher), revision=init.revision)
+        refuse_teacher(init, source)
+        teacher, found = _pretrained(source, task, ("head",), tokenizer, tokenizer_at)
+    made = make_student(network, teacher, init, lacking={tensor.name for tensor in found.new})
+    names = {tensor.name for tensor in made.tensors}
+    new = tuple(tensor for tensor in fresh.new if tensor.name not in names)
+    return network, replace(fresh, new=new, student=made, extended=found.extended)
+
+
 def _pretrained(
-    init: PretrainedInit,
+    source: Source,
     task: Task,
     allow_new: tuple[str, ...],
     tokenizer: TokenizerSummary,
     tokenizer_at: Path | None,
 ) -> tuple[PreTrainedModel, InitReport]:
-    network, found = _load(init, task)
+    network, found = _load(source, task)
     if found["mismatched_keys"]:
         shapes = "; ".join(
             f"{name}: {tuple(have)} instead of {tuple(want)}" for name, have, want in found["mismatched_keys"]
         )
-        raise CheckpointError(f"model.init.path: {init.path}: tensors do not have its config's shapes: {shapes}")
+        raise CheckpointError(f"{source}: tensors do not have its config's shapes: {shapes}")
     missing = set(found["missing_keys"])
-    _refuse_new(network, missing, allow_new, init.path)
+    _refuse_new(network, missing, allow_new, source)
     if tokenizer_at is None or reads_characters(tokenizer):  # all of Unicode has rows, whoever wrote the checkpoint
         extended = None
     else:
-        extended = extend_network(network, init, tokenizer_at)
-    _refuse_tokenizer(network, tokenizer, init.path)
+        extended = extend_network(network, source, tokenizer_at)
+    _refuse_tokenizer(network, tokenizer, source)
     report = _report(network, missing=missing, unexpected=sorted(found["unexpected_keys"]))
     return network, replace(report, extended=extended)
 
 
-def _load(init: PretrainedInit, task: Task) -> tuple[PreTrainedModel, dict[str, Any]]:
+def _load(source: Source, task: Task) -> tuple[PreTrainedModel, dict[str, Any]]:
     """The network and transformers' account of the load, in fp32, from safetensors, without its repository's code."""
-    directory = Path(init.path)
+    directory = Path(source.path)
     if directory.is_dir() and not (directory / "config.json").exists():
-        raise MissingError(
-            f"model.init.path: {init.path}: no config.json there; a model directory of transformers has one"
-        )
+        raise MissingError(f"{source}: no config.json there; a model directory of transformers has one")
     try:
-        return load(init.path, task, revision=init.revision or "main")
+        return load(source.path, task, revision=source.revision or "main")
     except OSError as error:
         place = "that directory" if directory.is_dir() else "neither a directory here nor in the hub cache"
         raise MissingError(
-            f"model.init.path: {init.path}: can't be loaded ({place}): it needs config.json and *.safetensors. "
+            f"{source}: can't be loaded ({place}): it needs config.json and *.safetensors. "
             f"Put a local copy into a directory and name that, or fetch it once with network: "
-            f"hf download {init.path}\n  {str(error).splitlines()[0]}"
+            f"hf download {source.path}\n  {str(error).splitlines()[0]}"
         ) from error
     except ValueError as error:
-        raise JobError(f"model.init.path: {init.path}: not a {NAMES[task]} of transformers: {error}") from error
+        raise JobError(f"{source}: not a {NAMES[task]} of transformers: {error}") from error
 
 
-def _refuse_new(network: PreTrainedModel, missing: set[str], allow_new: tuple[str, ...], path: str) -> None:
+def _refuse_new(network: PreTrainedModel, missing: set[str], allow_new: tuple[str, ...], source: Source) -> None:
     body = f"{network.base_model_prefix}."
     outside = {name for name in missing if not name.startswith(body)}
     refused = sorted(missing - outside if "head" in allow_new else missing)
@@ -168,34 +194,35 @@ def _refuse_new(network: PreTrainedModel, missing: set[str], allow_new: tuple[st
     shown = ", ".join(refused[:5]) + (f" and {len(refused) - 5} more" if len(refused) > 5 else "")
     only_head = not any(name.startswith(body) for name in refused)
     advice = "admit it with model.allow_new: [head]" if only_head else "take a checkpoint that has them"
-    raise CheckpointError(f"model.init.path: {path} lacks {shown}; they would start at random; {advice}")
+    raise CheckpointError(f"{source} lacks {shown}; they would start at random; {advice}")
 
 
-def _refuse_tokenizer(network: PreTrainedModel, tokenizer: TokenizerSummary, path: str) -> None:
+def _refuse_tokenizer(network: PreTrainedModel, tokenizer: TokenizerSummary, source: Source) -> None:
     """Characters belong to CANINE, whose embeddings are hashed and take any; other ids must have their rows."""
     if network.config.model_type == "canine":
         if not reads_characters(tokenizer):
-            raise JobError(f"data.tokenizer: model.init.path {path} reads characters; write {{kind: characters}}")
+            raise JobError(f"data.tokenizer: {source.field} {source.path} reads characters; write {{kind: characters}}")
         return
     if network.config.model_type == "mpnet":
         refuse_padding(tokenizer, "data.tokenizer")
     rows = network.get_input_embeddings().weight.shape[0]
     if reads_characters(tokenizer):
         raise JobError(
-            f"data.tokenizer: model.init.path {path} is of the family {network.config.model_type}, and characters are "
-            f"read by canine alone; use that model's own tokenizer: {{kind: pretrained, path: {path}}}"
+            f"data.tokenizer: {source.field} {source.path} is of the family {network.config.model_type}, and "
+            f"characters are read by canine alone; use that model's own tokenizer: {{kind: pretrained, path: "
+            f"{source.path}}}"
         )
     if tokenizer.vocab_size > rows:
         raise JobError(
-            f"data.tokenizer: its {tokenizer.vocab_size} ids do not fit the {rows} rows of model.init.path {path}; "
-            f"use that model's own tokenizer, or init.kind: scratch"
+            f"data.tokenizer: its {tokenizer.vocab_size} ids do not fit the {rows} rows of {source.field} "
+            f"{source.path}; use that model's own tokenizer, or init.kind: scratch"
         )
 
 
 def _report(network: PreTrainedModel, *, missing: set[str], unexpected: Iterable[str]) -> InitReport:
     # named_parameters gives a shared tensor once, under its first name; with duplicates, the other names are the ties.
-    first = {name: _tensor(name, value) for name, value in network.named_parameters()}
-    every = {name: _tensor(name, value) for name, value in network.named_parameters(remove_duplicate=False)}
+    first = {name: Tensor.of(name, value) for name, value in network.named_parameters()}
+    every = {name: Tensor.of(name, value) for name, value in network.named_parameters(remove_duplicate=False)}
     return InitReport(
         loaded=tuple(tensor for name, tensor in first.items() if name not in missing),
         new=tuple(tensor for name, tensor in first.items() if name in missing),
@@ -203,7 +230,3 @@ def _report(network: PreTrainedModel, *, missing: set[str], unexpected: Iterable
         unexpected=tuple(unexpected),
         attention=network.config._attn_implementation,
     )
-
-
-def _tensor(name: str, value: torch.Tensor) -> Tensor:
-    return Tensor(name=name, shape=tuple(value.shape), count=value.numel())

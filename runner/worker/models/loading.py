@@ -1,6 +1,7 @@
 """Which class of transformers a model directory or a configuration stands for, and how it is read: in fp32, from
 safetensors only, without code of its repository, with an account of every tensor."""
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -42,6 +43,18 @@ DEBERTA_HEAD = {
 FUSED = "sdpa"
 # The attention of the first two adds relative positions inside the softmax; transformers writes out all three.
 WRITTEN_OUT = ("deberta-v2", "mpnet", "canine")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """A checkpoint that a job names, and the `field` of the job where it does."""
+
+    field: str
+    path: str
+    revision: str | None
+
+    def __str__(self) -> str:
+        return f"{self.field}: {self.path}"
 
 
 def attention_of(config: PreTrainedConfig) -> str:
