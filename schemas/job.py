@@ -118,6 +118,7 @@ class Evaluation:
     best: Literal["loss", "perplexity", "bits_per_byte", "masked_bits_per_byte", "rare_token_perplexity"] | None
     early_stopping: EarlyStopping | None
     baseline: Literal["interpolated_bigram", "character_bigram"] | None
+    also_hide: tuple[float, ...]
     prompts: tuple[str, ...]
     generation: Generation
 

@@ -103,6 +103,20 @@ def spans_leave_room(job: Values) -> Findings:
         yield "objective.probability", said
 
 
+def other_shares_differ(job: Values) -> Findings:
+    shares = job["evaluation.also_hide"]
+    if not shares:
+        return
+    if job["objective.kind"] != "mlm":
+        yield "evaluation.also_hide", f"{job['objective.kind']} hides no share of a row; write []"
+        return
+    named = [f"{100 * share:g}" for share in (job["objective.probability"], *shares)]
+    if len(set(named)) < len(named):
+        yield "evaluation.also_hide", "a share stands twice, or is objective.probability, which is measured anyway"
+    if job["objective.span"] is not None and max(shares) > 0.5:
+        yield "evaluation.also_hide", f"{max(shares):g} leaves no room between spans; write 0.5 or less"
+
+
 def masks_have_a_token(job: Values) -> Findings:
     kind = job["objective.kind"]
     if kind in ("mlm", "plm") and job["data.tokenizer.algorithm"] == "bpe":
@@ -174,6 +188,7 @@ MODEL_RULES = (
     metrics_fit_the_objective,
     shares_add_up,
     spans_leave_room,
+    other_shares_differ,
     masks_have_a_token,
     padding_is_where_mpnet_looks,
     characters_have_their_own_baseline,

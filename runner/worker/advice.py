@@ -5,11 +5,13 @@ What is counted is a pure function of what the steps and evaluations said, and g
 run says the same at the same step as an unbroken one (only `data_wait` hangs on the clock of the machine).
 """
 
+import math
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
 Name = Literal[
     "tokens_per_parameter",
+    "loss_at_start",
     "few_documents",
     "characters_beyond",
     "loss_flat",
@@ -57,6 +59,16 @@ FEW_TOKENS = Sign(
     advice="the run will see {value:.2g} tokens a parameter; about {threshold:g} are compute-optimal (Hoffmann et al. "
     "2022); a smaller model or more text helps",
 )
+LOSS_AT_START = Sign(
+    name="loss_at_start",
+    watched="evaluation loss minus the logarithm of the vocabulary, which is the loss of a guess: above",
+    # fresh networks of the five families begin at most 0.2 above it
+    threshold=0.5,
+    window="the evaluation before the first step",
+    advice="before its first step the model is {value:.2g} nats worse than a guess among all tokens: its first weights "
+    "are too large, or another tokenizer's; a student (model.init.kind: guide) begins at a guess with "
+    "model.init.embedding_scale: fresh",
+)
 LOSS_FLAT = Sign(
     name="loss_flat",
     watched="windows in a row whose mean training loss is no new low: at least",
@@ -92,13 +104,19 @@ CLIPPED = Sign(
     advice="training.gradient_clipping cut the gradient in {value:.0%} of the last 100 steps, and so decides how far "
     "each of them goes: lower training.learning_rate, lengthen the warm-up, or raise the limit",
 )
-SIGNS = (FEW_TOKENS, LOSS_FLAT, APART, DATA_WAIT, CLIPPED)
+SIGNS = (FEW_TOKENS, LOSS_AT_START, LOSS_FLAT, APART, DATA_WAIT, CLIPPED)
 
 
 def few_tokens(tokens: int, *, parameters: int) -> Told | None:
     """Of the whole run, before its first step."""
     seen = tokens / parameters
     return FEW_TOKENS.tell(seen) if seen < FEW_TOKENS.threshold else None
+
+
+def above_guessing(loss: float, *, classes: int) -> list[Told]:
+    """Of the evaluation before the first step."""
+    above = loss - math.log(classes)
+    return [LOSS_AT_START.tell(above)] if above > LOSS_AT_START.threshold else []
 
 
 @dataclass(frozen=True, kw_only=True)

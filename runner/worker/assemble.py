@@ -22,6 +22,7 @@ from runjob.runner.worker.evaluate import Evaluator
 from runjob.runner.worker.exchange import Exchange
 from runjob.runner.worker.feed import open_feed
 from runjob.runner.worker.journal import Journal, SilentJournal
+from runjob.runner.worker.models.configs import classes_in
 from runjob.runner.worker.models.document_attention import check_documents_apart
 from runjob.runner.worker.models.init import (
     InitReport,
@@ -29,7 +30,7 @@ from runjob.runner.worker.models.init import (
     check_positions,
     enable_gradient_checkpointing,
 )
-from runjob.runner.worker.objective import identity_of, open_module, open_reader
+from runjob.runner.worker.objective import identity_of, open_module, open_other_shares, open_reader
 from runjob.runner.worker.optimizer_state import scatter
 from runjob.runner.worker.parts import Parts
 from runjob.runner.worker.schedule import Clock, LearningRate
@@ -120,6 +121,7 @@ def assemble(run: RunDir, attempt: Attempt, job: Job, plan: Plan, stop_watch: St
             token_bytes=reader.token_bytes,
             added=reader.added,
             sources=names_of(job.data) if isinstance(job.data, MixData) else (),
+            others=open_other_shares(job, store, store.validation),
             exchange=exchange,
         ),
         exchange=exchange,
@@ -133,6 +135,7 @@ def assemble(run: RunDir, attempt: Attempt, job: Job, plan: Plan, stop_watch: St
         evaluation_cadence=Cadence(job.evaluation.every, clock),
         save_cadence=Cadence(job.training.checkpoint.every, clock),
         saved_step=state.step,
+        classes=classes_in(network.config),
         feed=feed,
     )
     return Assembly(parts=parts, start=start, init=init, store=store, config=network.config)

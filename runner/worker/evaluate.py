@@ -1,8 +1,8 @@
 """Evaluation on fixed rows, token-weighted over all ranks: the same rows at every step, so that two losses of a run are
 comparable, and the same micro batches for any number of ranks."""
 
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from typing import Literal, Protocol
 
 import numpy as np
@@ -34,7 +34,8 @@ class Network(Protocol):
 @dataclass(frozen=True, kw_only=True)
 class Evaluator:
     """`token_bytes` by id, where only some tokens are predicted and their bytes are known; `added` where the
-    tokenizer has tokens that somebody added to it; `sources` of a mixture whose losses are to be told apart."""
+    tokenizer has tokens that somebody added to it; `sources` of a mixture whose losses are to be told apart;
+    `others`: the same rows hidden otherwise, by the ending of their metrics."""
 
     rows: Rows
     limit: Limit
@@ -43,16 +44,17 @@ class Evaluator:
     token_bytes: npt.NDArray[np.int64] | None
     added: Added | None
     sources: tuple[str, ...]
+    others: Mapping[str, Rows] = field(default_factory=dict)
 
     def run(self, network: Network) -> Metrics:
         """`loss` (nats a predicted token) and `perplexity` of the whole side; `bits_per_byte` of its text, or
-        `masked_bits_per_byte` of the text that is hidden; what is said of added tokens; `loss/NAME` of each source.
-        Collective."""
+        `masked_bits_per_byte` of the text that is hidden; what is said of added tokens; loss and perplexity of the
+        others; `loss/NAME` of each source. Collective."""
         counted = Counted(self.token_bytes, self.added)
         found, losses = Nats(), Metrics()
         for name, span in self._passes():
             before = counted.predicted
-            here = network.evaluate(counted.of(self._stream(span)))
+            here = network.evaluate(counted.of(self._stream(self.rows, span)))
             found.join(here)
             if self.sources:
                 losses |= self._loss_of(name, here.all, counted.predicted - before)
@@ -66,6 +68,8 @@ class Evaluator:
         metrics: Metrics = {"loss": loss, "perplexity": perplexity(loss), **self._bits(nats, counted)}
         if self.added is not None:
             metrics |= self._rare(self.added, self._over_ranks(found.watched), int(self._over_ranks(counted.watched)))
+        for name, rows in self.others.items():
+            metrics |= self._hidden_otherwise(name, rows, network)
         return metrics | losses
 
     def _passes(self) -> Iterator[tuple[str, range]]:
@@ -78,9 +82,16 @@ class Evaluator:
             yield name, range(first, first + rows)
             first += rows
 
-    def _stream(self, span: range) -> EvaluationStream:
+    def _hidden_otherwise(self, name: str, rows: Rows, network: Network) -> Metrics:
+        counted = Counted(None, None)
+        found = network.evaluate(counted.of(self._stream(rows, range(len(rows)))))
+        nats, predicted = self._over_ranks(found.all), int(self._over_ranks(counted.predicted))
+        loss = mean_loss(nats, predicted) if predicted else None
+        return {f"loss_{name}": loss, f"perplexity_{name}": None if loss is None else perplexity(loss)}
+
+    def _stream(self, rows: Rows, span: range) -> EvaluationStream:
         rank, ranks = self.exchange.rank, self.exchange.ranks
-        return EvaluationStream(self.rows, span=span, limit=self.limit, rank=rank, ranks=ranks)
+        return EvaluationStream(rows, span=span, limit=self.limit, rank=rank, ranks=ranks)
 
     def _loss_of(self, name: str, nats: float, predicted: int) -> Metrics:
         nats, predicted = self._over_ranks(nats), int(self._over_ranks(predicted))

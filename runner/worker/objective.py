@@ -106,6 +106,18 @@ def _with_order(reader: Reader, *, seed: int) -> Reader:
     return dataclasses.replace(reader, finish=lambda rows: OrderedRows(reader.finish(rows), seed=seed))
 
 
+def open_other_shares(job: Job, store: Store, side: Side) -> dict[str, Rows]:
+    """The side's rows with other shares of them hidden (evaluation.also_hide), by the ending of what is measured."""
+    objective = job.objective
+    if not isinstance(objective, MaskedLM):
+        return {}
+    jobs = {
+        f"hiding_{100 * share:g}": dataclasses.replace(job, objective=dataclasses.replace(objective, probability=share))
+        for share in job.evaluation.also_hide
+    }
+    return {name: open_reader(one, store).open(side) for name, one in jobs.items()}
+
+
 def open_module(job: Job, network: PreTrainedModel, tokenizer: TokenizerSummary) -> nn.Module:
     """What the engine trains."""
     vocabulary = tokenizer.vocab_size if has_filling(job.model) else None

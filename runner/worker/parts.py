@@ -21,8 +21,8 @@ from runjob.schemas.run import Attempt, RunDir
 
 @dataclass(kw_only=True)
 class Parts:
-    """`saved_step`: the step of the newest checkpoint on disk, 0 if there is none. `feed` where the data are streamed,
-    and `given_up` once its samples can't be had."""
+    """`saved_step`: the step of the newest checkpoint on disk, 0 if there is none. `classes`: how many ids
+    the network tells apart. `feed` where the data are streamed, and `given_up` once its samples can't be had."""
 
     run: RunDir
     attempt: Attempt
@@ -42,6 +42,7 @@ class Parts:
     evaluation_cadence: Cadence
     save_cadence: Cadence
     saved_step: int
+    classes: int
     feed: Feed | None
     given_up: bool = False
 

@@ -3,7 +3,7 @@
 import math
 
 from runjob.data.batches import batch_digest
-from runjob.runner.worker.advice import Step, Told
+from runjob.runner.worker.advice import Step, Told, above_guessing
 from runjob.runner.worker.evaluate import measured, note_best, out_of_patience
 from runjob.runner.worker.exchange import Agreement
 from runjob.runner.worker.memory import answering_memory
@@ -91,6 +91,7 @@ def evaluate(parts: Parts) -> bool:
     parts.evaluation_cadence.restart()
     report_progress(parts, now=True)
     if state.step == 0:
+        advise(parts, above_guessing(measured(metrics, "loss"), classes=parts.classes))
         return False
     improved = rules.best is not None and note_best(state, rules.best, metrics)
     if rules.early_stopping is not None and out_of_patience(state, rules.early_stopping, metrics, parts.clock):

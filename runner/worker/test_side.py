@@ -16,7 +16,7 @@ from runjob.runner.worker.evaluate import Evaluator
 from runjob.runner.worker.metrics import Metrics
 from runjob.runner.worker.models.causal_lm import Nats
 from runjob.runner.worker.models.init import build_network
-from runjob.runner.worker.objective import open_module, open_reader
+from runjob.runner.worker.objective import open_module, open_other_shares, open_reader
 from runjob.runner.worker.seeds import seed_of
 
 
@@ -61,6 +61,7 @@ def evaluate_test_side(assembly: Assembly, checkpoint: Checkpoint) -> Metrics | 
         token_bytes=reader.token_bytes,
         added=reader.added,
         sources=(),
+        others=open_other_shares(job, store, store.test),
     )
     module = open_module(job, network, store.summary.tokenizer)
     return evaluator.run(Finished(module, parts.engine.device))

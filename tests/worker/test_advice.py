@@ -1,6 +1,7 @@
 """Advice: each sign is told where it should be and not where it shouldn't, once, and the same after a resume."""
 
 import json
+import math
 import re
 from pathlib import Path
 from random import Random
@@ -9,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from runjob.runner.worker.advice import SIGNS, WINDOW, Step, Told, Watch, few_tokens
+from runjob.runner.worker.advice import SIGNS, WINDOW, Step, Told, Watch, above_guessing, few_tokens
 from runjob.runner.worker.state import TrainingState
 
 DOCUMENT = Path(__file__).parent.parent.parent / "docs" / "advice.md"
@@ -118,6 +119,13 @@ def test_a_resumed_run_is_told_the_same_at_the_same_step(cut: int, seed: int) ->
     again = TrainingState.from_json(json.loads(json.dumps(state.to_json())))
     assert again == state
     assert before + run(steps[cut:], again.watch) == run(steps)
+
+
+def test_a_model_that_begins_worse_than_a_guess_is_told_so() -> None:
+    assert above_guessing(math.log(2048) + 0.5, classes=2048) == []
+    [told] = above_guessing(math.log(2048) + 3.25, classes=2048)
+    assert (told.sign.name, told.value) == ("loss_at_start", pytest.approx(3.25))
+    assert "3.2 nats worse than a guess" in told.to_event()["advice"]
 
 
 def test_the_page_shows_the_table_as_it_is() -> None:

@@ -85,6 +85,23 @@ def test_loss_and_bits_are_those_of_the_hidden_tokens_and_the_same_every_time(si
         assert evaluator.run(finished) == metrics
 
 
+def test_another_share_hidden_is_measured_beside_as_if_it_were_alone(side, exchange):
+    network, _ = build_network(Model(init=BERT, allow_new=()), "mlm", tokenizer=WORDS, seed=3)
+    finished = Finished(MaskedLMObjective(network), torch.device("cpu"))
+    more = masked_rows(side, Masking(**{**vars(MASKING), "probability": 0.4}))
+    settings = {"limit": Limit(rows=4, tokens=None), "exchange": exchange, "objective": "mlm", "token_bytes": None}
+    rest = {**settings, "added": None, "sources": ()}
+    alone = Evaluator(rows=masked_rows(side), **rest).run(finished)
+    other = Evaluator(rows=more, **rest).run(finished)
+    both = Evaluator(rows=masked_rows(side), others={"hiding_40": more}, **rest).run(finished)
+    assert other["loss"] != alone["loss"]
+    theirs = {"loss_hiding_40": other["loss"], "perplexity_hiding_40": other["perplexity"]}
+    assert both == {**alone, **theirs}
+    nothing = masked_rows(side, Masking(**{**vars(MASKING), "special": np.ones(VOCABULARY, dtype=np.bool_)}))
+    found = Evaluator(rows=masked_rows(side), others={"hiding_1": nothing}, **rest).run(finished)
+    assert (found["loss_hiding_1"], found["perplexity_hiding_1"]) == (None, None)
+
+
 def test_without_the_bytes_of_tokens_there_are_no_bits_per_byte(side, exchange):
     network, _ = build_network(Model(init=BERT, allow_new=()), "mlm", tokenizer=WORDS, seed=3)
     evaluator = Evaluator(
