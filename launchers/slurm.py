@@ -9,6 +9,7 @@ import contextlib
 import dataclasses
 import io
 import os
+import shutil
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -125,6 +126,7 @@ class SlurmLauncher:
         attempt = there.attempt(stored.attempt)
         judged = judge(stored, attempt.read_exit(), job, number, str(there.path))
         if judged.state in ("cancelled", "failed", "preempted"):
+            keep_last_words(run, there, attempt.number, number)
             settle(run, there, judged)
         return judged
 
@@ -232,6 +234,14 @@ def unreachable(status: Status, why: str) -> Status:
     now = time.strftime("%H:%M:%S")
     message = f"unreachable since {now} (last sign at {clock(status)}): {why}"
     return dataclasses.replace(status, state="unreachable", message=message)
+
+
+def keep_last_words(run: RunDir, there: RunDir, attempt: int, number: str) -> None:
+    """Of a job that never came to write logs of its own only Slurm's knows why; `why` looks into the attempt."""
+    log = there.path / "slurm" / f"{number}_0_log.out"
+    if log.exists():
+        for one in {there.path: there, run.path: run}.values():
+            shutil.copyfile(log, one.attempt(attempt).path / "slurm.log")
 
 
 def settle(run: RunDir, there: RunDir, status: Status) -> None:
