@@ -77,7 +77,8 @@ class SlurmLauncher:
             **parameters(str(there.path), attempt.number, hardware, plan),
             "setup": setup_of(slurm, str(there.path)),
         }
-        arguments = (str(there.path), str(attempt.number), str(slurm.node_failure_retries))
+        facts = (attempt.number, slurm.node_failure_retries, slurm.signal_before)
+        arguments = (str(there.path), *map(str, facts))
         number = hand_in(there.path / "slurm", slurm.python, told, arguments)
         return settle_handle(run, there, handle, number)
 

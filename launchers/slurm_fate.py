@@ -9,6 +9,8 @@ from dataclasses import dataclass
 PATIENCE_S = 20.0
 PAUSE_S = 1.0
 COMMAND_S = 10.0
+# Slurm looks at its limits twice a minute, and may give its warning a minute early.
+EARLY_S = 60
 # What `scontrol requeue` says of a job that Slurm has requeued itself
 ALREADY = "pending execution"
 
@@ -22,17 +24,18 @@ class Fate:
     why: str
 
 
-def ask_fate(job: str) -> Fate:
-    """A job that still counts as running was only warned. One that Slurm already ends was cancelled or requeued by
-    somebody, unless the reason is its time limit or a preemption without grace."""
+def ask_fate(job: str, *, warning_s: int) -> Fate:
+    """A job that still counts as running was only warned, `warning_s` before its limit. One that Slurm already ends was
+    cancelled or requeued by somebody, unless the reason is its time limit or a preemption without grace."""
     facts = read_facts(describe(job))
     reason = facts.get("Reason", "None")
     if facts.get("PreemptTime", "None") not in ("None", ""):
         return Fate(leave=False, why="preempted by a job of higher priority")
-    if reason == "TimeLimit" or near_limit(facts):
+    if reason == "TimeLimit" or time_left(facts) <= 0:
         return Fate(leave=False, why="its time limit was reached")
     if facts.get("JobState", "RUNNING") in ("RUNNING", "SUSPENDED"):
-        return Fate(leave=False, why="it was asked to make way")
+        near = time_left(facts) <= warning_s + EARLY_S
+        return Fate(leave=False, why="its time limit was near" if near else "it was asked to make way")
     return Fate(leave=True, why="")
 
 
@@ -62,10 +65,10 @@ def read_facts(line: str) -> dict[str, str]:
     return dict(reversed(re.findall(r"(\w+)=(\S*)", line)))
 
 
-def near_limit(facts: dict[str, str]) -> bool:
-    """Has it used up its time but for the warning that --signal gives (Slurm may give it a minute early)?"""
+def time_left(facts: dict[str, str]) -> float:
+    """Seconds until the limit; endless where there is none, or where slurmctld did not answer."""
     limit, used = seconds(facts.get("TimeLimit", "")), seconds(facts.get("RunTime", ""))
-    return limit is not None and used is not None and used >= limit
+    return float("inf") if limit is None or used is None else limit - used
 
 
 def seconds(text: str) -> int | None:

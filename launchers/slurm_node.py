@@ -1,4 +1,4 @@
-"""What Slurm starts on each node of a job, through submitit: `stand_by(RUN, ATTEMPT, RETRIES)`.
+"""What Slurm starts on each node of a job, through submitit: `stand_by(RUN, ATTEMPT, RETRIES, WARNING_S)`.
 
 It stands over the supervisor as Slurm stands over it. Slurm's signals (USR2 before the time limit, TERM before anything
 else) go to every process of a job; below this one all ignore them, and this one alone turns them into the request to
@@ -45,7 +45,7 @@ class Signals:
         self.came = True
 
 
-def stand_by(run_path: str, first_attempt: str, retries: str) -> None:
+def stand_by(run_path: str, first_attempt: str, retries: str, warning_s: str) -> None:
     """The task of one node, to its end. A failed job ends with code 1, so that Slurm counts it as failed too."""
     signals = Signals()
     signals.listen()
@@ -60,7 +60,7 @@ def stand_by(run_path: str, first_attempt: str, retries: str) -> None:
     attempt = run.attempt(number)
     code = stand_over(run, attempt, node, signals)
     if node == 0 and code == LEFT_TO_LAUNCHER:
-        settle(run, attempt)
+        settle(run, attempt, int(warning_s))
     if node == 0 and run.read_status().state == "failed":
         sys.exit(1)
 
@@ -178,14 +178,14 @@ def prepare_child() -> None:
     set_parent_death_signal()
 
 
-def settle(run: RunDir, attempt: Attempt) -> None:
+def settle(run: RunDir, attempt: Attempt, warning_s: int) -> None:
     """It has saved because Slurm wanted its node: back into the queue, unless it is Slurm's user who ends it."""
     if attempt.stop_reason() == "cancel":
         run.write_status("cancelled", attempt=attempt.number, message="saved and stopped as asked")
         return
     said = attempt.read_exit()
     saved = f"saved at step {said.step}" if said is not None else "stopped before there was anything to save"
-    fate = ask_fate(own_job())
+    fate = ask_fate(own_job(), warning_s=warning_s)
     if fate.leave:
         run.write_status("stopping", attempt=attempt.number, message=f"{saved}; Slurm ends job {own_job()}")
         return

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from runjob.launchers.slurm_queue import SlurmSilentError, ask
-from runjob.launchers.slurm_text import block_of, check_path
+from runjob.launchers.slurm_text import block_of, check_limit, check_path
 from runjob.schemas.errors import MissingError
 from runjob.schemas.job import Job
 from runjob.schemas.job_hardware import Hardware, Slurm
@@ -37,6 +37,7 @@ def survey(job: Job) -> Machine:
     slurm = block_of(job.hardware)
     if slurm.folder is not None:
         check_path(slurm.folder, "hardware.slurm.folder")
+    check_limit(slurm.time or job.hardware.time, slurm.signal_before)
     absent = [name for name in PROGRAMS if shutil.which(name) is None]
     if absent:
         raise MissingError(

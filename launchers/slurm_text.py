@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 # launcher ignores them for it; torchrun's own handlers must not bring them back.
 HANDLED = "--signals-to-handle="
 HARMLESS = "SIGQUIT"
+# Slurm looks at its limits twice a minute; by its manual a warning may come so much early.
+WARNING_EARLY_S = 60
 
 
 def for_slurm(plan: Plan) -> Plan:
@@ -36,6 +38,7 @@ def parameters(run: str, attempt: int, hardware: Hardware, plan: Plan) -> dict[s
     the cluster's default."""
     slurm = block_of(hardware)
     memory, limit = slurm.memory or hardware.memory, slurm.time or hardware.time
+    check_limit(limit, slurm.signal_before)
     place = plan.resources
     gpus = None if slurm.gres is not None else place.gpus_per_node or None
     told: dict[str, Any] = {
@@ -71,6 +74,16 @@ def block_of(hardware: Hardware) -> Slurm:
             "or partition, account and folder"
         )
     return hardware.slurm
+
+
+def check_limit(limit: str | None, warning_s: int) -> None:
+    """JobError for a limit so short that the warning before it comes with the start: the job would save and requeue for
+    ever, and never train."""
+    if limit is not None and parse_duration(limit) <= warning_s + WARNING_EARLY_S:
+        raise JobError(
+            f"hardware.slurm.signal_before: {warning_s} s before a time limit of {limit} is the job's start (Slurm may "
+            "warn a minute early); choose fewer seconds or a longer time"
+        )
 
 
 def comment_of(attempt: int) -> str:

@@ -49,7 +49,7 @@ LINGER_S = 60.0
 # A full disk is often emptied by somebody within minutes; the job's end should not be forgotten over it.
 FINAL_WRITE_PATIENCE_S = 120.0
 # Rank 0 sees the connection to a failed node break within moments, and says so; one deep in a collective may not.
-NODE_GRACE_S = 20.0
+NODE_GRACE_S = 10.0
 # How the supervisor ends where a launcher decides what becomes of a job that has saved at its request.
 LEFT_TO_LAUNCHER = 75
 

@@ -229,15 +229,16 @@ class Cluster:
         return dict(line.split("|") for line in listing.splitlines())
 
     def hurry(self, job: str | int) -> None:
-        """A requeued job is eligible at once and not when its old credential has expired."""
-        self.run("scontrol", "update", f"job={job}", "StartTime=now")
+        """A requeued job is eligible at once and not when its old credential has expired; it may have begun by itself."""
+        argv = ("scontrol", "update", f"job={job}", "StartTime=now")
+        subprocess.run(argv, env=self.env, capture_output=True, timeout=30, check=False)
 
     def end(self) -> None:
         for node in self.nodes.values():
             node.end()
         for process in reversed(self.daemons.values()):
-            process.terminate()
-            process.wait(timeout=20)
+            process.kill()  # nothing of it is to be kept
+            process.wait()
         shutil.rmtree(self.folder, ignore_errors=True)
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from runjob.launchers.slurm import SlurmLauncher
 from runjob.runner.snapshot import freeze
+from runjob.schemas.plan import Plan
 from runjob.schemas.read import read_job, write_job_json
 from runjob.schemas.run import Attempt, RunDir, Status, read_json
 from tests.cluster.slurm_cluster import Cluster
@@ -68,11 +69,18 @@ class Bench:
         freeze(run, samples=())
         return run, attempt
 
-    def submit(self, train: str, *sets: str, prepare: str | None = None, nodes: int = 1) -> RunDir:
-        from runjob.schemas.plan import Plan
-
+    def submit(
+        self, train: str, *sets: str, prepare: str | None = None, nodes: int = 1, other: str | None = None
+    ) -> RunDir:
+        """`other` is what bash does on every node but the first in the place of the training."""
         run, attempt = self.make(train, *sets, prepare=prepare, nodes=nodes)
-        self.launcher.submit(run, Plan.from_json(run.plan.read_text()), attempt)
+        plan = Plan.from_json(run.plan.read_text())
+        if other is not None:
+            last = plan.stages[-1]
+            script = f'if [ "$1" != 0 ]; then {other}; fi; shift; exec "$@"'
+            argv = ("bash", "-c", script, "bash", "{node}", *last.argv)
+            plan = dataclasses.replace(plan, stages=(*plan.stages[:-1], dataclasses.replace(last, argv=argv)))
+        self.launcher.submit(run, plan, attempt)
         return run
 
     def state(self, run: RunDir) -> Status:

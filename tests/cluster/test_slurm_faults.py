@@ -127,17 +127,39 @@ def test_more_node_failures_than_allowed_end_the_job(bench: Bench):
     assert [attempt.number for attempt in run.list_attempts()] == [1]
 
 
-def test_a_killed_slurmd_harms_no_job(bench: Bench):
-    """Slurm's own processes on the node stand over the job, not slurmd."""
-    run = bench.submit("long", "hardware.slurm.exclude=node2")
+def test_a_killed_slurmd_harms_no_job_and_when_slurm_gives_its_node_up_the_job_is_never_two(bench: Bench):
+    """What slurmd started lives on without it. After SlurmdTimeout Slurm starts the job elsewhere, though it still runs
+    where it was; that one sees the next attempt, and ends."""
+    run = bench.submit("long-with-child", "hardware.slurm.exclude=node2")
     bench.wait_for_step(run, 3)
-    bench.cluster.nodes["node1"].kill_slurmd()
+    node = bench.cluster.nodes["node1"]
+    node.kill_slurmd()
     before = steps_done(run)
     wait_until(lambda: steps_done(run) > before + 10, within_s=10, what="it to go on")
     assert bench.state(run).state == "running"
-    bench.cluster.start_node("node1")
-    bench.launcher.cancel(run, run.attempt(1))
-    assert bench.wait_for(run, "cancelled", within_s=10).message == "saved"
+    bench.cluster.run("scontrol", "update", "nodename=node1", "state=down", "reason=slurmd")
+    wait_until(lambda: bench.cluster.jobs()[job_of(run)] == "PENDING", within_s=10, what="Slurm to requeue it")
+    bench.cluster.run("scontrol", "update", f"job={job_of(run)}", "excnodelist=")
+    bench.cluster.hurry(job_of(run))
+    wait_until(lambda: (run.attempts / "2" / "supervisor.log").exists(), within_s=20, what="the second attempt")
+    wait_until(lambda: not node.pids("python"), within_s=10, what="everything of the first attempt to end")
+    assert "a later attempt has taken over" in run.attempt(1).supervisor_log.read_text()
+    steps = [record["step"] for record in run.read_events()]
+    assert steps == sorted(set(steps)), "no step twice"
+    bench.launcher.cancel(run, run.attempt(2))
+    assert bench.wait_for(run, "cancelled", within_s=10).attempt == 2
+
+
+def test_the_death_of_one_node_of_two_ends_the_job_on_both(bench: Bench):
+    run = bench.submit("long", nodes=2, other="sleep 1; exit 3")
+    said = bench.wait_for(run, "failed", within_s=40).message
+    assert said.startswith("node 1 ended with code 3; see "), said
+    names = ("node1", "node2")
+    wait_until(
+        lambda: not [pid for name in names for pid in bench.cluster.nodes[name].pids("python")],
+        within_s=10,
+        what="both nodes to be empty",
+    )
 
 
 def test_while_slurmctld_is_away_a_running_job_is_seen_to_run_and_a_waiting_one_is_unreachable(bench: Bench):

@@ -64,26 +64,17 @@ def desk(cluster: Cluster, tmp_path) -> Iterator[Desk]:
     yield Desk(tmp_path, cluster)
 
 
-def test_a_job_from_a_home_that_no_node_sees_trains_and_comes_home_equal_to_a_local_one(desk: Desk):
-    here = desk.train(*EVEN, launcher="local")
-    run = desk.train(*EVEN)
-    assert_same_run(here, run)
-    assert not (desk.home.path / "x").exists()
-    pickles = list(desk.cluster.shared.rglob("*_submitted.pkl"))
-    assert [b"stand_by" in pickle.read_bytes() for pickle in pickles] == [True]
+def test_two_nodes_of_two_ranks_have_the_losses_of_one_node_of_four(desk: Desk):
+    four = desk.train(*EVEN, "training.micro_batch=2", "hardware.ranks=4", "hardware.zero=1")
+    for zero in (1, 2):
+        nodes = ("hardware.ranks=2", "hardware.nodes=2", f"hardware.zero={zero}")
+        two = desk.train(*EVEN, "training.micro_batch=2", *nodes)
+        assert [one["batch"] for one in records(two, "train")] == [one["batch"] for one in records(four, "train")]
+        assert losses(two) == pytest.approx(losses(four), rel=1e-4)
+        assert len(losses(two)) == 8
 
 
-@pytest.mark.parametrize("zero", [1, 2])
-def test_two_nodes_of_two_ranks_have_the_losses_of_one_node_of_four(desk: Desk, zero: int):
-    micro = "training.micro_batch=2"
-    four = desk.train(*EVEN, micro, "hardware.ranks=4", f"hardware.zero={zero}")
-    two = desk.train(*EVEN, micro, "hardware.ranks=2", "hardware.nodes=2", f"hardware.zero={zero}")
-    assert [one["batch"] for one in records(two, "train")] == [one["batch"] for one in records(four, "train")]
-    assert losses(two) == pytest.approx(losses(four), rel=1e-4)
-    assert len(losses(two)) == 8
-
-
-def test_a_requeued_training_goes_on_bit_for_bit_and_its_follower_with_it(desk: Desk):
+def test_from_a_home_that_no_node_sees_a_requeued_training_goes_on_bit_for_bit_and_its_follower_with_it(desk: Desk):
     sets = ("training.length=40 steps", "training.checkpoint.every=10 steps")
     straight = desk.train(*sets, launcher="local")
     follower = desk.follow(*sets)
@@ -100,3 +91,7 @@ def test_a_requeued_training_goes_on_bit_for_bit_and_its_follower_with_it(desk: 
     assert_same_run(straight, run)
     shown = json.loads(desk.runjob("status", run.id, "--json").stdout)
     assert (shown["state"], shown["attempt"], shown["launcher"]) == ("finished", 2, "slurm")
+    # the name of the folder was read by no shell, and what submitit pickled is a name and words
+    assert not list(desk.home.path.glob("x")) + list(desk.cluster.shared.rglob("x"))
+    pickles = list(desk.cluster.shared.rglob("*_submitted.pkl"))
+    assert [b"stand_by" in pickle.read_bytes() for pickle in pickles] == [True]
