@@ -48,6 +48,7 @@ BY = "by_"
 class SlurmLauncher:
     def __init__(self) -> None:
         self.queue = Queue()
+        self._away_since: dict[Path, float] = {}
 
     def survey(self, job: Job) -> Machine:
         return survey(job)
@@ -96,7 +97,7 @@ class SlurmLauncher:
         except (OSError, RunjobError) as error:
             if not handle.facts["job"]:  # there may never have been a copy
                 return self._ask_slurm(run, there, handle, stored)
-            return unreachable(stored, f"{there.path} can't be seen from here: {error}")
+            return self._unreachable(run, stored, f"{there.path} can't be seen from here: {error}")
         if status.state not in ALIVE_STATES:
             return status
         if status.state == "running" and abs(time.time() - status.updated) < SIGN_S:
@@ -119,7 +120,8 @@ class SlurmLauncher:
             number = str(handle.facts["job"])
             job = self.queue.find(number)
         except SlurmSilentError as error:
-            return unreachable(status, str(error))
+            return self._unreachable(run, status, str(error))
+        self._away_since.pop(run.path, None)
         # It may have ended, and written so, between our two looks.
         stored = there.read_status()
         if stored != status and (stored.state not in ALIVE_STATES or stored.state != "pending"):
@@ -130,6 +132,11 @@ class SlurmLauncher:
             keep_last_words(run, there, attempt.number, number)
             settle(run, there, judged)
         return judged
+
+    def _unreachable(self, run: RunDir, status: Status, why: str) -> Status:
+        since = time.strftime("%H:%M:%S", time.localtime(self._away_since.setdefault(run.path, time.time())))
+        message = f"unreachable since {since} (last sign {clock(status)}): {why}"
+        return dataclasses.replace(status, state="unreachable", message=message)
 
     def logs(self, run: RunDir, attempt: Attempt) -> tuple[Path, ...]:
         with contextlib.suppress(OSError):
@@ -231,12 +238,6 @@ def unsubmitted(status: Status) -> Status:
     return dataclasses.replace(status, state="lost", message=message)
 
 
-def unreachable(status: Status, why: str) -> Status:
-    now = time.strftime("%H:%M:%S")
-    message = f"unreachable since {now} (last sign at {clock(status)}): {why}"
-    return dataclasses.replace(status, state="unreachable", message=message)
-
-
 def keep_last_words(run: RunDir, there: RunDir, attempt: int, number: str) -> None:
     """Of a job that never came to write logs of its own only Slurm's knows why; `why` looks into the attempt."""
     log = there.path / "slurm" / f"{number}_0_log.out"
@@ -252,11 +253,6 @@ def settle(run: RunDir, there: RunDir, status: Status) -> None:
 
 
 def scancel(number: str) -> None:
-    try:
-        answer = subprocess.run(
-            ["scancel", number], capture_output=True, text=True, timeout=2 * PATIENCE_S, check=False
-        )
-    except subprocess.TimeoutExpired as error:
-        raise LaunchError(f"scancel {number}: slurmctld does not answer") from error
-    if answer.returncode != 0:
-        raise LaunchError(f"scancel {number}: {answer.stderr.strip()}")
+    """Best effort: a job that Slurm could not be asked to forget finds that it is cancelled as soon as it starts."""
+    with contextlib.suppress(OSError, subprocess.TimeoutExpired):
+        subprocess.run(["scancel", number], capture_output=True, timeout=PATIENCE_S, check=False)

@@ -64,7 +64,8 @@ def parameters(run: str, attempt: int, hardware: Hardware, plan: Plan) -> dict[s
         "srun_args": ["--kill-on-bad-exit=0", *container(slurm)],
         "stderr_to_stdout": True,
     }
-    return told
+    # of no effect on a single job: submitit says it where it submits an array
+    return {**told, **({} if slurm.array_parallelism is None else {"array_parallelism": slurm.array_parallelism})}
 
 
 def block_of(hardware: Hardware) -> Slurm:

@@ -229,7 +229,7 @@ class Cluster:
         return dict(line.split("|") for line in listing.splitlines())
 
     def hurry(self, job: str | int) -> None:
-        """A requeued job is eligible at once and not when its old credential has expired; it may have begun by itself."""
+        """A requeued job is eligible at once, not when its old credential has expired; or it has begun already."""
         argv = ("scontrol", "update", f"job={job}", "StartTime=now")
         subprocess.run(argv, env=self.env, capture_output=True, timeout=30, check=False)
 

@@ -9,7 +9,8 @@ from collections.abc import Iterator
 import pytest
 
 from runjob.launchers.slurm import SlurmLauncher
-from runjob.schemas.run import RunDir, read_json
+from runjob.launchers.slurm_queue import ask_records
+from runjob.schemas.run import RunDir, read_json, write_json
 from tests.cluster.slurm_cluster import Cluster
 from tests.cluster.slurm_jobs import Bench, job_of, steps_done
 from tests.conftest import wait_until
@@ -197,3 +198,18 @@ def test_a_job_that_was_killed_without_a_word_is_not_called_alive(bench: Bench):
     said = bench.wait_for(run, "lost", "failed", "cancelled", within_s=40)
     assert said.state == "lost", said
     assert "never said how it ended" in said.message
+
+
+def test_a_job_that_squeue_has_forgotten_is_found_in_the_records_and_one_that_never_was_is_lost(bench: Bench):
+    run = bench.submit("finish")
+    bench.wait_for(run, "finished")
+    number = job_of(run)
+    wait_until(lambda: bench.cluster.jobs()[number] == "COMPLETED", within_s=10, what="Slurm to be done with it")
+    found = ask_records(number)
+    assert found is not None
+    assert found.state == "COMPLETED"
+    assert ask_records("1") is None
+    write_json(run.status, {"state": "running", "attempt": 1, "updated": time.time() - 60, "message": ""})
+    write_json(run.handle, {**read_json(run.handle), "job": "1"})
+    assert bench.state(run).state == "lost"
+    assert bench.state(run).message.startswith("Slurm knows nothing of job 1 any more; it was running, last sign at ")
