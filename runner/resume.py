@@ -12,6 +12,7 @@ from runjob.runner.lock import locked
 from runjob.runner.moving import bring_checkpoints, leave_behind
 from runjob.runner.place import plan_on, survey
 from runjob.runner.promise import promise
+from runjob.runner.remote_copy import bring_newer
 from runjob.runner.runs import checkpoint_steps, launcher_name
 from runjob.runner.submit import launch, write_plan
 from runjob.schemas.errors import JobError, StateError
@@ -42,6 +43,8 @@ def resume(run: RunDir, wish: Wish, *, told: Callable[[str], None]) -> list[str]
         check_state(run, status, wish)
         launcher = wish.launcher or launcher_name(run)
         given_up = bring_checkpoints(run, status, accept=wish.accept, told=told)
+        given_up += bring_newer(run, told=told)
+        status = refreshed(run, status, wish)
         start_from = check_start(run, wish.start_from)
         old = read_job_json(run.job)
         sets, said = drop_reached_pause(run, old, wish.sets)
@@ -66,6 +69,15 @@ def resume(run: RunDir, wish: Wish, *, told: Callable[[str], None]) -> list[str]
         write_json(attempt.path / "resume.json", {"from": start_from, "after": status.state})
         launch(run, plan, attempt, launcher=launcher)
     return said
+
+
+def refreshed(run: RunDir, status: Status, wish: Wish) -> Status:
+    """The state again if a later attempt has come to light, which was begun on another machine and may run there."""
+    if run.read_status().attempt == status.attempt:
+        return status
+    newer = state_soon(run)
+    check_state(run, newer, wish)
+    return newer
 
 
 def check_state(run: RunDir, status: Status, wish: Wish) -> None:

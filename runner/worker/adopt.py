@@ -26,6 +26,7 @@ from runjob.schemas.run import ID, RunDir, read_json, write_atomic
 NEEDED = ("job.yaml", "job.json", "plan.json", "deepspeed.json", CODE_LIST)
 # What may come from there, so that no name in a bucket leads out of the run directory or over what is only ours
 RECORD = re.compile(r"[a-z_]+\.(json|jsonl|yaml)|attempts/[0-9]+/[a-z_]+\.(json|jsonl)|stream/[0-9a-f]+\.jsonl")
+CLAIM = re.compile(r"attempts/([0-9]+)/claim\.json")
 OURS = ("upload.json", MODEL_LIST)
 
 
@@ -56,17 +57,36 @@ def fetch_newer(run: RunDir, url: str) -> None:
     """What the copy of a run has of later attempts or steps than the run here, which must not be running."""
     remote = RemoteRun(Store(f"{url.rstrip('/')}/{run.id}"))
     sizes = remote.store.sizes("")
-    claims = [int(found[1]) for name in sizes if (found := re.fullmatch(r"attempts/([0-9]+)/claim\.json", name))]
-    attempts = [attempt.number for attempt in run.list_attempts()]
-    here = [int(path.parent.name.removeprefix("step-")) for path in run.checkpoints.glob(f"step-*/{MANIFEST}")]
-    there = remote.complete()
-    later = max(claims, default=0) > max(attempts, default=0)
-    if max(claims, default=0) < max(attempts, default=0) or not (later or max(there, default=0) > max(here, default=0)):
+    claims = [int(found[1]) for name in sizes if (found := CLAIM.fullmatch(name))]
+    attempt_there, attempt_here = max(claims, default=0), max((one.number for one in run.list_attempts()), default=0)
+    steps_here = [int(path.parent.name.removeprefix("step-")) for path in run.checkpoints.glob(f"step-*/{MANIFEST}")]
+    if attempt_there > attempt_here:
+        say(f"attempt {attempt_there} of it was begun elsewhere")
+        set_aside(run, attempt_here, [step for step in steps_here if step > max(remote.complete(), default=0)])
+        fetch_checkpoints(remote, run)
+        fetch_records(remote, run, sizes)
+        fetch_model(remote, run)
+    elif attempt_there == attempt_here and max(remote.complete(), default=0) > max(steps_here, default=0):
+        fetch_checkpoints(remote, run)
+        fetch_longer_events(remote, run)
+    else:
         say("nothing newer is there")
-        return
-    fetch_checkpoints(remote, run)
-    fetch_records(remote, run, sizes)
-    fetch_model(remote, run)
+
+
+def set_aside(run: RunDir, attempt: int, steps: list[int]) -> None:
+    """What an attempt here went on to do after another had taken over is of a history that was left."""
+    for step in steps:
+        target = run.attempt(attempt).path / "checkpoints" / folder_name(step)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        (run.checkpoints / target.name).rename(target)
+        say(f"step {step} of attempt {attempt} is set aside in {target.parent}")
+
+
+def fetch_longer_events(remote: RemoteRun, run: RunDir) -> None:
+    """Of the attempt that is known here: its events up to the checkpoint, and not where it is said to run."""
+    there = remote.store.read("events.jsonl")
+    if there is not None and len(there) > (run.events.stat().st_size if run.events.exists() else 0):
+        write_atomic(run.events, there.decode("utf-8"))
 
 
 def fetch_code(remote: RemoteRun, run: RunDir, sizes: Mapping[str, int]) -> None:

@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -11,7 +12,7 @@ import pytest
 from runjob.runner.worker.adopt import adopt, fetch_newer
 from runjob.runner.worker.manifest import damage
 from runjob.schemas.errors import JobError, NotFoundError
-from runjob.schemas.run import RunDir, read_json
+from runjob.schemas.run import RunDir, read_json, write_json
 from runjob.schemas.upload import read_upload
 from tests.cluster.remote_runs import begin_attempt, contents, make_run, save, upload_all
 from tests.conftest import clean_environment
@@ -153,12 +154,9 @@ def test_an_attempt_that_was_overtaken_elsewhere_uploads_nothing_more(run, far, 
     assert upload.state == "superseded"
     assert upload.error.startswith("attempt 2 of this job was begun on ")
     assert steps(far / run.id) == [7, 14]
-    fetch_newer_of(run, far)
-    assert steps(run.path) == [7, 14, 21]  # what is here is newer by itself: nobody resumes it without being told
-
-
-def fetch_newer_of(run: RunDir, far: Path) -> None:
-    fetch_newer(run, f"file://{far}")
+    fetch_newer(run, f"file://{far}")  # as `resume` does: the history that was gone on with is the run's
+    assert contents(run.checkpoints) == contents(found.checkpoints)
+    assert [path.name for path in (run.attempt(1).path / "checkpoints").iterdir()] == ["step-00000021"]
 
 
 def test_two_that_adopt_the_same_job_do_not_mix_their_checkpoints(run, far, tmp_path):
@@ -187,6 +185,20 @@ def test_what_is_newer_there_comes_to_a_run_that_is_here(run, far, tmp_path):
     assert steps(run.path) == [7, 14]
     assert run.read_status().attempt == 2
     assert [record["step"] for record in run.read_events()] == [7, 14]
+
+
+def test_a_checkpoint_that_never_came_home_is_taken_and_the_word_of_where_it_ran_is_not(run, far):
+    save(run, 7)
+    save(run, 14)
+    write_json(run.handle, {"launcher": "local", "attempt": 1, "host": "elsewhere"})
+    assert upload_all(run, state="preempted") == 0
+    shutil.rmtree(run.checkpoints / "step-00000014")
+    run.events.write_text(run.events.read_text().splitlines()[0] + "\n")
+    write_json(run.handle, {"launcher": "ssh", "attempt": 1, "host": "far"})
+    fetch_newer(run, f"file://{far}")
+    assert steps(run.path) == [7, 14]
+    assert [record["step"] for record in run.read_events()] == [7, 14]
+    assert read_json(run.handle)["launcher"] == "ssh"
 
 
 def test_an_adoption_that_broke_off_goes_on_and_a_damaged_copy_is_passed_over(run, far, tmp_path):
