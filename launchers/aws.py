@@ -84,6 +84,9 @@ class AwsLauncher:
     def preview(self, job: Job, plan: Plan) -> str:
         return aws_preview.preview(job)
 
+    def foresee(self, job: Job) -> Machine | None:
+        return aws_preview.foreseen_machine(job)
+
     def submit(self, run: RunDir, plan: Plan, attempt: Attempt) -> Handle:
         settings = settings_of(run)
         clients = connect(settings.region)
@@ -186,7 +189,6 @@ class AwsLauncher:
         """Everything home; and when the job has ended there, the machine is ended too, unless the job keeps it."""
         handle = read_handle(run)
         if handle is None or not handle.facts or handle.facts["phase"] != "running":
-            told("nothing of it was started on a machine; there is nothing to fetch")
             return
         machine, settings = str(handle.facts["machine"]), settings_of(run)
         try:

@@ -5,7 +5,9 @@ down. What goes wrong behind this door is put into words by launchers/aws_errors
 """
 
 import difflib
+import threading
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from runjob.launchers.aws_errors import api
@@ -14,22 +16,43 @@ from runjob.schemas.errors import MissingError
 # `status` must not hang on an API that does not answer; whoever rents has more patience.
 QUICK_S = 3.0
 PATIENT_S = 20.0
+# A session makes clients for one thread at a time.
+MAKING = threading.Lock()
 
 
 @dataclass(frozen=True, kw_only=True)
 class Clients:
-    """What one order to Amazon needs; boto3 makes its sessions and clients at run time, so they have no types."""
+    """What one order to Amazon needs; boto3 makes its sessions and clients at run time, so they have no types. A client
+    is made when it is first asked for: that takes longer than many a question."""
 
     region: str
     session: Any
-    ec2: Any
-    ssm: Any
-    sts: Any
+    quick: bool
+
+    @cached_property
+    def ec2(self) -> Any:  # noqa: ANN401
+        return self._client("ec2")
+
+    @cached_property
+    def ssm(self) -> Any:  # noqa: ANN401
+        return self._client("ssm")
+
+    @cached_property
+    def sts(self) -> Any:  # noqa: ANN401
+        return self._client("sts")
+
+    def _client(self, service: str) -> Any:  # noqa: ANN401
+        with MAKING, api("the credentials", self.region):
+            return self.session.client(service, region_name=self.region, config=client_options(quick=self.quick))
 
     def caller(self) -> str:
         """Who asks, as Amazon names it (an ARN). Also the cheapest proof that the credentials are good."""
         with api("sts:GetCallerIdentity", self.region):
             return str(self.sts.get_caller_identity()["Arn"])
+
+    def in_region(self, region: str) -> "Clients":
+        """The same, of a region that Amazon has named."""
+        return Clients(region=region, session=self.session, quick=True)
 
 
 def connect(region: str | None, *, quick: bool = False) -> Clients:
@@ -41,19 +64,20 @@ def connect(region: str | None, *, quick: bool = False) -> Clients:
             "hardware.aws.region: no region is named, and neither AWS_DEFAULT_REGION nor ~/.aws/config names one; "
             "write e.g. --set hardware.aws.region=us-east-1"
         )
-    check_region(name, session.get_available_regions("ec2"))
-    options = client_options(quick=quick)
+    check_region(name, known_regions(session))
     with api("the credentials", name):
         if session.get_credentials() is None:
             raise MissingError(
                 "no AWS credentials: neither the environment (AWS_ACCESS_KEY_ID, AWS_PROFILE) nor ~/.aws nor a role "
                 "holds any; `aws configure` or `aws sso login` makes them"
             )
-        clients = {service: session.client(service, region_name=name, config=options) for service in SERVICES}
-    return Clients(region=name, session=session, **clients)
+    return Clients(region=name, session=session, quick=quick)
 
 
-SERVICES = ("ec2", "ssm", "sts")
+def known_regions(session: Any) -> list[str]:  # noqa: ANN401
+    """Of Amazon's partitions too (China, GovCloud)."""
+    partitions = session.get_available_partitions()
+    return [name for partition in partitions for name in session.get_available_regions("ec2", partition)]
 
 
 def open_session() -> Any:  # noqa: ANN401 - boto3 has no static types

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from runjob.launchers.aws_client import connect, enabled_regions
+from runjob.launchers.aws_client import check_region, connect, enabled_regions, known_regions
 from runjob.launchers.aws_instance import Rented, end_machines, find_machines
 from runjob.launchers.aws_prices import table
 from runjob.schemas.errors import LaunchError, RunjobError
@@ -29,12 +29,14 @@ class Fleet:
 def find_fleet(regions: Sequence[str] = (), *, everyone: bool = False) -> Fleet:
     """Machines of this caller, or of everyone in the account, in these regions or in all."""
     first = connect(regions[0] if regions else None)
+    for region in regions:
+        check_region(region, known_regions(first.session))
     by = first.caller()
     wanted = tuple(regions) or enabled_regions(first)
 
     def ask(region: str) -> tuple[Rented, ...] | str:
         try:
-            return find_machines(connect(region, quick=True), by=None if everyone else by)
+            return find_machines(first.in_region(region), by=None if everyone else by)
         except RunjobError as error:
             return f"{region}: {error}"
 

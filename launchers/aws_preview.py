@@ -23,7 +23,7 @@ def preview(job: Job) -> str:
         ("where", f"{region or 'the region of the AWS configuration'}, {zones_text(settings)}"),
         ("image", settings.image or f"the newest of {GPU_IMAGE if with_gpus(settings) else CPU_IMAGE}"),
         ("cost", cost_text(settings, region)),
-        ("budget", budget_text(settings, region)),
+        ("budget", "none" if settings.budget_usd is None else f"${settings.budget_usd:g}"),
         ("ends", f"when all is home{' is its watchdog`s matter (keep)' if settings.keep else ''}; by itself after "
                  f"{settings.max_hours:g} h, or {settings.idle_minutes} min without work"),
         ("lets in", settings.from_address or "this address only, asked when it is rented"),
@@ -31,6 +31,7 @@ def preview(job: Job) -> str:
         ("Python", settings.python or f"an environment under {settings.folder}/envs, made there"),
     ]  # fmt: skip
     problems = [*several_nodes(job), *too_few_gpus(job, gpus_of(settings))]
+    problems += filter(None, [over_budget(settings, cost_of(settings, region), 0.0)])
     return "\n".join([f"{name:<12} {value}" for name, value in lines] + [f"{'missing':<12} {one}" for one in problems])
 
 
@@ -55,18 +56,12 @@ def cost_text(settings: Aws, region: str | None) -> str:
     return f"at most ${cost.most:.2f} = {cost.hours:g} h x ${cost.hourly:g} an hour ({cost.source}){spot}"
 
 
-def budget_text(settings: Aws, region: str | None) -> str:
-    if settings.budget_usd is None:
-        return "none (hardware.aws.budget_usd)"
-    return over_budget(settings, cost_of(settings, region), 0.0) or f"${settings.budget_usd:g}, held"
-
-
 def planned_region(settings: Aws) -> str | None:
     """As far as it is known without boto3, which reads ~/.aws/config."""
     return settings.region or os.environ.get(REGION_VARIABLE) or None
 
 
-def assumed_machine(job: Job) -> Machine | None:
+def foreseen_machine(job: Job) -> Machine | None:
     """The rented machine by the shipped table; None for a type that it does not hold."""
     settings = job.hardware.aws
     row = table().rows.get(settings.instance) if settings is not None else None

@@ -84,3 +84,21 @@ class Fetcher(Protocol):
         """Bring home the newest complete checkpoint, the model and the curves; `told` hears the progress. Goes on where
         an earlier call broke off."""
         ...
+
+
+@runtime_checkable
+class Foreseer(Protocol):
+    """A launcher that knows without a network what one node of its place will have."""
+
+    def foresee(self, job: Job) -> Machine | None:
+        """For `plan`; None where only the place itself could say."""
+        ...
+
+
+@runtime_checkable
+class Requeuer(Protocol):
+    """A launcher whose place may be taken away, and from which a job goes on in another of the same kind."""
+
+    def goes_on(self, run: RunDir, status: Status) -> str:
+        """Why the next attempt is to begin by itself, now that the job has stopped like this; empty where it is not."""
+        ...

@@ -41,7 +41,7 @@ def run_plan(args: Namespace) -> int:
 
     find_launcher(args.launcher)
     resolved = read_job(Path(args.file), args.sets)
-    place = imagine(args.launcher)
+    place = imagine(resolved.job, args.launcher)
     facts = recall_facts(resolved.job)
     plan = plan_on(resolved, place, facts=facts)
     missing = missing_here(resolved, place)

@@ -9,6 +9,7 @@ from pathlib import Path
 from runjob.launchers.logs import tail
 from runjob.runner.asking import state_soon, states_of
 from runjob.runner.command import Command, add_id, add_json, add_watch
+from runjob.runner.commands_fetch import fetch_at_the_end, tell
 from runjob.runner.follow import has_ended
 from runjob.runner.lines import event_line
 from runjob.runner.runs import (
@@ -105,13 +106,19 @@ def status_text(run: RunDir) -> str:
 
 
 def run_logs(args: Namespace) -> int:
+    from runjob.runner.requeue import begin_next, goes_on
+
     run = find_run(home(), args.id)
     tails = Tails(run, since=newest_attempt(run).number)
     while True:
         status = state_of(run)
         for line in tails.new_lines(args.rank, status):
             print(line, flush=args.follow)
-        if not args.follow or has_ended(status):
+        if args.follow and has_ended(status) and (why := goes_on(run, status)):
+            print(why, flush=True)
+            if not begin_next(run, status, told=tell):
+                break
+        elif not args.follow or has_ended(status):
             break
         time.sleep(POLL_S)
     if args.rank is not None and not tails.logs:
@@ -161,6 +168,8 @@ def run_cancel(args: Namespace) -> int:
         deadline_s = Plan.from_json(run.plan.read_text(encoding="utf-8")).stop_deadline_s
         status = wait_for_end(run, timeout_s=deadline_s + 30)
         print(f"{run.id} is {status.state}: {status.message}")
+        if has_ended(status):
+            fetch_at_the_end(run)
     return 0
 
 

@@ -90,8 +90,16 @@ def tensorboard_program() -> str:
 def follow_to_the_end(run: RunDir) -> int:
     from runjob.runner.commands_jobs import explain
     from runjob.runner.follow import follow
+    from runjob.runner.requeue import begin_next, goes_on
 
     status = follow(run)
+    while status is not None and (why := goes_on(run, status)):
+        print(f"{run.id} is {status.state}: {status.message}\n{why}", flush=True)
+        with showing_submission(run):
+            begun = begin_next(run, status, told=tell)
+        if not begun:
+            break
+        status = follow(run)
     if status is None:
         print(f"detached; runjob status {run.id}, runjob logs -f {run.id}, runjob cancel {run.id}", flush=True)
         return 0

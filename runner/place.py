@@ -7,7 +7,7 @@ its place lacks; from here it needs its block of the job, and the files that it 
 from dataclasses import dataclass
 
 from runjob.launchers import find_launcher
-from runjob.launchers.base import Previewer, Surveyor
+from runjob.launchers.base import Foreseer, Previewer, Surveyor
 from runjob.runner.compile import compile_job
 from runjob.runner.local_files import missing_files
 from runjob.runner.loopback import missing_loopback
@@ -15,6 +15,7 @@ from runjob.runner.needs import missing_needs
 from runjob.schemas import wording
 from runjob.schemas.errors import MissingError
 from runjob.schemas.facts import Facts
+from runjob.schemas.job import Job
 from runjob.schemas.machine import Machine, detect_machine
 from runjob.schemas.plan import Plan
 from runjob.schemas.problems import Problem
@@ -55,9 +56,12 @@ def survey(resolved: Resolved, launcher: str) -> Place:
     return Place(launcher=launcher, machine=machine, here=False)
 
 
-def imagine(launcher: str) -> Place:
-    """For `plan`, which asks nobody: the launcher's place as if it had this machine's cores and GPUs."""
-    return Place(launcher=launcher, machine=detect_machine(), here=runs_here(launcher))
+def imagine(job: Job, launcher: str) -> Place:
+    """For `plan`, which asks nobody: what the launcher knows of its place by itself, else as if it had this machine's
+    cores and GPUs."""
+    chosen = find_launcher(launcher)
+    foreseen = chosen.foresee(job) if isinstance(chosen, Foreseer) else None
+    return Place(launcher=launcher, machine=foreseen or detect_machine(), here=runs_here(launcher))
 
 
 def missing_here(resolved: Resolved, place: Place) -> tuple[str, ...]:

@@ -33,12 +33,13 @@ IMAGE = "ami-1e749f67"
 
 @dataclass
 class Refusal:
-    """`times` calls of `action` whose body holds `when` are answered with this error, and go no further."""
+    """`times` calls of `action` whose body holds `when`, to the region `where`, are answered with this error."""
 
     action: str
     code: str
     message: str
     when: str = ""
+    where: str = ""
     times: int = 1_000_000
 
 
@@ -55,8 +56,8 @@ class Door:
     tokens: dict[str, tuple[int, bytes]] = field(default_factory=dict)
     lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def refuse(self, action: str, code: str, message: str = "no", *, when: str = "", times: int = 1_000_000) -> None:
-        self.refusals.append(Refusal(action=action, code=code, message=message, when=when, times=times))
+    def refuse(self, action: str, code: str, message: str = "no", *, when: str = "", where: str = "") -> None:
+        self.refusals.append(Refusal(action=action, code=code, message=message, when=when, where=where))
 
     def hold(self, action: str) -> threading.Event:
         """The answers to this action wait from now on; the event says that one does."""
@@ -77,10 +78,10 @@ class Door:
     def calls(self, action: str) -> list[dict[str, str]]:
         return [fields for name, fields in self.seen if name == action]
 
-    def refusal_of(self, action: str, body: str) -> Refusal | None:
+    def refusal_of(self, action: str, body: str, signed: str) -> Refusal | None:
         with self.lock:
             for one in self.refusals:
-                if one.action == action and one.when in body and one.times > 0:
+                if one.action == action and one.when in body and one.where in signed and one.times > 0:
                     one.times -= 1
                     return one
         return None
@@ -96,7 +97,7 @@ class Handler(http.server.BaseHTTPRequestHandler):
         fields = dict(urllib.parse.parse_qsl(text))
         action = fields["Action"] if "Action" in fields else self.headers.get("X-Amz-Target", "").rpartition(".")[2]
         self.door.seen.append((action, fields))
-        refusal = self.door.refusal_of(action, text)
+        refusal = self.door.refusal_of(action, text, self.headers.get("Authorization", ""))
         if refusal is not None:
             self.answer(400, error_body(refusal, as_json="X-Amz-Target" in self.headers), "text/xml")
             return
