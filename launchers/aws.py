@@ -32,15 +32,17 @@ from runjob.launchers.aws_rental import (
 from runjob.launchers.base import Handle, read_handle
 from runjob.launchers.local import LocalLauncher, never_started
 from runjob.launchers.place import look_for
+from runjob.launchers.spot_notice import spot_companion
 from runjob.launchers.ssh import SshLauncher, submit_over_ssh
 from runjob.launchers.ssh_fetch import fetch_run
 from runjob.launchers.ssh_link import Link
 from runjob.schemas.errors import LaunchError, MissingError, RunjobError
 from runjob.schemas.job import Job
+from runjob.schemas.job_hardware import Aws
 from runjob.schemas.machine import Machine
 from runjob.schemas.plan import Plan
 from runjob.schemas.read import read_job_json
-from runjob.schemas.run import ALIVE_STATES, Attempt, RunDir, Status
+from runjob.schemas.run import ALIVE_STATES, Attempt, RunDir, Status, write_atomic
 
 # Amazon is asked about a machine that does not answer, and not more often than this.
 ASK_EVERY_S = 5.0
@@ -92,6 +94,7 @@ class AwsLauncher:
         clients = connect(settings.region)
         rental = Rental(run=run, attempt=attempt, settings=settings, clients=clients, by=clients.caller())
         try:
+            plan = with_spot_watch(run, plan, settings)
             machine, ssh = rental.machine()
             facts = {"phase": "running", "region": clients.region, **machine_facts(machine)}
             lent = lent_session(clients, read_job_json(run.job).values, settings)
@@ -221,6 +224,14 @@ class AwsLauncher:
             return ""
         most = settings.spot_retries
         return f"spot machine {before + 1} was taken back; renting the next (hardware.aws.spot_retries: {most})"
+
+
+def with_spot_watch(run: RunDir, plan: Plan, settings: Aws) -> Plan:
+    """On a spot machine the plan gets a companion that turns Amazon's notice into a request to save and stop."""
+    others = tuple(one for one in plan.companions if one.name != spot_companion().name)
+    plan = replace(plan, companions=(*others, spot_companion()) if settings.spot else others)
+    write_atomic(run.plan, plan.to_json())
+    return plan
 
 
 def submitter(handle: Handle) -> str:

@@ -54,8 +54,11 @@ class AwsBench:
         block, end = json.JSONDecoder().raw_decode(rest)
         self.job.write_text(f"{head}{mark}{json.dumps({**block, **changes})}{rest[end:]}", encoding="utf-8")
 
+    def runs(self) -> list[RunDir]:
+        return [RunDir(path) for path in self.home.runs.iterdir() if not path.name.startswith(".")]
+
     def newest(self) -> RunDir:
-        (run,) = [RunDir(path) for path in self.home.runs.iterdir() if not path.name.startswith(".")]
+        (run,) = self.runs()
         return run
 
     def phase(self) -> str:

@@ -153,11 +153,20 @@ class Amazon:
     url: str
     env: dict[str, str]
     ec2: Any
+    s3: Any
 
     def live(self) -> list[dict[str, Any]]:
         states = [{"Name": "instance-state-name", "Values": ["pending", "running", "stopping", "stopped"]}]
         found = self.ec2.describe_instances(Filters=states)["Reservations"]
         return [machine for group in found for machine in group["Instances"]]
+
+    def make_bucket(self, name: str) -> None:
+        self.s3.create_bucket(Bucket=name)
+
+    def in_bucket(self, name: str, prefix: str) -> bool:
+        """Is a whole checkpoint there? Its manifest comes last."""
+        found = self.s3.list_objects_v2(Bucket=name, Prefix=prefix)
+        return "Contents" in found and any(one["Key"].endswith("manifest.json") for one in found["Contents"])
 
 
 @contextlib.contextmanager
@@ -175,8 +184,10 @@ def amazon(folder: Path) -> Iterator[Amazon]:
     url = f"http://127.0.0.1:{server.server_address[1]}"
     try:
         wait_until(lambda: answers(port), within_s=60, what="moto to listen")
-        client = boto3.session.Session(**SESSION).client("ec2", endpoint_url=door.behind)
-        yield Amazon(door=door, url=url, env={**ACCOUNT, "AWS_ENDPOINT_URL": url}, ec2=client)
+        session = boto3.session.Session(**SESSION)
+        ec2, s3 = (session.client(service, endpoint_url=door.behind) for service in ("ec2", "s3"))
+        env = {**ACCOUNT, "AWS_ENDPOINT_URL": url, "AWS_ENDPOINT_URL_S3": door.behind}
+        yield Amazon(door=door, url=url, env=env, ec2=ec2, s3=s3)
     finally:
         door.let_go()
         server.shutdown()
