@@ -143,6 +143,9 @@ def main(words: list[str]) -> None:
         out.write(json.dumps(probe(folder, words[2:])).encode())
     elif verb == "have":
         out.write(json.dumps(find_there(Path(folder), json.load(sys.stdin))).encode())
+    elif verb == "names":
+        files = (path for path in Path(folder).rglob("*") if path.is_file())
+        out.write(json.dumps(sorted(str(path.relative_to(folder)) for path in files)).encode())
     elif verb == "sizes":
         out.write(json.dumps(find_sizes(Path(folder), json.load(sys.stdin))).encode())
     elif verb == "receive":

@@ -73,7 +73,8 @@ def look_around(target: SshTarget, block: Ssh) -> Found:
         version=version,
         errand_python=python,
         job_python=block.python or made,
-        rsync="rsync" in found["programs"] and has_rsync(),
+        # a login that greets says so to rsync too, which takes it for an answer
+        rsync="rsync" in found["programs"] and has_rsync() and answer.out.startswith(MARK),
         made=block.python is None,
     )
 

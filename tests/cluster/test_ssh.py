@@ -12,7 +12,7 @@ import pytest
 from runjob.schemas.run import RunDir, read_json
 from tests.cluster.ssh_bench import SshBench, make_bench, train_steps
 from tests.cluster.sshd_host import SshHost, need_ssh_host, ssh_host, write_client
-from tests.conftest import Home, Processes
+from tests.conftest import Home, Processes, make_home, run_script
 
 
 @pytest.fixture(scope="module")
@@ -159,3 +159,34 @@ def test_setup_lines_run_before_the_job_and_may_say_what_they_like(bench: SshBen
     assert failing.returncode == 2
     assert "hardware.ssh.setup" in failing.stderr
     assert "no such module" in failing.stderr
+
+
+def test_a_job_is_adopted_from_another_laptop_and_watched_stopped_and_resumed_there(
+    host: SshHost, bench: SshBench, tmp_path: Path
+):
+    run = bench.start("long")
+    (tmp_path / "other laptop").mkdir()
+    other = make_home(tmp_path / "other laptop")
+    (bench.home.path / "text.txt").unlink()
+    bench.home.runs.rename(tmp_path / "a closed laptop")
+
+    def runjob(*words: str) -> str:
+        done = run_script(other, *words, env={**bench.env, "SMALL": "long"}, timeout_s=90)
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
+
+    said = runjob("adopt", f"gpu0:~/.runjob/runs/{run.id}", "--config-file", str(bench.config))
+    assert f"{run.id} is running" in said
+    mine = RunDir(other.runs / run.id)
+    assert mine.path.stat().st_mode & 0o777 == 0o700
+    assert "step 1/20" in runjob("logs", run.id)
+    runjob("cancel", run.id)
+    assert json.loads(runjob("status", run.id, "--json"))["state"] == "cancelled"
+    assert train_steps(mine) == train_steps(copy_of(host, run))
+    runjob("resume", run.id, "--detach")
+    runjob("cancel", run.id)
+    assert read_json(mine.status)["attempt"] == 2
+    again = run_script(other, "adopt", f"gpu0:~/.runjob/runs/{run.id}", "--config-file", str(bench.config))
+    assert (again.returncode, "already" in again.stderr) == (2, True)
+    none = run_script(other, "adopt", "gpu0:/tmp/small-00000000", "--config-file", str(bench.config))
+    assert (none.returncode, "no run directory" in none.stderr) == (1, True), none.stderr
