@@ -14,7 +14,7 @@ from runjob.schemas.run import RunDir
 def kill_everything(run: RunDir) -> None:
     """The supervisor and all that is below it. LaunchError unless it is surely that process and it lives here."""
     handle = read_handle(run)
-    if handle is None or not handle.facts or look_for(handle.facts) != "alive":
+    if handle is None or "pid" not in handle.facts or look_for(handle.facts) != "alive":
         raise LaunchError(f"{run.id}: no process of it lives on this machine")
     supervisor = int(handle.facts["pid"])
     # Listed before the first is killed: a dead supervisor has no descendants.

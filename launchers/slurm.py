@@ -11,6 +11,7 @@ import io
 import os
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -37,7 +38,7 @@ from runjob.schemas.job_hardware import Slurm
 from runjob.schemas.machine import Machine
 from runjob.schemas.plan import Plan
 from runjob.schemas.read import read_job_json
-from runjob.schemas.run import ALIVE_STATES, Attempt, RunDir, Status, write_atomic
+from runjob.schemas.run import ALIVE_STATES, Attempt, RunDir, Status, home, write_atomic
 
 # The supervisor writes status.json every 5 s: with a sign so fresh nobody need ask Slurm.
 SIGN_S = 8.0
@@ -55,10 +56,10 @@ class SlurmLauncher:
 
     def preview(self, job: Job, plan: Plan) -> str:
         slurm = block_of(job.hardware)
-        home = Path(slurm.folder, "runs") if slurm.folder is not None else Path("/RUNJOB_HOME")
-        there = home / f"{job.name}-XXXXXXXX"
+        runs = Path(slurm.folder, "runs") if slurm.folder is not None else home()
+        there = runs / f"{job.name}-XXXXXXXX"
         told = {**parameters(str(there), 1, job.hardware, plan), "setup": setup_of(slurm, str(there))}
-        return sbatch_text(make_executor(there / "slurm", slurm.python or "/PYTHON", told))
+        return sbatch_text(make_executor(there / "slurm", slurm.python or sys.executable, told))
 
     def submit(self, run: RunDir, plan: Plan, attempt: Attempt) -> Handle:
         hardware = read_job_json(run.job).job.hardware
@@ -179,8 +180,6 @@ def setup_of(slurm: Slurm, run: str) -> list[str]:
 
 def hand_in(folder: Path, python: str | None, told: dict[str, object], arguments: tuple[str, ...]) -> str:
     """sbatch, by submitit; the number of the Slurm job."""
-    import sys
-
     from submitit.core.utils import FailedJobError, FailedSubmissionError
 
     from runjob.launchers.slurm_node import stand_by

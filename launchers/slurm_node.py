@@ -16,6 +16,7 @@ from pathlib import Path
 from types import FrameType
 
 from runjob.launchers.base import read_handle
+from runjob.launchers.outcome import describe_end
 from runjob.launchers.slurm_fate import ask_fate, requeue
 from runjob.launchers.slurm_meeting import address_of
 from runjob.launchers.supervisor import LEFT_TO_LAUNCHER, say
@@ -61,6 +62,9 @@ def stand_by(run_path: str, first_attempt: str, retries: str, warning_s: str) ->
     code = stand_over(run, attempt, node, signals)
     if node == 0 and code == LEFT_TO_LAUNCHER:
         settle(run, attempt, int(warning_s))
+    if node == 0 and code < 0:
+        message = f"its supervisor {describe_end(code)}; see {attempt.supervisor_log}"
+        run.write_status("failed", attempt=attempt.number, message=message)
     if node == 0 and run.read_status().state == "failed":
         sys.exit(1)
 

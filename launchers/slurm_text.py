@@ -40,13 +40,14 @@ def parameters(run: str, attempt: int, hardware: Hardware, plan: Plan) -> dict[s
     memory, limit = slurm.memory or hardware.memory, slurm.time or hardware.time
     check_limit(limit, slurm.signal_before)
     place = plan.resources
+    cpus = slurm.cpus or place.ranks_per_node * place.threads
     gpus = None if slurm.gres is not None else place.gpus_per_node or None
     told: dict[str, Any] = {
         "job_name": Path(run).name,
         "comment": comment_of(attempt),
         "nodes": place.nodes,
         "ntasks_per_node": 1,
-        "cpus_per_task": slurm.cpus or place.ranks_per_node * place.threads,
+        "cpus_per_task": cpus,
         "gpus_per_node": gpus,
         "gres": slurm.gres,
         "mem": f"{math.ceil(parse_size(memory) / 2**20)}M" if memory is not None else None,
@@ -61,7 +62,8 @@ def parameters(run: str, attempt: int, hardware: Hardware, plan: Plan) -> dict[s
         "wckey": None,
         # a site may have switched requeueing off by default; the directory of whoever submits may not be there
         "additional_parameters": {"requeue": True, "chdir": run, **_optional("reservation", slurm.reservation)},
-        "srun_args": ["--kill-on-bad-exit=0", *container(slurm)],
+        # since Slurm 22.05 srun no longer takes the number of cores from sbatch, and a task would get a single one
+        "srun_args": [f"--cpus-per-task={cpus}", "--kill-on-bad-exit=0", *container(slurm, run)],
         "stderr_to_stdout": True,
     }
     # of no effect on a single job: submitit says it where it submits an array
@@ -92,12 +94,12 @@ def comment_of(attempt: int) -> str:
     return f"runjob attempt {attempt}"
 
 
-def container(slurm: Slurm) -> list[str]:
-    """Pyxis' words for srun; the shared folder is seen inside under its own path."""
+def container(slurm: Slurm, run: str) -> list[str]:
+    """Pyxis' words for srun; the shared folder, or the run itself, is seen inside under its own path."""
     if slurm.container_image is None:
         return []
-    mounts = [] if slurm.folder is None else [f"--container-mounts={slurm.folder}:{slurm.folder}"]
-    return [f"--container-image={slurm.container_image}", *mounts]
+    seen = slurm.folder or run
+    return [f"--container-image={slurm.container_image}", f"--container-mounts={seen}:{seen}"]
 
 
 def _optional(name: str, value: str | None) -> dict[str, str]:

@@ -10,7 +10,7 @@ import pytest
 from runjob.schemas.run import RunDir, read_json
 from tests.cluster.slurm_cluster import Cluster
 from tests.conftest import make_home, run_script, wait_until
-from tests.end_to_end.conftest import assert_same_run, flags, losses, records, write_job
+from tests.end_to_end.conftest import assert_same_run, flags, losses, progress, records, write_job
 
 pytestmark = pytest.mark.slow
 
@@ -79,18 +79,20 @@ def test_from_a_home_that_no_node_sees_a_requeued_training_goes_on_bit_for_bit_a
     straight = desk.train(*sets, launcher="local")
     follower = desk.follow(*sets)
     run = RunDir(desk.home.runs / follower.stdout.readline().strip())
-    wait_until(lambda: run.progress.exists() and read_json(run.progress)["step"] >= 5, within_s=60, what="step 5")
+    wait_until(lambda: progress(run) >= 1, within_s=90, what="step 1")
     job = str(read_json(run.handle)["job"])
-    desk.cluster.run("scontrol", "requeue", job)
-    wait_until(lambda: desk.cluster.jobs()[job] == "PENDING", within_s=30, what="the job to be in the queue again")
-    desk.cluster.hurry(job)
-    said, _ = follower.communicate(timeout=120)
+    for step, order in ((5, ("scancel", "--signal=USR2")), (15, ("scontrol", "requeue"))):
+        wait_until(lambda at=step: progress(run) >= at, within_s=90, what=f"step {step}")
+        desk.cluster.run(*order, job)
+        wait_until(lambda: desk.cluster.jobs()[job] == "PENDING", within_s=40, what="the job to be in the queue again")
+        desk.cluster.hurry(job)
+    said, _ = follower.communicate(timeout=200)
     assert follower.returncode == 0, said
     assert f"{run.id} is finished" in said
-    assert [attempt.number for attempt in run.list_attempts()] == [1, 2]
+    assert [attempt.number for attempt in run.list_attempts()] == [1, 2, 3]
     assert_same_run(straight, run)
     shown = json.loads(desk.runjob("status", run.id, "--json").stdout)
-    assert (shown["state"], shown["attempt"], shown["launcher"]) == ("finished", 2, "slurm")
+    assert (shown["state"], shown["attempt"], shown["launcher"]) == ("finished", 3, "slurm")
     # the name of the folder was read by no shell, and what submitit pickled is a name and words
     assert not list(desk.home.path.glob("x")) + list(desk.cluster.shared.rglob("x"))
     pickles = list(desk.cluster.shared.rglob("*_submitted.pkl"))
