@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from runjob.launchers.base import SUBMISSION_GRACE_S, Handle, read_handle
@@ -20,10 +21,14 @@ OUR_PLACES = ("RUNJOB_HOME", "RUNJOB_CACHE")
 
 
 class LocalLauncher:
+    def __init__(self, post: Sequence[str] = ()) -> None:
+        """`post`: further words for the supervisor, where this machine is one node of several."""
+        self.post = post
+
     def submit(self, run: RunDir, plan: Plan, attempt: Attempt) -> Handle:
         with attempt.supervisor_log.open("ab") as log:
             process = subprocess.Popen(
-                [sys.executable, "-m", "runjob.launchers.supervisor", str(run.path), str(attempt.number)],
+                [sys.executable, "-m", "runjob.launchers.supervisor", str(run.path), str(attempt.number), *self.post],
                 cwd=run.path,
                 env=frozen_environment(run),
                 stdin=subprocess.DEVNULL,

@@ -1,7 +1,7 @@
 """What runs on the other machine from the copy of a run: `python -m runjob.launchers.outpost VERB RUN ...`, one round
 trip each, its answer on standard output behind a mark (some login shells greet).
 
-    start N        start the supervisor for attempt N, as on any machine, once
+    start N ...    start the supervisor for attempt N, as on any machine, once
     look           how the run is, and what was written since: what home has comes in on standard input
     cancel N       ask attempt N to save and stop
     holds          the checkpoints, the model and the curves, with sizes and digests
@@ -35,15 +35,15 @@ NO_NEWS = ("stop.json", "resume.json", "plan.json", "deepspeed.json", "job.json"
 SMALL = ("progress.json", "data.json", "init.json", "statistics.json", "wandb.json", "upload.json")
 
 
-def start(run: RunDir, number: int, lent: dict[str, str]) -> dict[str, Any]:
+def start(run: RunDir, number: int, post: list[str], lent: dict[str, str]) -> dict[str, Any]:
     """Start it unless it was: whoever asked may have been cut off before the answer came. `lent` are variables of its
-    environment that came on standard input and stand nowhere else."""
+    environment that came on standard input and stand nowhere else; `post` says which node of several this is."""
     os.environ.update(lent)
     attempt = run.attempt(number)
     handle = read_handle(run)
     if handle is None or handle.attempt != number:
         plan = Plan.from_json(run.plan.read_text(encoding="utf-8"))
-        handle = LocalLauncher().submit(run, plan, attempt)
+        handle = LocalLauncher(post).submit(run, plan, attempt)
     return {"handle": dict(handle.facts)}
 
 
@@ -140,7 +140,7 @@ def main(words: list[str]) -> int:
     os.umask(0o077)
     run = RunDir(Path(words[1]))
     verbs: dict[str, Callable[[], None]] = {
-        "start": lambda: answer(start(run, attempt_number(words), json.load(sys.stdin))),
+        "start": lambda: answer(start(run, attempt_number(words), words[3:], json.load(sys.stdin))),
         "look": lambda: answer(*look(run, json.load(sys.stdin))),
         "cancel": lambda: answer(cancel(run, attempt_number(words))),
         "holds": lambda: answer(holds(run)),

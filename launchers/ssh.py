@@ -16,11 +16,12 @@ from runjob.launchers.handover import hand_over
 from runjob.launchers.local import LocalLauncher
 from runjob.launchers.place import look_for, own_place
 from runjob.launchers.shell import quote
-from runjob.launchers.ssh_environment import Found, look_around, make_environment, survey_machine
+from runjob.launchers.ssh_environment import Found, look_around, make_environment, survey_hosts, target_of
 from runjob.launchers.ssh_fetch import fetch_run
 from runjob.launchers.ssh_link import Link, NoCopyError
 from runjob.launchers.ssh_mirror import away_since, bring_home
-from runjob.launchers.ssh_target import SshTarget, UnreachableError
+from runjob.launchers.ssh_nodes import helper_facts, start_all, stop_helpers
+from runjob.launchers.ssh_target import UnreachableError
 from runjob.launchers.staging import stage
 from runjob.launchers.staging_place import Told
 from runjob.schemas.errors import LaunchError, MissingError, RunjobError
@@ -35,7 +36,6 @@ from runjob.schemas.run import ALIVE_STATES, Attempt, RunDir, Status, read_json
 LOOK_EVERY_S = 1.0
 # A host that did not answer is not asked again at once.
 RETRY_AFTER_S = 5.0
-START_S = 40.0
 # Of own_place(): who is sending the copy, while nothing runs there yet
 BY = "by_"
 NOTHING_LENT: Mapping[str, str] = {}
@@ -48,8 +48,7 @@ class SshLauncher:
         self._seen: dict[Path, tuple[float, Status]] = {}
 
     def survey(self, job: Job) -> Machine:
-        block = block_of(job)
-        return survey_machine(look_around(target_of(block, block.host[0]), block), block)
+        return survey_hosts(job, block_of(job))
 
     def preview(self, job: Job, plan: Plan) -> str:
         block = block_of(job)
@@ -98,6 +97,8 @@ class SshLauncher:
         if there.attempt > handle.attempt:
             # resumed there by somebody who adopted it: the run is one, and this is where it goes on
             dataclasses.replace(handle, attempt=there.attempt).write(run)
+        if there.state not in ALIVE_STATES:
+            stop_helpers(handle)
         return there
 
     def logs(self, run: RunDir, attempt: Attempt) -> tuple[Path, ...]:
@@ -109,10 +110,13 @@ class SshLauncher:
         attempt.request_stop("cancel")
         self._seen.pop(run.path, None)
         self.state(run)
+        handle = read_handle(run)
+        if handle is not None:
+            stop_helpers(handle)
 
     def fetch(self, run: RunDir, *, told: Callable[[str], None]) -> None:
         handle = read_handle(run)
-        if handle is None:
+        if handle is None or not handle.facts:
             raise LaunchError(f"{run.id}: nothing of it runs anywhere; there is nothing to fetch")
         block = read_job_json(run.job).job.hardware.ssh
         policy = block.checkpoints if block is not None else "newest"
@@ -130,10 +134,6 @@ def block_of(job: Job) -> Ssh:
     return job.hardware.ssh
 
 
-def target_of(block: Ssh, host: str) -> SshTarget:
-    return SshTarget(host=host, config_file=block.config_file)
-
-
 def submit_over_ssh(
     run: RunDir,
     plan: Plan,
@@ -147,22 +147,23 @@ def submit_over_ssh(
     """Handle first, then the environment, the copy, the start. `launcher` and `facts` are another's who has found the
     host in its own way; `lent` are variables for the job alone, which go there on standard input and into no file."""
     told = teller(run, attempt)
-    found = look_around(target_of(block, block.host[0]), block)
-    link = link_to(found, block, run)
-    told(f"sending the run to {link.target.host}")
+    hosts = block.host[: plan.resources.nodes]
+    found = [look_around(target_of(block, host), block) for host in hosts]
+    links = [link_to(one, block, run) for one in found]
+    told(f"sending the run to {', '.join(hosts)}")
     sending = {BY + name: value for name, value in own_place().items()}
-    handle = Handle(launcher=launcher, attempt=attempt.number, facts={**link.facts(), **facts, **sending})
+    where = {**links[0].facts(), **helper_facts(links[1:]), **facts}
+    handle = Handle(launcher=launcher, attempt=attempt.number, facts={**where, **sending})
     hand_over(run, handle)
-    make_environment(found, block, told=told)
     goes_on_there = same_copy(run, handle)
-    stage(run, attempt, found.place(block), goes_on_there=goes_on_there, inputs=block.data == "stage", told=told)
-    told(f"starting on {link.target.host}")
-    try:
-        link.ask(["start", str(attempt.number)], stdin=dict(lent), timeout_s=START_S)
-    except UnreachableError:
-        # The answer was lost, and perhaps only the answer: the next look says what became of it.
-        told("the answer was lost")
-    handle = dataclasses.replace(handle, facts={**link.facts(), **facts})
+    for number, one in enumerate(found):
+        make_environment(one, block, told=told)
+        # Node 0 alone saves: the others get from home what they start from
+        goes_on = goes_on_there and number == 0
+        stage(run, attempt, one.place(block), goes_on_there=goes_on, inputs=block.data == "stage", told=told)
+    told(f"starting on {', '.join(hosts)}")
+    start_all(links, attempt, block, lent=lent, told=told)
+    handle = dataclasses.replace(handle, facts=where)
     hand_over(run, handle)
     return handle
 

@@ -18,6 +18,7 @@ from runjob.launchers.ssh_target import SshTarget
 from runjob.launchers.staging_place import Told
 from runjob.schemas import machine
 from runjob.schemas.errors import LaunchError, MissingError
+from runjob.schemas.job import Job
 from runjob.schemas.job_hardware import Ssh
 from runjob.schemas.machine import Machine
 
@@ -165,6 +166,38 @@ def make_environment(found: Found, block: Ssh, *, told: Told) -> None:
         err = errors.read().decode("utf-8", errors="replace").strip()
     if process.wait() != 0:
         raise LaunchError(f"{found.target.host}: the environment {folder} can't be made there: {err}")
+
+
+def target_of(block: Ssh, host: str) -> SshTarget:
+    return SshTarget(host=host, config_file=block.config_file)
+
+
+def survey_hosts(job: Job, block: Ssh) -> Machine:
+    """The first host's machine, once every host has what its node needs; MissingError with all that they lack."""
+    nodes = job.hardware.nodes
+    if nodes > len(block.host):
+        named = ", ".join(block.host)
+        raise MissingError(f"hardware.ssh.host: the job wants {nodes} nodes, one host each; it names {named}")
+    if nodes > 1 and job.data.split is not None and job.data.split.test is not None:
+        # every node reads the last checkpoint for it, and only the first one has it
+        raise MissingError("data.split.test: over several hosts there is no test side; leave it out, or take one node")
+    machines, problems = [], []
+    for host in block.host[:nodes]:
+        try:
+            machines.append(survey_machine(look_around(target_of(block, host), block), block))
+            problems += missing_gpus(job, host, machines[-1])
+        except MissingError as error:
+            problems.append(str(error))
+    if problems:
+        raise MissingError("\n".join(problems))
+    return machines[0]
+
+
+def missing_gpus(job: Job, host: str, found: Machine) -> list[str]:
+    wanted, there = job.hardware.gpus, len(found.gpus)
+    if job.hardware.device != "cuda" or (there and (wanted == "all" or (isinstance(wanted, int) and wanted <= there))):
+        return []
+    return [f"{host}: hardware.gpus: the job asks for {wanted}, nvidia-smi lists {there} there"]
 
 
 def survey_machine(found: Found, block: Ssh) -> Machine:

@@ -57,12 +57,14 @@ LEFT_TO_LAUNCHER = 75
 @dataclass(frozen=True, kw_only=True)
 class Post:
     """Where a supervisor stands: under which launcher, on which node, and where the nodes meet. Port 0: node 0 takes a
-    free one and says it in the attempt's meeting.json, which all nodes see then."""
+    free one and says it in the attempt's meeting.json, which all nodes see then. A node that is `apart` (1) has a copy
+    of the run that nobody else sees: it prepares its own data and says in its own status.json how it is."""
 
     under: str = "local"
     node: int = 0
     master: str = "127.0.0.1"
     port: int = 0
+    apart: int = 0
 
 
 class Supervisor:
@@ -76,8 +78,13 @@ class Supervisor:
         self.message = ""
         self.companions = Companions(run, attempt, variables=self._own_variables(), say=say)
 
+    @property
+    def _helps(self) -> bool:
+        """Is this another node than the first of a run that all of them see?"""
+        return bool(self.post.node) and not self.post.apart
+
     def supervise(self) -> int:
-        if self.post.node:
+        if self._helps:
             return self._help()
         status = self.run.read_status()
         if (status.state, status.attempt) != ("pending", self.attempt.number):
@@ -89,7 +96,8 @@ class Supervisor:
             Handle(launcher="local", attempt=self.attempt.number, facts=own_place()).write(self.run)
         say(f"attempt {self.attempt.number} begins, pid {os.getpid()}")
         plan = Plan.from_json(self.run.plan.read_text(encoding="utf-8"))
-        self.companions.start(plan.companions)
+        if not self.post.node:
+            self.companions.start(plan.companions)
         state, message = self._run_stages(plan)
         message = self._finish_companions(state, "; ".join(filter(None, [self.attempt.stop_note(), message])))
         if self._superseded():
@@ -140,7 +148,7 @@ class Supervisor:
         """A port of node 0 that is free now, told to the others."""
         port = self.post.port or free_port()
         write_json(self.attempt.meeting, {"master": self.post.master, "port": port})
-        return Meeting(node=0, master=self.post.master, port=port)
+        return Meeting(node=self.post.node, master=self.post.master, port=port)
 
     def _listen(self) -> None:
         if SIGNALS_VARIABLE in os.environ:
@@ -166,6 +174,8 @@ class Supervisor:
             say(f"stage {stage.name}: {describe_end(code)}")
             if stage.name == "train" and not self.attempt.exit.exists() and self._failed_node():
                 return "failed", f"{self._failed_node()}; see {self.attempt.stage_log(stage.name)}"
+            if self.post.node and stage.name == "train":
+                return self._share_done(code)
             if self.attempt.exit.exists() or stage.name == "train":
                 return outcome_of(self.attempt, stage.name, code, kernel=kernel)
             if self._stop_wanted():
@@ -174,6 +184,13 @@ class Supervisor:
                 end = with_kernel(f"stage {stage.name} {describe_end(code)}", kernel)
                 return "failed", f"{end}; see {self.attempt.stage_log(stage.name)}"
         return "failed", "the plan has no train stage"
+
+    def _share_done(self, code: int) -> tuple[State, str]:
+        """Of a node that is apart: how the job ended, rank 0 says on node 0."""
+        state: State = "finished" if code == 0 else "failed"
+        if self.attempt.stop_request.exists():
+            state = "cancelled" if self.attempt.stop_reason() == "cancel" else "preempted"
+        return state, f"the share of node {self.post.node} {describe_end(code)}"
 
     def _finish_companions(self, state: State, message: str) -> str:
         """Time for the uploader's last round. A `cancel` or a signal that comes now cuts it short."""
@@ -256,7 +273,7 @@ class Supervisor:
                 stop_at = now + grace_s
                 say(f"asked to stop ({self.attempt.stop_reason()}), {grace_s:.0f} s from now at the latest")
                 self._become("stopping", "saving" if grace_s else "")
-            if linger_until == float("inf") and (self.attempt.exit.exists() or (self.post.node and self._over())):
+            if linger_until == float("inf") and (self.attempt.exit.exists() or (self._helps and self._over())):
                 linger_until = now + LINGER_S
             if linger_until == float("inf") and not self.post.node and self._failed_node():
                 linger_until = now + NODE_GRACE_S
@@ -277,7 +294,7 @@ class Supervisor:
         return self.run.attempt(self.attempt.number + 1).path.exists()
 
     def _stop_wanted(self) -> bool:
-        if self.signalled and not self.post.node:
+        if self.signalled and not self._helps:
             self.signalled = False
             self.attempt.request_stop("preempt")
         return self.attempt.stop_request.exists()
@@ -292,7 +309,7 @@ class Supervisor:
         if now < self.next_beat:
             return
         self.next_beat = now + HEARTBEAT_S
-        if self.post.node or self._superseded():
+        if self._helps or self._superseded():
             return
         try:
             self.run.write_status(self.state, attempt=self.attempt.number, message=self.message)
@@ -344,7 +361,7 @@ def main() -> int:
         parser.add_argument(f"--{field.name}", type=type(field.default), default=field.default)
     args = parser.parse_args()
     run = RunDir(args.run)
-    post = Post(under=args.under, node=args.node, master=args.master, port=args.port)
+    post = Post(under=args.under, node=args.node, master=args.master, port=args.port, apart=args.apart)
     try:
         return Supervisor(run, run.attempt(args.attempt), post).supervise()
     except RunjobError as error:

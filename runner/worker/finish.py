@@ -21,7 +21,9 @@ from runjob.runner.worker.train import Ending
 def finish(assembly: Assembly, ending: Ending) -> None:
     parts = assembly.parts
     step = export_step(parts)
-    distributed.barrier()  # rank 0 alone writes checkpoints, and the others read this one too
+    distributed.barrier()  # rank 0 alone writes checkpoints, and the others read this one too, for a test side
+    if parts.exchange.rank != 0 and assembly.store.test is None:
+        return  # on a host of its own there may be none to read
     checkpoint = open_checkpoint(parts.run.checkpoints / folder_name(step))
     test = evaluate_test_side(assembly, checkpoint)
     if parts.exchange.rank != 0:

@@ -1,6 +1,7 @@
 """Where an attempt starts: the newest complete checkpoint, the one that `resume --from` named, or nowhere. Rank 0 reads
 and verifies; the others believe it."""
 
+import dataclasses
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -39,7 +40,11 @@ def choose_start(run: RunDir, attempt: Attempt, *, rank: int) -> Start:
     if isinstance(found, CheckpointError):
         raise found
     assert isinstance(found, Start)
-    return found
+    if found.checkpoint is None:
+        return found
+    # on another host the run may lie elsewhere
+    here = run.checkpoints / found.checkpoint.path.name
+    return dataclasses.replace(found, checkpoint=dataclasses.replace(found.checkpoint, path=here))
 
 
 def _tell(choose: Callable[[], Start]) -> Start | CheckpointError:

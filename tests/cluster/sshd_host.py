@@ -7,7 +7,7 @@ test leaves any behind. `network=True` gives it an address and a cable of its ow
 
     root of the host, under /var/tmp        seen there as
     home/                                   the home of root
-    env/bin/python                          the same path: Python with torch and the rest, without runjob
+    opt/                                    /opt; /opt/train/bin/python has torch and the rest, without runjob
     sshd/                                   the same path: keys and configuration of the daemon
 """
 
@@ -53,7 +53,7 @@ class SshHost:
 
     @property
     def python(self) -> str:
-        return str(self.root / "env" / "bin" / "python")
+        return "/opt/train/bin/python"
 
     def here(self, there: str) -> Path:
         """A path below its home, seen from here."""
@@ -179,7 +179,7 @@ def free_port() -> int:
 
 def write_sshd(root: Path, address: str, port: int, env: Mapping[str, str]) -> None:
     folder = root / "sshd"
-    for each in (folder, root / "home", root / "env" / "bin", root / "env" / "lib"):
+    for each in (folder, root / "home", root / "opt" / "train" / "bin", root / "opt" / "train" / "lib"):
         each.mkdir(parents=True)
     for key in ("host_key", "id"):
         subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(folder / key)], check=True)
@@ -211,7 +211,7 @@ def first_process(root: Path, *, rsync: bool) -> str:
     site = Path(sysconfig.get_paths()["purelib"])
     interpreter = Path(sys.base_prefix)
     version = f"python{sys.version_info.major}.{sys.version_info.minor}"
-    inside = root / "env" / "lib" / version / "site-packages"
+    inside = root / "opt" / "train" / "lib" / version / "site-packages"
     quoted = {name: shlex.quote(str(value)) for name, value in locals().items() if isinstance(value, Path)}
     lines = [
         "set -euo pipefail",
@@ -235,10 +235,11 @@ def first_process(root: Path, *, rsync: bool) -> str:
     binary = shlex.quote(str(interpreter / "bin" / version))
     lines += [
         f"printf 'home = %s/bin\\nversion = {sys.version.split()[0]}\\n' {quoted['interpreter']} "
-        f"> {quoted['root']}/env/pyvenv.cfg",
-        f"ln -s {binary} {quoted['root']}/env/bin/python",
-        f"ln -s python {quoted['root']}/env/bin/python3",
+        f"> {quoted['root']}/opt/train/pyvenv.cfg",
+        f"ln -s {binary} {quoted['root']}/opt/train/bin/python",
+        f"ln -s python {quoted['root']}/opt/train/bin/python3",
     ]
+    lines += [f"mount --rbind {quoted['root']}/opt /opt"]
     if not rsync:
         lines += ["if [ -e /usr/bin/rsync ]; then mount --bind /dev/null /usr/bin/rsync; fi"]
     lines += [
