@@ -9,6 +9,8 @@ import pytest
 from tests.cluster.ec2 import IMAGE, REGION, Amazon
 from tests.conftest import ROOT, Runjob
 
+# As launchers/aws_errors.py is told what is asked
+RIGHT = re.compile(r"api\(f?\"((?:ec2|ssm|sts):[A-Za-z]+)")
 TINY = ROOT / "jobs" / "tiny" / "gpt2_dutch.yaml"
 SETTINGS = {"instance": "m7i.large", "max_hours": 2, "region": REGION, "image": IMAGE, "from_address": "192.0.2.1/32"}
 
@@ -177,3 +179,10 @@ def test_down_wants_to_be_told_what(aws: Amazon, runjob: Runjob) -> None:
     for words in ([], ["--all", "one"]):
         done = runjob("aws", "down", *words, env=aws.env)
         assert done.returncode == 2 and "name job ids or machines (i-...), or type --all" in done.stderr
+
+
+def test_the_docs_list_every_right_that_is_needed() -> None:
+    asked = {name for path in (ROOT / "launchers").glob("aws*.py") for name in RIGHT.findall(path.read_text())}
+    listed = set(re.findall(r"`((?:ec2|ssm|sts|iam):\w+)`", (ROOT / "docs" / "aws.md").read_text(encoding="utf-8")))
+    # tags are part of the order, and a profile is passed with it
+    assert asked | {"ec2:CreateTags", "iam:PassRole"} == listed
