@@ -23,8 +23,9 @@ CHECKIP = "https://checkip.amazonaws.com"
 CHECKIP_VARIABLE = "RUNJOB_CHECKIP"
 CHECKIP_S = 10.0
 SSH_PORT = 22
-# Public parameters that name the newest image of a kind, kept by Amazon and by Canonical.
-GPU_IMAGE = "/aws/service/deeplearning/ami/x86_64/base-oss-nvidia-driver-gpu-ubuntu-22.04/latest/ami-id"
+# Public parameters that name the newest image of a kind, kept by Amazon and by Canonical. 24.04: runjob needs Python
+# 3.11, which earlier ones lack.
+GPU_IMAGE = "/aws/service/deeplearning/ami/x86_64/base-oss-nvidia-driver-gpu-ubuntu-24.04/latest/ami-id"
 CPU_IMAGE = "/aws/service/canonical/ubuntu/server/24.04/stable/current/amd64/hvm/ebs-gp3/ami-id"
 
 

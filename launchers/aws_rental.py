@@ -40,6 +40,7 @@ from runjob.schemas.run import Attempt, RunDir, write_atomic
 BOOT_S = 600.0
 ANSWER_S = 10.0
 POLL_S = 2.0
+FIRST_START = "! command -v cloud-init >/dev/null || cloud-init status --wait >/dev/null 2>&1 || :"
 # What stands in handle.json for "somebody is at it": the one who submits, by the facts that find a process again.
 SUBMITTER = "by_"
 # of rented.jsonl
@@ -71,7 +72,10 @@ class Rental:
         machine = wait_for_address(self.clients, machine, self.check_stop)
         self.note("waiting", machine, f"{machine.id} at {machine.address}: waiting for its first start to end")
         ssh = write_login(self.run, self.settings, key, machine.address)
-        wait_for_login(SshTarget(host=machine.address, config_file=ssh.config_file), machine, self.check_stop)
+        target = SshTarget(host=machine.address, config_file=ssh.config_file)
+        wait_for_login(target, machine, self.check_stop)
+        # sshd answers before the packages are there. Whether all went well is seen by what is looked for next.
+        target.run(["sh", "-c", FIRST_START], timeout_s=BOOT_S)
         return machine, ssh
 
     def one_that_is_there(self, key: LoginKey) -> Rented | None:

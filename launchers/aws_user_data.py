@@ -13,6 +13,7 @@ from runjob.schemas.job_hardware import Aws
 WATCHDOG = "/opt/runjob/watchdog.py"
 STATE = "/opt/runjob/began"
 UNIT = "/etc/systemd/system/runjob-watchdog.service"
+PACKAGES = ("python3-venv", "python3-dev", "g++", "rsync")
 # The kernel's own timer, set before anything else: it holds where python3 or the unit does not start.
 BELT_MINUTES = 10
 MOST_BYTES = 16_384
@@ -29,6 +30,8 @@ def user_data(settings: Aws, host_key: HostKey) -> str:
             {"path": WATCHDOG, "permissions": "0755", "content": watchdog_text()},
             {"path": UNIT, "permissions": "0644", "content": unit_text(arguments)},
         ],
+        # Where runjob makes the environment: Ubuntu's Python comes without venv, DeepSpeed compiles some of its parts
+        **({"package_update": True, "packages": list(PACKAGES)} if settings.python is None else {}),
         "runcmd": [
             ["shutdown", "-h", f"+{settings.max_hours * 60 + BELT_MINUTES:.0f}"],
             ["systemctl", "daemon-reload"],
