@@ -107,8 +107,9 @@ class AwsLauncher:
             said = give_up(clients, run)
             run.write_status("cancelled", attempt=attempt.number, message=f"interrupted before it started{said}")
             raise
-        except RunjobError as error:
-            raise LaunchError(f"{error}{give_up(clients, run)}") from error
+        except (RunjobError, OSError) as error:
+            kind = MissingError if isinstance(error, MissingError) else LaunchError
+            raise kind(f"{error}{give_up(clients, run)}") from error
 
     def state(self, run: RunDir) -> Status:
         status = run.read_status()

@@ -8,7 +8,7 @@ from typing import Any
 from runjob.schemas.run import RunDir, read_json
 from tests.cluster.ec2 import IMAGE, REGION, Amazon
 from tests.cluster.ec2_machines import PYTHON, Machines
-from tests.conftest import SCRIPT, Home, Processes, Runjob
+from tests.conftest import SCRIPT, Home, Processes, Runjob, wait_until
 
 SETTINGS = {
     "instance": "m7i.large",
@@ -46,6 +46,17 @@ class AwsBench:
         done = self.runjob(*words, "--json")
         assert done.returncode == 0, done.stderr
         said: dict[str, Any] = json.loads(done.stdout)
+        return said
+
+    def until(self, run: RunDir, state: str) -> dict[str, Any]:
+        """What `status` says once it says this."""
+        said: dict[str, Any] = {}
+
+        def asked() -> bool:
+            said.update(self.json("status", run.id))
+            return bool(said["state"] == state)
+
+        wait_until(asked, within_s=120, what=f"{run.id} to be {state}")
         return said
 
     def change_job(self, **changes: Any) -> None:

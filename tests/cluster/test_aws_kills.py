@@ -6,7 +6,6 @@ import subprocess
 
 import pytest
 
-from runjob.schemas.run import RunDir
 from tests.cluster.aws_bench import AwsBench
 from tests.conftest import wait_until
 
@@ -20,10 +19,6 @@ def kill(process: "subprocess.Popen[str]") -> None:
     process.communicate()
 
 
-def state(bench: AwsBench, run: RunDir) -> dict[str, str]:
-    return bench.json("status", run.id)
-
-
 def test_killed_before_anything_is_rented(aws_bench: AwsBench) -> None:
     held = aws_bench.aws.door.hold("DescribeKeyPairs")
     process = start(aws_bench)
@@ -33,8 +28,7 @@ def test_killed_before_anything_is_rented(aws_bench: AwsBench) -> None:
     aws_bench.aws.door.let_go()
     assert aws_bench.ls() == []
     # For a few seconds EC2 might not show what it has just done.
-    wait_until(lambda: state(aws_bench, run)["state"] == "lost", within_s=30, what="the submission to be given up")
-    said = state(aws_bench, run)["message"]
+    said = aws_bench.until(run, "lost")["message"]
     assert said.startswith("its submission was killed (looking for a machine of ")
     assert said.endswith("; no machine is rented")
 
@@ -50,13 +44,12 @@ def test_killed_between_the_order_and_its_answer(aws_bench: AwsBench) -> None:
     bench.aws.door.let_go()
     (machine,) = bench.ls()
     assert machine["job"] == run.id
-    said = state(bench, run)
-    assert said["state"] == "lost"
-    assert said["message"] == (
+    said = bench.until(run, "lost")["message"]
+    assert said == (
         f"its submission was killed (renting a m7i.large in us-east-1); {machine['id']}, rented for it, was ended"
     )
     assert bench.ls() == []
-    assert state(bench, run)["message"] == said["message"], "also said by whoever looks later"
+    assert bench.until(run, "lost")["message"] == said, "also said by whoever looks later"
 
 
 def test_killed_while_it_waits_and_ended_by_aws_down(aws_bench: AwsBench) -> None:
@@ -64,7 +57,7 @@ def test_killed_while_it_waits_and_ended_by_aws_down(aws_bench: AwsBench) -> Non
     bench.machines.boots = False
     process = start(bench)
     wait_until(lambda: bench.phase() == "waiting", within_s=60, what="the wait for the machine")
-    assert state(bench, bench.newest())["state"] == "pending"
+    bench.until(bench.newest(), "pending")
     kill(process)
     run = bench.newest()
     (machine,) = bench.ls()
@@ -73,8 +66,7 @@ def test_killed_while_it_waits_and_ended_by_aws_down(aws_bench: AwsBench) -> Non
     assert bench.ls() == []
     again = bench.runjob("aws", "down", run.id, "--region", "us-east-1")
     assert again.returncode == 0 and again.stdout.startswith("nothing to end: no machine of runjob's is rented by arn:")
-    said = state(bench, run)
-    assert said["state"] == "lost" and f"{machine['id']}, rented for it, was ended" in said["message"]
+    assert f"{machine['id']}, rented for it, was ended" in bench.until(run, "lost")["message"]
 
 
 def test_killed_while_the_run_is_sent(aws_bench: AwsBench) -> None:
@@ -85,8 +77,7 @@ def test_killed_while_the_run_is_sent(aws_bench: AwsBench) -> None:
     kill(process)
     run = bench.newest()
     (machine,) = bench.ls()
-    said = state(bench, run)
-    assert said["state"] == "lost" and f"{machine['id']}, rented for it, was ended" in said["message"]
+    assert f"{machine['id']}, rented for it, was ended" in bench.until(run, "lost")["message"]
     assert bench.ls() == []
 
 
@@ -105,5 +96,4 @@ def test_stopped_while_it_waits(aws_bench: AwsBench, how: str) -> None:
     process.communicate(timeout=60)
     assert process.returncode == 130
     assert bench.ls() == []
-    assert state(bench, run)["state"] == "cancelled"
-    assert "was ended" in state(bench, run)["message"]
+    assert "was ended" in bench.until(run, "cancelled")["message"]

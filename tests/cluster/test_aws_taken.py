@@ -80,7 +80,7 @@ def test_a_machine_is_ended_from_outside_and_the_job_goes_on_from_its_remote_cop
     process.kill()
     process.communicate()
     before = progress(run)
-    assert bench.json("status", run.id)["state"] == "running"
+    bench.until(run, "running")
     assert environments(bench)
     for environment in environments(bench):
         assert environment["AWS_SESSION_TOKEN"] and ACCOUNT["AWS_SECRET_ACCESS_KEY"] not in environment.values()
@@ -89,11 +89,10 @@ def test_a_machine_is_ended_from_outside_and_the_job_goes_on_from_its_remote_cop
     (machine,) = bench.ls()
     bench.aws.ec2.terminate_instances(InstanceIds=[machine["id"]])
     wait_until(lambda: not bench.machines.hosts, within_s=30, what="the machine to lose its power")
-    wait_until(lambda: bench.json("status", run.id)["state"] == "lost", within_s=60, what="the loss to be noticed")
-    said = bench.json("status", run.id)["message"]
+    said = bench.until(run, "lost")["message"]
     assert said.startswith(f"the machine {machine['id']} is gone (ended from outside: ")
     assert "what it had not brought home is lost" in said
-    assert said in bench.runjob("why", run.id).stdout
+    assert f"{run.id} is lost: {said}" in bench.runjob("why", run.id).stdout
 
     done = bench.runjob("resume", run.id, "--detach")
     assert done.returncode == 0, done.stdout + done.stderr
@@ -102,7 +101,7 @@ def test_a_machine_is_ended_from_outside_and_the_job_goes_on_from_its_remote_cop
     assert second["id"] != machine["id"]
     wait_until(lambda: step_of(bench, run) > before, within_s=180, what="the job to go on")
     done = bench.runjob("cancel", run.id, "--no-wait")
-    wait_until(lambda: bench.json("status", run.id)["state"] == "cancelled", within_s=60, what="the save")
+    bench.until(run, "cancelled")
 
     fetching = bench.processes.start(bench.program, "fetch", run.id, env=bench.env)
     assert fetching.stderr is not None and "fetching" in fetching.stderr.readline()

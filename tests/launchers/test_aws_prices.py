@@ -29,9 +29,10 @@ def test_what_earlier_machines_have_cost_counts_against_the_budget() -> None:
     cost = cost_of(settings, "us-east-1")
     assert over_budget(settings, cost, 0.0) == ""
     said = over_budget(settings, cost, 10.0)
+    price = f"12 h of g5.12xlarge at $5.672 (us-east-1, table of {table().date}) are up to $68.06"
     assert said == (
-        f"hardware.aws.budget_usd: 12 h of g5.12xlarge at $5.672 (us-east-1, table of {table().date}) are up to $68.06 "
-        "after $10.00 for earlier machines of this job, and the budget is $70; --set hardware.aws.max_hours=10.5 keeps it"
+        f"hardware.aws.budget_usd: {price} after $10.00 for earlier machines of this job, and the budget is $70; "
+        "--set hardware.aws.max_hours=10.5 keeps it"
     )
     assert "max_hours=" not in over_budget(settings, cost, 69.9)
 
