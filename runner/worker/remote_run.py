@@ -44,6 +44,8 @@ def parse_model_list(data: bytes) -> dict[str, FileFacts]:
 class RemoteRun:
     def __init__(self, store: Store) -> None:
         self.store = store
+        # What this process has read back: a try that failed half-way doesn't begin again at the first file
+        self.verified: dict[str, FileFacts] = {}
 
     def complete(self) -> dict[int, bytes]:
         """The manifests of complete checkpoints by step: whole themselves, every file there in its size."""
@@ -81,17 +83,21 @@ class RemoteRun:
 
     def ensure(self, local: Path, name: str, facts: FileFacts) -> None:
         """The file is there with these bytes: put unless it is, and read back."""
-        if self.store.size(name) == facts.size and self.store.measure(name) == facts:
+        if self.verified.get(name) == facts and self.store.size(name) == facts.size:
             return
-        self.store.put(local, name)
-        found = self.store.measure(name)
-        if found != facts:
-            raise RemoteError(f"{name} reads back as other bytes than were sent ({found.size:,} bytes)", answered=False)
+        if self.store.size(name) != facts.size or self.store.measure(name) != facts:
+            self.store.put(local, name)
+            found = self.store.measure(name)
+            if found != facts:
+                said = f"{name} reads back as other bytes than were sent ({found.size:,} bytes)"
+                raise RemoteError(said, answered=False)
+        self.verified[name] = facts
 
     def remove_checkpoint(self, step: int) -> None:
         """Manifest first: what is left of an interrupted removal is then no checkpoint."""
         folder = f"checkpoints/{folder_name(step)}"
         names = sorted(self.store.sizes(folder), key=lambda name: not name.endswith(f"/{MANIFEST}"))
+        self.verified = {name: facts for name, facts in self.verified.items() if not name.startswith(f"{folder}/")}
         self.store.remove(names)
         self.store.remove_folder(folder)
 

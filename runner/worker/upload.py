@@ -50,6 +50,7 @@ class Uploader:
         self.skipped: list[int] = []
         self.failures = self.failures_since_end = 0
         self.last_success = time.monotonic()
+        self.verified = 0
         self.news_at = 0.0
         self.uploading: int | None = None
         self.model = False
@@ -182,6 +183,11 @@ class Uploader:
         self.error = hide_secrets(error)
         say(f"failed: {self.error}")
         self.tell("failing")
+        verified = 0 if self.remote is None else len(self.remote.verified)
+        if verified > self.verified:  # a bad line on which something gets through is no reason to give up
+            self.failures = self.failures_since_end = 0
+            self.last_success = time.monotonic()
+        self.verified = verified
         pause = self.pauses[min(self.failures, len(self.pauses) - 1)]
         self.failures += 1
         self.failures_since_end += final

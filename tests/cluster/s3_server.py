@@ -71,10 +71,13 @@ def answers(port: int) -> bool:
 @dataclass
 class Faults:
     """What becomes of the next requests that change something: the answers that they get instead of their own, 0 for a
-    connection that breaks off; and each takes `delay_s` longer."""
+    connection that breaks off; and each takes `delay_s` longer. `fails_on`: only those whose path holds one of these.
+    `asked` is every request that came."""
 
     answers: list[int] = field(default_factory=list)
     delay_s: float = 0.0
+    fails_on: tuple[str, ...] = ("",)
+    asked: list[str] = field(default_factory=list)
 
 
 class Proxy(BaseHTTPRequestHandler):
@@ -86,9 +89,10 @@ class Proxy(BaseHTTPRequestHandler):
 
     def handle_one(self) -> None:
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        self.faults.asked.append(f"{self.command} {self.path}")
         if self.command in ("PUT", "POST"):
             time.sleep(self.faults.delay_s)
-            if self.faults.answers:
+            if self.faults.answers and any(part in self.path for part in self.faults.fails_on):
                 self.spoil(self.faults.answers.pop(0))
                 return
         server = http.client.HTTPConnection("127.0.0.1", self.port, timeout=60)

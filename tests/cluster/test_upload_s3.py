@@ -74,6 +74,20 @@ def test_an_endpoint_that_fails_for_a_while_is_asked_again(run, endpoint):
 IMPATIENT = {"AWS_MAX_ATTEMPTS": "1"}
 
 
+def test_a_try_that_failed_half_way_goes_on_where_it_was(run, endpoint):
+    save(run, 7)
+    assert upload_all(run, credentials(endpoint)) == 0  # so that only the next checkpoint is left to do
+    save(run, 14)
+    begin_attempt(run)
+    faults = Faults(fails_on=("weights-00002",), answers=[500])
+    with faulty(endpoint, faults) as door:
+        assert upload_all(run, credentials(door) | IMPATIENT) == 0
+    first = f"/{BUCKET}/some/prefix/{run.id}/checkpoints/step-00000014/weights-00001.safetensors"
+    assert [line for line in faults.asked if line.endswith(first)].count(f"PUT {first}") == 1
+    assert [line for line in faults.asked if line.endswith(first)].count(f"GET {first}") == 1
+    assert log(run).count("failed: ") == 1
+
+
 def test_a_remote_that_is_away_costs_nothing_but_the_copy_and_is_said(run):
     save(run, 7)
     nobody = f"http://127.0.0.1:{free_port()}"
