@@ -208,6 +208,8 @@ def explain(run: RunDir, status: Status) -> str:
         parts += [f"last lines of {log}:", tail(log, LAST_LINES)]
     if status.state in ("failed", "lost", "preempted", "cancelled"):
         parts.append(way_on(run))
+    if status.state == "unreachable":
+        parts.append(f"it most likely goes on; to give that place up: runjob resume {run.id} --accept")
     return "\n".join(parts)
 
 

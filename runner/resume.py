@@ -86,7 +86,7 @@ def check_state(run: RunDir, status: Status, wish: Wish) -> None:
     if status.state == "unreachable" and not wish.accept:
         raise StateError(
             f"{run.id} is unreachable: {status.message}. The old process may still run; with --accept the job goes on "
-            "here and whatever the old one writes from now on is never taken back"
+            "from the newest checkpoint here, and whatever the old one writes is never taken back"
         )
     if status.state == "finished" and not any(one.startswith("training.length=") for one in wish.sets):
         raise StateError(

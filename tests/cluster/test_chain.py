@@ -126,7 +126,7 @@ def test_a_job_goes_from_here_to_slurm_and_over_ssh_to_its_end(
 
 
 def kill_python(cluster: Cluster) -> None:
-    """SIGKILL of all that is runjob's on the nodes (supervisor, torchrun, ranks): nobody can say or save more."""
+    """SIGKILL of all that is runjob's on the nodes, supervisor, torchrun and ranks: nobody there can save any more."""
     found = [process.pid for node in cluster.nodes.values() for process in descendants(node.init)]
     for pid in (pid for pid in found if name_of(pid).startswith(("python", "pt_"))):
         with contextlib.suppress(ProcessLookupError):

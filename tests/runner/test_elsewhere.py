@@ -167,7 +167,7 @@ def test_a_place_out_of_reach_is_said_and_comes_back_by_itself(small, running: P
     (nextdoor / "away").touch()
     row = status_of(small)
     assert (row["state"], "is away" in row["message"], "last sign" in row["message"]) == ("unreachable", True, True)
-    assert small("", "why", "latest").returncode == 0
+    assert f"to give that place up: runjob resume {running.name} --accept" in small("", "why", "latest").stdout
     asked = small("", "cancel", "latest")
     assert (asked.returncode, f"once it can be reached: runjob cancel {running.name}" in asked.stdout) == (0, True)
     assert small("", "resume", "latest", *THERE).returncode == 2
