@@ -35,7 +35,7 @@ def run_validate(args: Namespace) -> int:
 
 def run_plan(args: Namespace) -> int:
     from runjob.launchers import find_launcher
-    from runjob.runner.place import imagine, missing_here, plan_on, preview
+    from runjob.runner.place import guesses, imagine, missing_here, plan_on, preview
     from runjob.schemas.facts import recall_facts
     from runjob.schemas.read import read_job
 
@@ -44,6 +44,7 @@ def run_plan(args: Namespace) -> int:
     place = imagine(resolved.job, args.launcher)
     facts = recall_facts(resolved.job)
     plan = plan_on(resolved, place, facts=facts)
+    plan = dataclasses.replace(plan, unknown=(*plan.unknown, *guesses(resolved.job, args.launcher)))
     missing = missing_here(resolved, place)
     shown = preview(resolved, plan, place)
     if args.out:

@@ -59,9 +59,20 @@ def survey(resolved: Resolved, launcher: str) -> Place:
 def imagine(job: Job, launcher: str) -> Place:
     """For `plan`, which asks nobody: what the launcher knows of its place by itself, else as if it had this machine's
     cores and GPUs."""
+    machine = foresee(job, launcher) or detect_machine()
+    return Place(launcher=launcher, machine=machine, here=runs_here(launcher))
+
+
+def foresee(job: Job, launcher: str) -> Machine | None:
     chosen = find_launcher(launcher)
-    foreseen = chosen.foresee(job) if isinstance(chosen, Foreseer) else None
-    return Place(launcher=launcher, machine=foreseen or detect_machine(), here=runs_here(launcher))
+    return chosen.foresee(job) if isinstance(chosen, Foreseer) else None
+
+
+def guesses(job: Job, launcher: str) -> tuple[str, ...]:
+    """What `plan` shows as it is on this machine, though the job goes to another one."""
+    if runs_here(launcher) or job.hardware.threads is not None or foresee(job, launcher) is not None:
+        return ()
+    return (f"threads a rank: shown for the cores of this machine; {launcher} is asked for its own at submission",)
 
 
 def missing_here(resolved: Resolved, place: Place) -> tuple[str, ...]:

@@ -16,8 +16,6 @@ import pytest
 from runjob.launchers.base import Handle, read_handle
 from runjob.launchers.handover import hand_over, held_by
 from runjob.launchers.place import own_place
-from runjob.runner.place import missing_block
-from runjob.schemas.read import read_job
 from runjob.schemas.run import RunDir, read_json, write_json
 from tests.conftest import ROOT
 
@@ -119,19 +117,21 @@ def test_a_copy_that_can_not_be_made_is_a_failed_job_and_a_message(small, job, o
 def test_plan_shows_what_the_launcher_would_ask_for(small, job, nextdoor):
     assert small("", "plan", job, *THERE).stdout.endswith(f"\n--launcher small-nextdoor\ncp -r RUN {nextdoor}/runs\n")
     assert json.loads(small("", "plan", job, "--json").stdout)["preview"] is None
+    free = small("", "plan", job, *THERE, "--set", "hardware.threads=null").stdout
+    assert "unknown        threads a rank: shown for the cores of this machine; small-nextdoor is asked" in free
 
 
 @pytest.mark.parametrize(
     ("launcher", "example"),
     [("slurm", "{partition: gpu, "), ("ssh", "{host: gpu-box"), ("aws", "{instance: g5.12xlarge, ")],
 )
-def test_an_order_without_its_block_says_where_to_write_what(job, launcher, example):
-    (problem,) = missing_block(read_job(job), launcher)
-    begin = (
-        f"{job}:18:20: hardware.{launcher}: missing, and --launcher {launcher} goes by it; write `{launcher}: {example}"
-    )
-    assert str(problem).startswith(begin), problem
-    assert missing_block(read_job(job), "local") == missing_block(read_job(job), "somebody's") == ()
+def test_an_order_without_its_block_says_where_to_write_what(small, job, home, launcher, example):
+    done = small("exact", "--launcher", launcher, job)
+    said = f"missing, and --launcher {launcher} goes by it; write `{launcher}: {example}"
+    assert done.returncode == 2
+    assert done.stderr.startswith(f"{job}:18:20: hardware.{launcher}: {said}"), done.stderr
+    assert done.stderr.endswith(f" here or in {home.env['XDG_CONFIG_HOME']}/runjob/site.yaml\n")
+    assert list(home.runs.iterdir()) == []
 
 
 def test_a_job_moves_next_door_and_back_and_equals_one_that_stayed(small, job, home, nextdoor, wait_until, processes):
