@@ -25,7 +25,14 @@ def run_export(args: Namespace) -> int:
 
 
 def run_import(args: Namespace) -> int:
-    return run_worker("import_canine", [args.path, "--format", args.format, "--to", args.to])
+    if args.format == "canine_mlm":
+        if args.tokenizer is not None or args.trust_checkpoint:
+            raise JobError("--tokenizer and --trust-checkpoint are for --format annotated_mpnet; leave them out")
+        return run_worker("import_canine", [args.path, "--format", args.format, "--to", args.to])
+    words = [args.path, "--to", args.to]
+    words += ["--tokenizer", args.tokenizer] if args.tokenizer is not None else []
+    words += ["--trust-checkpoint"] if args.trust_checkpoint else []
+    return run_worker("import_mpnet", words)
 
 
 def checkpoint_place(wanted: str) -> Path:
@@ -53,9 +60,11 @@ def configure_export(parser: ArgumentParser) -> None:
 
 
 def configure_import(parser: ArgumentParser) -> None:
-    parser.add_argument("path", metavar="PATH", help="the directory that another program wrote")
-    parser.add_argument("--format", choices=("canine_mlm",), required=True, help="what wrote it")
+    parser.add_argument("path", metavar="PATH", help="what another program wrote: a directory, or of MPNet a .pt")
+    parser.add_argument("--format", choices=("annotated_mpnet", "canine_mlm"), required=True, help="what wrote it")
     parser.add_argument("--to", required=True, metavar="DIR", help="where the model directory is to be")
+    parser.add_argument("--tokenizer", metavar="DIR", help="of MPNet: its tokenizer (default: as the checkpoint says)")
+    parser.add_argument("--trust-checkpoint", action="store_true", help="of MPNet: read what may run code when read")
 
 
 COMMANDS = (

@@ -44,6 +44,7 @@ KNOWN_VOCABULARIES = {
     "openai-community/gpt2": 50257,
     "gpt2": 50257,
     "answerdotai/ModernBERT-base": 50368,
+    "microsoft/mpnet-base": 30527,
     "nomic-ai/modernbert-embed-base": 50368,
 }
 

@@ -10,7 +10,6 @@ code; the argparse.Namespace that v2 puts into it is allowed by name. Anything e
 
 import argparse
 import json
-import pickle
 import sys
 import tempfile
 from collections.abc import Mapping
@@ -25,6 +24,7 @@ from transformers.utils.logging import disable_progress_bar
 
 from runjob.runner.worker.export import WEIGHTS, export_model
 from runjob.runner.worker.export_run import refuse_occupied
+from runjob.runner.worker.foreign_pickle import read_pickle
 from runjob.runner.worker.models.canine import CanineForMaskedLM
 from runjob.runner.worker.prompts import PLAIN
 from runjob.schemas.errors import CheckpointError, NotFoundError, RunjobError
@@ -82,19 +82,8 @@ def read_checkpoint(source: Path) -> tuple[Tensors, str]:
 
 def read_state(file: Path) -> Tensors:
     """The head of v2, out of a pickle that may hold tensors, plain values and an argparse.Namespace."""
-    try:
-        with torch.serialization.safe_globals([argparse.Namespace]):
-            if foreign := sorted(torch.serialization.get_unsafe_globals_in_checkpoint(file)):
-                raise CheckpointError(
-                    f"{file}: not read, since a pickle may run code and this one holds more than tensors, plain values "
-                    f"and an argparse.Namespace: {', '.join(foreign)}; save it again without them, its "
-                    "mlm_head_state_dict is all that is read"
-                )
-            state = torch.load(file, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, ValueError, RuntimeError, EOFError) as error:
-        # torch's own words go on with how to read it all the same, code and all
-        reason = " ".join(str(error).split("This file can still be loaded")[0].split())[:200]
-        raise CheckpointError(f"{file}: can't be read: {reason}") from error
+    advice = "save it again without them, its mlm_head_state_dict is all that is read"
+    state = read_pickle(file, trusted=False, otherwise=advice)
     if not isinstance(state, dict) or not isinstance(state.get("mlm_head_state_dict"), Mapping):
         have = ", ".join(map(str, state)) if isinstance(state, dict) else type(state).__name__
         raise CheckpointError(f"{file}: holds no mlm_head_state_dict; found {have}")

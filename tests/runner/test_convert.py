@@ -20,6 +20,11 @@ def test_an_id_that_nobody_has_is_named(tmp_path, monkeypatch):
 
 def test_only_what_can_be_read_is_offered(capsys):
     with pytest.raises(SystemExit) as left:
-        dispatch(["import", "somewhere", "--format", "annotated_mpnet", "--to", "there"])
+        dispatch(["import", "somewhere", "--format", "word2vec", "--to", "there"])
     assert left.value.code == 2
-    assert "canine_mlm" in capsys.readouterr().err
+    assert "annotated_mpnet, canine_mlm" in capsys.readouterr().err.replace("'", "")
+
+
+def test_what_one_format_alone_takes_is_refused_for_the_other():
+    with pytest.raises(JobError, match="are for --format annotated_mpnet; leave them out"):
+        dispatch(["import", "somewhere", "--format", "canine_mlm", "--to", "there", "--trust-checkpoint"])
