@@ -211,7 +211,7 @@ class Cluster:
         """No job is left, and both nodes are as they were: the next test finds the cluster of the first."""
         if "slurmctld" not in self.daemons:
             self.start_controller()
-        wait_until(lambda: self._answers(), within_s=20, what="slurmctld to answer")
+        wait_until(lambda: self._answers(), within_s=60, what="slurmctld to answer")
         subprocess.run(["scancel", "--full", "--signal=KILL", "--user", "root"], env=self.env, check=False)
         self.run("scancel", "--user", "root")
         for name in NODES:
@@ -327,7 +327,7 @@ def raise_daemons(cluster: Cluster, *, slurmd_timeout: int) -> None:
         f"--log-file={folder}/log/munged.log",
         f"--seed-file={folder}/munged.seed",
     )
-    wait_until(socket_path.exists, within_s=10, what="munged")
+    wait_until(socket_path.exists, within_s=60, what="munged")
     cluster.start_controller()
     for name in NODES:
         cluster.start_node(name)

@@ -68,14 +68,14 @@ class SshHost:
     def start_sshd(self) -> None:
         log = self.root / "sshd" / "log"
         self.run(str(SSHD), "-f", str(self.root / "sshd" / "config"), "-E", str(log))
-        wait_until(self.answers, within_s=10, what=f"sshd at {self.address}:{self.port}; see {log}")
+        wait_until(self.answers, within_s=60, what=f"sshd at {self.address}:{self.port}; see {log}")
 
     def kill_sshd(self) -> None:
         """The daemon and every session of it, as if the package were being upgraded in the worst of ways."""
         for pid in self.processes("sshd"):
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-        wait_until(lambda: not self.processes("sshd"), within_s=10, what="every sshd to end")
+        wait_until(lambda: not self.processes("sshd"), within_s=60, what="every sshd to end")
 
     def freeze_sshd(self) -> None:
         """It takes connections and never answers: a machine that swaps itself to death."""
@@ -153,7 +153,7 @@ def ssh_host(
         )
     try:
         ready = root / "sshd" / "ready"
-        wait_until(ready.exists, within_s=20, what=f"the namespaces of {alias}; see {root}/sshd/first.log")
+        wait_until(ready.exists, within_s=60, what=f"the namespaces of {alias}; see {root}/sshd/first.log")
         (first,) = child_of(process.pid)
         host = SshHost(root=root, alias=alias, address=address, port=port, first=first)
         if network:

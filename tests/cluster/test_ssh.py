@@ -101,7 +101,7 @@ def test_a_submission_that_is_killed_leaves_nothing_unknown(host: SshHost, bench
     big.write_bytes(b"een twee drie\n" * 3_000_000)
     command = bench.processes.start("runjob", bench.job, *bench.words(), env={**bench.env, "SMALL": "long"})
     runs = lambda: list(bench.home.runs.glob("small-*"))  # noqa: E731
-    wait_until(lambda: bool(runs()), within_s=20, what="a run")
+    wait_until(lambda: bool(runs()), within_s=60, what="a run")
     (path,) = runs()
     handle = path / "handle.json"
     copy = copy_of(host, RunDir(path))

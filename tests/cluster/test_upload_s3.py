@@ -133,7 +133,7 @@ def test_who_falls_behind_brings_the_newest_and_says_what_was_skipped(run, endpo
 
 
 def on_its_way(run: RunDir, step: int, wait_until) -> None:
-    wait_until(lambda: read_upload(run) is not None and told(run).uploading == step, within_s=20, what=f"step {step}")
+    wait_until(lambda: read_upload(run) is not None and told(run).uploading == step, within_s=60, what=f"step {step}")
 
 
 def test_bytes_that_changed_on_the_way_are_sent_again(run, endpoint):

@@ -47,7 +47,7 @@ def test_the_version_is_the_installed_one(runjob):
         (["smal.yaml"], "smal.yaml: no such job file; did you mean `small.yaml`?"),
         (
             ["--launcher", "locl", "small.yaml"],
-            "--launcher locl: no such launcher, there are: local; did you mean `local`?",
+            "--launcher locl: no such launcher, there are: aws, local, slurm, ssh; did you mean `local`?",
         ),
         (["plan", "small.yaml", "--launcher", "moon"], "--launcher moon: no such launcher"),
         (["small.yaml", "--set", "training.lenght=3"], "did you mean `length`?"),

@@ -34,7 +34,9 @@ LAYER = ("attn.Wqkv.weight", "attn.Wo.weight", "mlp.Wi.weight", "mlp.Wo.weight")
 
 @pytest.fixture(scope="module")
 def tokenizer(tmp_path_factory) -> Path:
-    settings = TrainedWordPiece(kind="train", algorithm="wordpiece", vocab_size=VOCAB, lowercase=True, terms={})
+    settings = TrainedWordPiece(
+        kind="train", algorithm="wordpiece", vocab_size=VOCAB, lowercase=True, marks="bert", terms={}
+    )
     directory = tmp_path_factory.mktemp("tokenizer")
     tokenizers.save(tokenizers.train(lambda: iter(CORPUS), settings), directory)
     return directory
@@ -296,7 +298,9 @@ def test_a_teacher_of_another_family_or_vocabulary_or_nowhere_is_refused(teacher
     (tmp_path / "bert" / "config.json").write_text('{"model_type": "bert"}', encoding="utf-8")
     with pytest.raises(JobError, match=r"model\.init\.teacher: .*bert is of the family bert, and students are made of"):
         build(guide(tmp_path / "bert"), tokenizer)
-    settings = TrainedWordPiece(kind="train", algorithm="wordpiece", vocab_size=50, lowercase=True, terms={})
+    settings = TrainedWordPiece(
+        kind="train", algorithm="wordpiece", vocab_size=50, lowercase=True, marks="bert", terms={}
+    )
     tokenizers.save(tokenizers.train(lambda: iter(["quite other words than those"] * 9), settings), tmp_path / "other")
     with pytest.raises(
         JobError, match=r"data\.tokenizer: \d+ of its \d+ ids are other tokens than in model\.init\.teach"
