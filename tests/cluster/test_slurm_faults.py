@@ -1,7 +1,9 @@
 """Whatever Slurm, its users or its machines do to a job: what is said of it, that nothing is lost, that it comes back
 where it should, and that it does not where it should not."""
 
+import json
 import os
+import shutil
 import signal
 import time
 from collections.abc import Iterator
@@ -13,7 +15,7 @@ from runjob.launchers.slurm_queue import ask_records
 from runjob.schemas.run import RunDir, read_json, write_json
 from tests.cluster.slurm_cluster import Cluster
 from tests.cluster.slurm_jobs import Bench, job_of, steps_done
-from tests.conftest import wait_until
+from tests.conftest import Home, run_script, wait_until
 
 
 @pytest.fixture
@@ -213,3 +215,26 @@ def test_a_job_that_squeue_has_forgotten_is_found_in_the_records_and_one_that_ne
     write_json(run.handle, {**read_json(run.handle), "job": "1"})
     assert bench.state(run).state == "lost"
     assert bench.state(run).message.startswith("Slurm knows nothing of job 1 any more; it was running, last sign at ")
+
+
+def test_ps_asks_slurm_once_for_all_jobs(bench: Bench, home: Home):
+    whole = ("hardware.slurm.exclude=node2", "hardware.slurm.cpus=4")
+    runs = [bench.submit("long", *whole) for _ in range(3)]
+    tools = home.path / "tools"
+    tools.mkdir()
+    program = tools / "squeue"
+    program.write_text(f'#!/bin/bash\necho asked >> "{home.path}/asked"\nexec {shutil.which("squeue")} "$@"\n')
+    program.chmod(0o755)
+    env = {
+        "RUNJOB_HOME": str(bench.home),
+        "SLURM_CONF": str(bench.cluster.folder / "slurm.conf"),
+        "PATH": f"{tools}{os.pathsep}{home.env['PATH']}",
+    }
+    rows = json.loads(run_script(home, "ps", "--json", env=env).stdout)
+    assert sorted(row["id"] for row in rows) == sorted(run.id for run in runs)
+    assert {row["launcher"] for row in rows} == {"slurm"}
+    assert [row["state"] for row in rows].count("pending") >= 2
+    assert (home.path / "asked").read_text() == "asked\n"
+    for run in runs:
+        bench.launcher.cancel(run, run.attempt(1))
+        bench.wait_for(run, "cancelled", within_s=15)
