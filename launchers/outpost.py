@@ -69,8 +69,7 @@ def look(run: RunDir, home: dict[str, Any]) -> tuple[dict[str, Any], list[bytes]
         if data or offset != at_home.get(name, (-1, ""))[0]:
             files.append({"name": name, "offset": offset, "bytes": len(data)})
             parts.append(data)
-    answer = {"status": dataclasses.asdict(status), "files": files, "more": more}
-    return {**answer, "checkpoints": complete_checkpoints(run.checkpoints)}, parts
+    return {"status": dataclasses.asdict(status), "files": files, "more": more}, parts
 
 
 def news(run: RunDir) -> Iterable[Path]:

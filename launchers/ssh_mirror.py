@@ -21,7 +21,7 @@ from runjob.schemas.run import ALIVE_STATES, STORED_STATES, RunDir, Status, read
 LOOK_S = 12.0
 # Several answers in a row where much was written; the rest comes with the next look.
 ROUNDS = 4
-# Which checkpoints there are on the host, and since when it does not answer
+# Since when the host does not answer: known to every process that asks
 THERE = ".there.json"
 
 
@@ -41,7 +41,7 @@ def bring_home(run: RunDir, handle: Handle, link: Link) -> Status:
                 if not ours:
                     return run.read_status()
                 take(run, answer["files"], data)
-                write_if_new(run.path / THERE, {"checkpoints": answer["checkpoints"], "away_since": None})
+                write_if_new(run.path / THERE, {"away_since": None})
                 if not answer["more"]:
                     take_status(run, status)
                     return status
@@ -51,7 +51,7 @@ def bring_home(run: RunDir, handle: Handle, link: Link) -> Status:
 
 def as_last_seen(run: RunDir) -> Status:
     status = run.read_status()
-    since = read_there(run)["away_since"]
+    since = read_away(run)
     if since is None:
         return status
     message = f"unreachable since {time.strftime('%H:%M:%S', time.localtime(since))}; another process is asking"
@@ -60,17 +60,15 @@ def as_last_seen(run: RunDir) -> Status:
 
 def away_since(run: RunDir) -> float:
     """Since when the host does not answer: since now, if it did so the last time."""
-    there = read_there(run)
-    since: float = there["away_since"] or time.time()
-    write_if_new(run.path / THERE, {**there, "away_since": since})
+    since = read_away(run) or time.time()
+    write_if_new(run.path / THERE, {"away_since": since})
     return since
 
 
-def read_there(run: RunDir) -> dict[str, Any]:
-    """What is known of the copy and lies in none of the run's own files."""
+def read_away(run: RunDir) -> float | None:
     file = run.path / THERE
-    found: dict[str, Any] = read_json(file) if file.exists() else {"checkpoints": [], "away_since": None}
-    return found
+    since: float | None = read_json(file)["away_since"] if file.exists() else None
+    return since
 
 
 @contextlib.contextmanager

@@ -118,8 +118,7 @@ def sharing(target: SshTarget) -> dict[str, str]:
     if folder is None:
         return {}
     config = hashlib.sha256(os.fsencode(target.config_file or "")).hexdigest()[:8]
-    path = str(folder / f"{config}-%C").replace("%C", "%C")
-    return {"ControlMaster": "auto", "ControlPath": path, "ControlPersist": str(PERSIST_S)}
+    return {"ControlMaster": "auto", "ControlPath": str(folder / f"{config}-%C"), "ControlPersist": str(PERSIST_S)}
 
 
 def private_folder() -> Path | None:
