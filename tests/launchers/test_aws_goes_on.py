@@ -1,0 +1,50 @@
+"""When a job on a spot machine begins its next attempt by itself: it was taken back, not more often than allowed."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from runjob.launchers.aws import AwsLauncher
+from runjob.schemas.read import read_job, write_job_json
+from runjob.schemas.run import RunDir, State, Status
+from tests.conftest import ROOT
+
+NOTICE = "spot interruption at 2026-11-21T12:02:00Z"
+TAKEN = "the machine i-1 is gone (spot machine, taken back: Server.SpotInstanceTermination); what it had not ..."
+
+
+def run_with(home: Path, *, spot: bool, machines: int) -> RunDir:
+    run = RunDir.create(home, "small")
+    block = {"instance": "g5.xlarge", "max_hours": 2, "spot": spot, "spot_retries": 2}
+    job = read_job(ROOT / "jobs" / "tiny" / "gpt2_dutch.yaml", [f"hardware.aws={json.dumps(block)}"])
+    write_job_json(run.job, job)
+    run.aws.mkdir()
+    line = {"machine": "i-1", "attempt": 1, "spot": int(spot), "usd_hour": 1.0, "from": 1.0, "to": 2.0}
+    (run.aws / "rented.jsonl").write_text(f"{json.dumps(line)}\n" * machines)
+    return run
+
+
+@pytest.mark.parametrize(
+    ("state", "message", "machines", "spot", "goes_on"),
+    [
+        ("preempted", NOTICE, 1, True, True),
+        ("lost", TAKEN, 1, True, True),
+        ("preempted", NOTICE, 2, True, True),
+        ("preempted", NOTICE, 3, True, False),
+        ("preempted", "stop_after: 10 steps", 1, True, False),
+        ("lost", "the machine i-1 is gone (ended from outside: Client.UserInitiatedShutdown)", 1, True, False),
+        ("finished", "all steps done", 1, True, False),
+        ("cancelled", NOTICE, 1, True, False),
+        ("preempted", NOTICE, 1, False, False),
+    ],
+)
+def test_only_what_was_taken_back_goes_on(
+    tmp_path: Path, state: State, message: str, machines: int, spot: bool, goes_on: bool
+) -> None:
+    run = run_with(tmp_path, spot=spot, machines=machines)
+    said = AwsLauncher().goes_on(run, Status(state=state, attempt=1, updated=0.0, message=message))
+    assert bool(said) == goes_on
+    if goes_on:
+        expected = f"spot machine {machines} was taken back; renting the next (hardware.aws.spot_retries: 2)"
+        assert said == expected
