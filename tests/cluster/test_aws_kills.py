@@ -97,3 +97,16 @@ def test_stopped_while_it_waits(aws_bench: AwsBench, how: str) -> None:
     assert process.returncode == 130
     assert bench.ls() == []
     assert "was ended" in bench.until(run, "cancelled")["message"]
+
+
+def test_a_machine_with_another_host_key_than_it_was_given_is_not_spoken_to(aws_bench: AwsBench) -> None:
+    bench = aws_bench
+    bench.machines.impostor = True
+    process = start(bench)
+    wait_until(lambda: bool(bench.machines.hosts), within_s=60, what="the machine to boot")
+    log = bench.machines.only().root / "sshd" / "log"
+    wait_until(lambda: log.read_text().count("[preauth]") > 1, within_s=60, what="ssh to turn away twice")
+    assert bench.phase() == "waiting" and "Accepted publickey" not in log.read_text()
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=60)
+    assert process.returncode == 130 and bench.ls() == []
