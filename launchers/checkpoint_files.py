@@ -1,36 +1,26 @@
 """Which checkpoints of a run are complete, and which of them a start elsewhere needs; without torch.
 
-The format is the worker's (runner/worker/checkpoint.py): a folder `step-NNNNNNNN` counts when its manifest.json, which
-is written last, vouches for itself and every file that it lists.
+A folder `step-NNNNNNNN` counts when its manifest.json (schemas/manifest.py), which is written last, vouches for itself
+and every file that it lists.
 """
 
 import hashlib
 import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
 
-MANIFEST = "manifest.json"
+from runjob.schemas.manifest import MANIFEST, Manifest, folder_name, parse_manifest
+
 PREFIX = "step-"
 
 
-def folder_name(step: int) -> str:
-    return f"{PREFIX}{step:08d}"
-
-
-def step_of(name: str) -> int:
-    return int(name.removeprefix(PREFIX))
-
-
-def read_manifest(folder: Path) -> dict[str, Any] | None:
+def read_manifest(folder: Path) -> Manifest | None:
     """The manifest of a checkpoint; None where it is missing, damaged or another folder's."""
     try:
-        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-        own = manifest.pop("sha256")
-        vouched = own == hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()
-        return manifest if vouched and folder_name(manifest["step"]) == folder.name else None
-    except (OSError, ValueError, AttributeError, KeyError, TypeError):
+        manifest = parse_manifest((folder / MANIFEST).read_bytes())
+    except OSError:
         return None
+    return manifest if manifest is not None and folder_name(manifest.step) == folder.name else None
 
 
 def damaged(folder: Path, *, thorough: bool) -> Iterator[str]:
@@ -39,12 +29,12 @@ def damaged(folder: Path, *, thorough: bool) -> Iterator[str]:
     if manifest is None:
         yield MANIFEST
         return
-    for name, expected in manifest["files"].items():
+    for name, expected in manifest.files.items():
         file = folder / name
         if (
             not file.is_file()
-            or file.stat().st_size != expected["size"]
-            or (thorough and sha256_of(file) != expected["sha256"])
+            or file.stat().st_size != expected.size
+            or (thorough and sha256_of(file) != expected.sha256)
         ):
             yield name
 

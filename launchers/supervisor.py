@@ -50,6 +50,9 @@ LINGER_S = 60.0
 FINAL_WRITE_PATIENCE_S = 120.0
 # Rank 0 sees the connection to a failed node break within moments, and says so; one deep in a collective may not.
 NODE_GRACE_S = 10.0
+UPLOADING = "uploading what is left"
+# A cluster that takes its nodes back kills soon, and keeps the run directory: the next attempt uploads what is left.
+HURRIED_FINISH_S = 15.0
 # How the supervisor ends where a launcher decides what becomes of a job that has saved at its request.
 LEFT_TO_LAUNCHER = 75
 
@@ -196,12 +199,15 @@ class Supervisor:
         """Time for the uploader's last round. A `cancel` or a signal that comes now cuts it short."""
         asked_before = read_time(self.attempt.stop_request)
         self.signalled = False
+        hurried = SIGNALS_VARIABLE in os.environ and self.attempt.stop_reason() == "preempt"
+        until = time.monotonic() + (HURRIED_FINISH_S if hurried else float("inf"))
 
         def go_on() -> bool:
-            if self.state != "stopping":
-                self._become("stopping", "uploading what is left")
+            if self.message != UPLOADING:
+                self._become("stopping", UPLOADING)
             self._beat(time.monotonic())
-            return not (self.signalled or self._superseded() or read_time(self.attempt.stop_request) != asked_before)
+            asked = self.signalled or read_time(self.attempt.stop_request) != asked_before
+            return not (asked or self._superseded() or time.monotonic() > until)
 
         self.companions.finish(state, message, go_on=go_on)
         return "; ".join(filter(None, [message, self.companions.upload_problem()]))

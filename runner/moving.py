@@ -5,9 +5,10 @@ import shutil
 from collections.abc import Callable
 
 from runjob.launchers.base import Fetcher, read_handle
-from runjob.launchers.checkpoint_files import best_of, folder_name, step_of
+from runjob.launchers.checkpoint_files import best_of
 from runjob.runner.runs import checkpoint_steps, launcher_name, launcher_of
 from runjob.schemas.errors import LaunchError, StateError
+from runjob.schemas.manifest import folder_name, step_of
 from runjob.schemas.run import Attempt, RunDir, Status
 
 
@@ -40,10 +41,10 @@ def leave_behind(run: RunDir, attempt: Attempt, start_from: str | int) -> str | 
     move to attempts/N/, as the worker does with those beside it."""
     steps = checkpoint_steps(run)
     if start_from == "best" and steps:
-        best = best_of(run.checkpoints / folder_name(steps[-1]))
-        if not best:
+        best = step_of(best_of(run.checkpoints / folder_name(steps[-1])))
+        if best is None:
             raise StateError(f"{run.id} has no best checkpoint yet (evaluation.best names the metric)")
-        start_from = step_of(best)
+        start_from = best
     if isinstance(start_from, int):
         for step in steps:
             if step > start_from:

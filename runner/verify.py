@@ -46,8 +46,9 @@ def verify(
 ) -> bool:
     """True if everything is equal; prints the table."""
     note = _say_nothing if as_json else _say
-    # Every step is compared, however seldom the job writes one down; what the user sets comes last and stands.
-    sets = ("training.log_every=1 steps", *sets)
+    # Every step is compared, however seldom the job writes one down, and these runs are thrown away, so nobody wants
+    # copies of them elsewhere; what the user sets comes last and stands.
+    sets = ("training.log_every=1 steps", "output.remote=null", *sets)
     with contextlib.ExitStack() as at_end:
         at_end.callback(end_all, home)
         straight = start(file, sets, home, launcher)

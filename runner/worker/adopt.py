@@ -16,10 +16,10 @@ from pathlib import Path, PurePosixPath
 
 from runjob.data.remote import RemoteError
 from runjob.data.space import in_words
-from runjob.runner.worker.manifest import MANIFEST, FileFacts, folder_name, measure, parse_manifest
 from runjob.runner.worker.remote_run import CODE_LIST, MODEL_LIST, RemoteRun, parse_model_list
 from runjob.runner.worker.remote_store import Store
 from runjob.schemas.errors import CheckpointError, JobError, NotFoundError, RunjobError
+from runjob.schemas.manifest import MANIFEST, FileFacts, folder_name, measure, parse_manifest
 from runjob.schemas.quantities import counted
 from runjob.schemas.run import ID, RunDir, read_json, write_atomic
 

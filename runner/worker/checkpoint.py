@@ -20,10 +20,10 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 from runjob.runner.worker.faults import fault_point
-from runjob.runner.worker.manifest import FORMAT, damage, folder_name, write_manifest
 from runjob.runner.worker.optimizer_state import NamedState
 from runjob.runner.worker.state import TrainingState
 from runjob.schemas.errors import CheckpointError
+from runjob.schemas.manifest import FORMAT, damage, folder_name, write_manifest
 from runjob.schemas.run import RunDir, read_json, sync_path, write_atomic, write_json
 
 KINDS = ("weights", "exp_avg", "exp_avg_sq")

@@ -9,12 +9,12 @@ from runjob.runner.worker.card import write_card
 from runjob.runner.worker.card_facts import gather_facts
 from runjob.runner.worker.checkpoint import Checkpoint, list_folders, newest_complete, open_checkpoint
 from runjob.runner.worker.export import export_model
-from runjob.runner.worker.manifest import folder_name
 from runjob.runner.worker.models.filling import without_filling
 from runjob.runner.worker.models.init import build_network
 from runjob.runner.worker.seeds import seed_of
 from runjob.runner.worker.start import refuse_foreign
 from runjob.schemas.errors import JobError, StateError
+from runjob.schemas.manifest import folder_name
 from runjob.schemas.read import read_job_json
 from runjob.schemas.run import RunDir, read_json
 

@@ -10,12 +10,12 @@ from runjob.runner.worker.card_facts import gather_facts
 from runjob.runner.worker.checkpoint import Checkpoint, open_checkpoint
 from runjob.runner.worker.export import export_model
 from runjob.runner.worker.faults import fault_point
-from runjob.runner.worker.manifest import folder_name
 from runjob.runner.worker.metrics import Metrics, perplexity
 from runjob.runner.worker.models.filling import without_filling
 from runjob.runner.worker.parts import Parts
 from runjob.runner.worker.test_side import evaluate_test_side
 from runjob.runner.worker.train import Ending
+from runjob.schemas.manifest import folder_name
 
 
 def finish(assembly: Assembly, ending: Ending) -> None:

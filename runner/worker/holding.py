@@ -6,7 +6,7 @@ import os
 import shutil
 from pathlib import Path
 
-from runjob.runner.worker.manifest import folder_name
+from runjob.schemas.manifest import folder_name
 from runjob.schemas.run import RunDir
 
 

@@ -16,7 +16,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from runjob.data.remote import RemoteError
-from runjob.runner.worker.manifest import (
+from runjob.runner.worker.remote_store import Store
+from runjob.schemas.manifest import (
     FORMAT,
     MANIFEST,
     FileFacts,
@@ -26,7 +27,6 @@ from runjob.runner.worker.manifest import (
     parse_manifest,
     step_of,
 )
-from runjob.runner.worker.remote_store import Store
 
 MODEL_LIST = "model.json"
 CODE_LIST = "code/CODE.json"

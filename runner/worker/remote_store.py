@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from runjob.data.remote import explain, failures, find_problem
 from runjob.runner.worker.faults import fault_point
-from runjob.runner.worker.manifest import FileFacts
+from runjob.schemas.manifest import FileFacts
 
 BLOCK = 4 * 2**20
 # Kinds of address at which a half-written file would be seen under its name

@@ -9,9 +9,9 @@ from dataclasses import dataclass
 from torch import distributed
 
 from runjob.runner.worker.checkpoint import Checkpoint, list_folders, newest_complete, open_checkpoint
-from runjob.runner.worker.manifest import folder_name
 from runjob.runner.worker.same_data import belongs_elsewhere
 from runjob.schemas.errors import CheckpointError
+from runjob.schemas.manifest import folder_name
 from runjob.schemas.run import Attempt, RunDir, read_json, write_atomic
 
 

@@ -14,7 +14,6 @@ from pathlib import Path
 from runjob.data.remote import RemoteError
 from runjob.runner.worker.faults import waits_s
 from runjob.runner.worker.holding import hold, release
-from runjob.runner.worker.manifest import MANIFEST, step_of
 from runjob.runner.worker.outcome import attempt_of
 from runjob.runner.worker.remote_records import Records, Superseded
 from runjob.runner.worker.remote_run import RemoteRun
@@ -22,6 +21,7 @@ from runjob.runner.worker.remote_store import Store
 from runjob.schemas.errors import RunjobError
 from runjob.schemas.job import Job
 from runjob.schemas.lifeline import die_with_parent
+from runjob.schemas.manifest import MANIFEST, step_of
 from runjob.schemas.read import read_job_json
 from runjob.schemas.run import Attempt, RunDir, read_json
 from runjob.schemas.upload import Upload, UploadState

@@ -6,8 +6,8 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
-from runjob.runner.worker.manifest import folder_name, write_manifest
 from runjob.schemas.lifeline import ATTEMPT_VARIABLE
+from runjob.schemas.manifest import folder_name, write_manifest
 from runjob.schemas.read import read_job, write_job_json
 from runjob.schemas.run import Attempt, RunDir, write_atomic, write_json
 from tests.conftest import clean_environment

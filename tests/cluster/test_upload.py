@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from runjob.runner.worker.adopt import adopt, fetch_newer
-from runjob.runner.worker.manifest import damage
 from runjob.schemas.errors import JobError, NotFoundError
+from runjob.schemas.manifest import damage
 from runjob.schemas.run import RunDir, read_json, write_json
 from runjob.schemas.upload import read_upload
 from tests.cluster.remote_runs import begin_attempt, contents, make_run, save, upload_all

@@ -14,12 +14,12 @@ from runjob.data.store import TokenizerSummary
 from runjob.runner.worker.assemble import load_weights, restore_optimizer
 from runjob.runner.worker.checkpoint import Writer, open_checkpoint
 from runjob.runner.worker.engine import Engine, start_process_group
-from runjob.runner.worker.manifest import folder_name
 from runjob.runner.worker.models.causal_lm import CausalLMObjective
 from runjob.runner.worker.models.init import build_network
 from runjob.runner.worker.optimizer_state import adam_step, gather
 from runjob.runner.worker.state import TrainingState
 from runjob.schemas.job_model import Model, ScratchGpt2
+from runjob.schemas.manifest import folder_name
 from runjob.schemas.run import RunDir
 
 STEPS, LENGTH = 3, 16

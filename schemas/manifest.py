@@ -1,6 +1,6 @@
 """manifest.json of a checkpoint: sizes and sha256 of its files, and its own digest. Written last and believed alone: a
-folder without a good one is no checkpoint, here as at `output.remote`. Nothing here knows a tensor, so that the
-uploader, which stands beside the training, imports no torch."""
+folder without a good one is no checkpoint, here as in a copy of the run. The worker writes it (its room checkpoint.py
+says what the files are); who carries checkpoints elsewhere reads it, and needs no torch for that."""
 
 import hashlib
 import json
