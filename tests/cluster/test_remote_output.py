@@ -13,6 +13,7 @@ import pytest
 
 from runjob.launchers.kill import kill_everything
 from runjob.schemas.errors import LaunchError
+from runjob.schemas.lifeline import set_parent_death_signal
 from runjob.schemas.run import RunDir
 from runjob.schemas.upload import read_upload
 from tests.cluster.s3_server import BUCKET, KEY, SECRET, answers, credentials, free_port, s3_server
@@ -52,7 +53,7 @@ def metadata(tmp_path: Path) -> Iterator[str]:
     """The address of a metadata service that has a notice as soon as there is tmp_path/notice."""
     port = free_port()
     argv = [sys.executable, Path(__file__).with_name("imds_program.py"), str(port), tmp_path / "notice"]
-    with subprocess.Popen(argv) as service:
+    with subprocess.Popen(argv, preexec_fn=set_parent_death_signal) as service:
         wait_until(lambda: answers(port), within_s=30, what="the metadata service")
         yield f"http://127.0.0.1:{port}"
         service.kill()

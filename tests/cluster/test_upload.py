@@ -212,6 +212,17 @@ def test_an_adoption_that_broke_off_goes_on_and_a_damaged_copy_is_passed_over(ru
     assert found.latest.read_text() == "step-00000007\n"
 
 
+def test_no_character_of_an_address_means_anything_to_anybody(tmp_path):
+    far = tmp_path / "$(touch${IFS}pwned);'\"*[a]{b}&|>pwned`touch${IFS}pwned`"
+    run = make_run(tmp_path / "runs", "file://" + str(far).replace('"', '\\"'))
+    save(run, 7)
+    assert upload_all(run) == 0
+    assert steps(far / run.id) == [7]
+    found = adopt(f"file://{far}/{run.id}", home(tmp_path))
+    assert contents(found.checkpoints) == contents(run.checkpoints)
+    assert not list(tmp_path.rglob("pwned"))
+
+
 def test_what_is_no_job_is_said_so(run, far, tmp_path):
     with pytest.raises(JobError, match=r"ends in no job's id; write output.remote and the id"):
         adopt(f"file://{far}", tmp_path)
