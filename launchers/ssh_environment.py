@@ -5,6 +5,7 @@ import functools
 import hashlib
 import importlib.metadata
 import json
+import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -132,8 +133,11 @@ def has_rsync() -> bool:
 
 
 def requirements() -> list[str]:
-    """What this installation of runjob itself asks for, without its optional extras."""
-    return [line for line in importlib.metadata.requires("runjob") or () if "extra ==" not in line]
+    """What this installation of runjob itself asks for, and of its optional extras the one that `output.remote` needs
+    for S3: whether a job copies itself there is not known when an environment is made for all of them."""
+    lines = importlib.metadata.requires("runjob") or ()
+    s3 = [line.partition(";")[0].strip() for line in lines if re.search(r"extra == .s3.$", line)]
+    return [*(line for line in lines if "extra ==" not in line), *s3]
 
 
 def constraints() -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from runjob.launchers.ssh_environment import requirements
 from runjob.schemas.run import RunDir
 from runjob.schemas.upload import Upload, read_upload
 from tests.cluster.remote_runs import begin_attempt, end, make_run, save, upload_all, uploader
@@ -150,3 +151,7 @@ def test_bytes_that_changed_on_the_way_are_sent_again(run, endpoint):
     begin_attempt(run)
     assert upload_all(run, credentials(endpoint)) == 0
     assert bucket.cat_file(name) == sent
+
+
+def test_an_environment_that_is_made_on_a_host_can_write_to_s3():
+    assert [line for line in requirements() if line.startswith("s3fs")] == ["s3fs>=2025.3"]
