@@ -4,12 +4,12 @@ configuration, which here knows a folder of wheels that are little more than the
 import importlib.metadata
 import json
 import re
-import sys
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import yaml
 
 from runjob.launchers.ssh_environment import constraints, requirements
 from runjob.schemas.run import RunDir, read_json
@@ -51,9 +51,9 @@ def write_wheel(folder: Path, name: str, version: str) -> None:
         wheel.writestr(f"{facts}/METADATA", f"Metadata-Version: 2.1\nName: {name}\nVersion: {version}\n")
         wheel.writestr(f"{facts}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
         wheel.writestr(f"{facts}/RECORD", "")
-        if name == "torch":  # what a supervisor itself imports (yaml) lies where the host has it
-            version = f"python{sys.version_info.major}.{sys.version_info.minor}"
-            wheel.writestr("stand_in.pth", f"/opt/train/lib/{version}/site-packages\n")
+        if name == "pyyaml":  # the one that the control side itself imports
+            for path in Path(str(yaml.__file__)).parent.glob("*.py"):
+                wheel.write(path, f"yaml/{path.name}")
 
 
 def test_every_requirement_of_this_installation_is_pinned_for_an_environment_elsewhere():
