@@ -29,6 +29,8 @@ def fetch_run(run: RunDir, link: Link, *, policy: Policy, told: Told) -> None:
                 fetch_checkpoints(run, link, holds, policy=policy, told=told)
                 fetch_files(run, link, holds["files"], told=told)
             return
+        except OSError as error:
+            raise LaunchError(f"{run.path}: what was fetched can't be written here: {error.strerror}") from error
         except LaunchError:
             if number == TRIES - 1:
                 raise

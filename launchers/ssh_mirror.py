@@ -40,13 +40,21 @@ def bring_home(run: RunDir, handle: Handle, link: Link) -> Status:
             with held_by(run, handle) as ours:
                 if not ours:
                     return run.read_status()
-                take(run, answer["files"], data)
-                write_if_new(run.path / THERE, {"away_since": None})
+                write_here(run, answer, data, status)
                 if not answer["more"]:
-                    take_status(run, status)
                     return status
     # There is more to fetch: until it is here, a job that has ended there has not ended for home.
     return status if status.state in ALIVE_STATES else run.read_status()
+
+
+def write_here(run: RunDir, answer: dict[str, Any], data: bytes, status: Status) -> None:
+    try:
+        take(run, answer["files"], data)
+        write_if_new(run.path / THERE, {"away_since": None})
+        if not answer["more"]:
+            take_status(run, status)
+    except OSError as error:
+        raise LaunchError(f"the news of {run.id} can't be written to {run.path} here: {error.strerror}") from error
 
 
 def as_last_seen(run: RunDir) -> Status:

@@ -81,6 +81,10 @@ def test_what_broke_off_on_its_way_home_goes_on(host: SshHost, bench: SshBench, 
         assert "Traceback" not in broken.stderr
     finally:
         host.plug_cable()
+    command = ["bash", "-c", 'trap "" XFSZ; ulimit -f 100; exec runjob fetch "$1"', "_", run.id]
+    full = bench.processes.start(*command, env=bench.env)  # a limit on the size of files stands for a full disk here
+    _, err = full.communicate(timeout=60)
+    assert (full.returncode, "can't be written here" in err, "Traceback" in err) == (1, True, False), err
     whole = bench.runjob("fetch", run.id)
     assert whole.returncode == 0, whole.stderr
     assert (run.model / "big.safetensors").read_bytes() == big.read_bytes()
