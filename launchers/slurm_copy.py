@@ -12,7 +12,7 @@ from runjob.launchers.staging_place import FolderPlace, copy_files
 from runjob.schemas.errors import LaunchError
 from runjob.schemas.run import Attempt, RunDir, write_atomic
 
-NEWS = ("progress.json", "data.json", "init.json", "wandb.json", "statistics.json", "events.jsonl")
+NEWS = ("progress.json", "data.json", "init.json", "wandb.json", "statistics.json", "upload.json", "events.jsonl")
 # As much of the end of a file tells whether it has only grown.
 OVERLAP = 4096
 

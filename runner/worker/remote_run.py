@@ -41,6 +41,10 @@ def parse_model_list(data: bytes) -> dict[str, FileFacts]:
     return {name: FileFacts(**facts) for name, facts in json.loads(data).items()}
 
 
+class DamagedHere(Exception):
+    """A file of a checkpoint is no longer what was written: there is nothing in it to bring away."""
+
+
 class RemoteRun:
     def __init__(self, store: Store) -> None:
         self.store = store
@@ -88,6 +92,8 @@ class RemoteRun:
         if self.store.size(name) != facts.size or self.store.measure(name) != facts:
             self.store.put(local, name)
             found = self.store.measure(name)
+            if found != facts and measure(local) != facts:
+                raise DamagedHere(f"{name} is damaged here (its sha256 is not the manifest's)")
             if found != facts:
                 said = f"{name} reads back as other bytes than were sent ({found.size:,} bytes)"
                 raise RemoteError(said, answered=False)

@@ -16,12 +16,12 @@ from runjob.runner.worker.faults import waits_s
 from runjob.runner.worker.holding import hold, release
 from runjob.runner.worker.outcome import attempt_of
 from runjob.runner.worker.remote_records import Records, Superseded
-from runjob.runner.worker.remote_run import RemoteRun
+from runjob.runner.worker.remote_run import DamagedHere, RemoteRun
 from runjob.runner.worker.remote_store import Store
 from runjob.schemas.errors import RunjobError
 from runjob.schemas.job import Job
 from runjob.schemas.lifeline import die_with_parent
-from runjob.schemas.manifest import MANIFEST, step_of
+from runjob.schemas.manifest import MANIFEST, parse_manifest, step_of
 from runjob.schemas.read import read_job_json
 from runjob.schemas.run import Attempt, RunDir, read_json
 from runjob.schemas.upload import Upload, UploadState
@@ -47,6 +47,7 @@ class Uploader:
         self.records: Records | None = None
         self.there: dict[int, bytes] = {}
         self.seen: set[int] = set()
+        self.damaged: set[bytes] = set()
         self.skipped: list[int] = []
         self.failures = self.failures_since_end = 0
         self.last_success = time.monotonic()
@@ -116,12 +117,13 @@ class Uploader:
         """The manifests of complete checkpoints in the run directory by step, and by the way who came and went."""
         found = {}
         for path in self.run.checkpoints.glob(f"step-*/{MANIFEST}"):
+            try:
+                data = path.read_bytes()
+            except FileNotFoundError:  # pruned while we looked
+                continue
             step = step_of(path.parent.name)
-            if step is not None:
-                try:
-                    found[step] = path.read_bytes()
-                except FileNotFoundError:  # pruned while we looked
-                    continue
+            if step is not None and data not in self.damaged and parse_manifest(data) is not None:
+                found[step] = data
         for step in sorted(self.seen - {self.uploading} - found.keys() - self.there.keys()):
             say(f"step {step}: skipped, it was pruned here before its turn came")
             self.skipped = [*self.skipped, step][-SHOWN_SKIPPED:]
@@ -158,6 +160,10 @@ class Uploader:
 
         try:
             self.there[step] = remote.put_checkpoint(held, step, before_manifest=before_manifest)
+        except DamagedHere as error:
+            say(f"step {step}: {error}; left out")
+            self.damaged.add((held / MANIFEST).read_bytes())
+            return
         finally:
             self.uploading = None
             release(self.run, step)

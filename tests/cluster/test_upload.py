@@ -113,6 +113,20 @@ def test_the_newest_goes_first_and_the_older_ones_when_there_is_time(run, far):
     assert re.findall(r"step (\d+): complete there", log) == ["21", "14", "7"]
 
 
+def test_a_checkpoint_that_is_damaged_here_does_not_take_the_place_of_a_good_one(run, far):
+    save(run, 7)
+    save(run, 14)
+    save(run, 21)
+    cut_off = run.checkpoints / "step-00000021" / "manifest.json"
+    cut_off.write_bytes(cut_off.read_bytes()[:-20])
+    bad = run.checkpoints / "step-00000014" / "weights-00001.safetensors"
+    bad.write_bytes(bytes(reversed(bad.read_bytes())))
+    assert upload_all(run) == 0
+    assert steps(far / run.id) == [7]
+    said = "step 14: checkpoints/step-00000014/weights-00001.safetensors is damaged here"
+    assert said in run.attempt(1).stage_log("upload").read_text()
+
+
 def test_a_run_that_went_back_removes_what_came_later_there(run, far):
     save(run, 7)
     save(run, 14)
