@@ -5,11 +5,15 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+from runjob.data.batches import batch_digest
 from runjob.data.corruptions import IGNORED, Masking
+from runjob.data.cut import Limit
 from runjob.data.masked_rows import MaskedRows
+from runjob.data.order import Order
 from runjob.data.ordered_rows import OrderedRows
 from runjob.data.rows import Row
 from runjob.data.store import TokenizerSummary
+from runjob.data.stream import TrainStream
 from runjob.data.words import Boundaries
 from runjob.schemas.job_model import Replace
 
@@ -114,12 +118,34 @@ def test_every_length_of_row_is_predicted_by_fifteen_percent_and_every_order_is_
         text = random.integers(BEGINS, END, length).tolist()
         rows = permuted(text)
         hidden, first = 0, np.zeros(length + 2)
-        for position in range(3000):
+        for position in range(1500):
             row = rows.row(0, position=position)
             hidden += int((row.labels != IGNORED).sum())
             assert row.order is not None
             first[row.order == 0] += 1
         # words of several tokens make single counts uneven: five standard deviations
-        assert abs(hidden / (3000 * length) - 0.15) < 5 * np.sqrt(0.15 / (3000 * length)) * 2
+        assert abs(hidden / (1500 * length) - 0.15) < 5 * np.sqrt(0.15 / (1500 * length)) * 2
         assert first[0] == first[-1] == 0
         assert (first[1:-1] > 0).all()
+
+
+def test_any_look_ahead_and_number_of_ranks_give_the_same_batches_and_hand_their_order_on():
+    def batches(ranks: int, ahead: int) -> list[str]:
+        rows = permuted(list(range(BEGINS, BEGINS + 40)))
+        limit = Limit(rows=4, tokens=None)
+        streams = [
+            TrainStream(rows, Order(len(rows), 5), global_batch=8, limit=limit, rank=rank, ranks=ranks, ahead=ahead)
+            for rank in range(ranks)
+        ]
+        seen = []
+        for number in (1, 2, 3, 9, 12):
+            shares = [stream.step(number) for stream in streams]
+            assert all("order" in micro.tensors for share in shares for micro in share.micro_batches)
+            seen.append(batch_digest(shares[0].in_sample_order(digest for share in shares for digest in share.digests)))
+        for stream in streams:
+            stream.close()
+        return seen
+
+    expected = batches(1, 0)
+    assert len(set(expected)) == 5
+    assert batches(1, 1) == batches(1, 4) == batches(2, 0) == batches(2, 4) == expected
