@@ -15,7 +15,7 @@ from runjob.runner.worker.models.init import build_network
 from runjob.runner.worker.models.masked_lm import MaskedLMObjective
 from runjob.runner.worker.models.permuted_lm import PermutedLMObjective, check_streams
 from runjob.schemas.errors import JobError
-from runjob.schemas.job_model import Model, ScratchMPNet
+from runjob.schemas.job_model import Model, PretrainedInit, ScratchMPNet
 from tests.worker.two_streams import Item, run_two_streams, what_is_seen
 
 VOCABULARY, MASK, LENGTH = 61, 4, 200
@@ -272,6 +272,29 @@ def test_new_weights_are_those_of_the_paper():
         else:
             assert parameter.mean().abs().item() < 0.006, name
             assert parameter.std().item() == pytest.approx(0.02, rel=0.15 if parameter.numel() > 1000 else 0.4), name
+
+
+@pytest.mark.parametrize("kind", [torch.bfloat16, torch.float16])
+def test_in_half_precision_what_is_not_seen_stays_unseen_and_nothing_overflows(kind):
+    """Scores are added to a mask of the precision's least number, by autocast in the other precision."""
+    rows = [row(sentence(12, seed=1), {3: MASK, 8: MASK, 1: 9}), row(sentence(7, seed=2), {4: MASK})]
+    network = build_network(Model(init=SMALL, allow_new=()), "plm", tokenizer=WORDS, seed=5)[0]
+    exact = PermutedLMObjective(network)(**joined(rows)).loss_sum.item()
+    with torch.autocast("cpu", dtype=kind):
+        answer = PermutedLMObjective(network)(**joined(rows))
+    answer.loss_sum.backward()
+    assert answer.loss_sum.item() == pytest.approx(exact, rel=1e-2)
+    assert all(bool(parameter.grad.isfinite().all()) for parameter in network.parameters())
+    whole = PermutedLMObjective(network.to(kind))(**joined(rows))
+    assert whole.loss_sum.item() == pytest.approx(exact, rel=2e-2)
+
+
+def test_a_checkpoint_of_mpnet_refuses_a_tokenizer_with_padding_elsewhere(tmp_path):
+    build_network(Model(init=SMALL, allow_new=()), "plm", tokenizer=WORDS, seed=5)[0].save_pretrained(tmp_path)
+    init = PretrainedInit(kind="pretrained", path=str(tmp_path), revision=None)
+    with pytest.raises(JobError, match=r"data\.tokenizer: mpnet takes id 1 for padding, and the tokenizer has id 0"):
+        words = dataclasses.replace(WORDS, pad_id=0)
+        build_network(Model(init=init, allow_new=()), "plm", tokenizer=words, seed=5)
 
 
 def test_only_mpnet_has_two_streams():
