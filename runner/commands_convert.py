@@ -10,12 +10,8 @@ from runjob.runner.runs import checkpoint_steps
 from runjob.schemas.errors import JobError
 from runjob.schemas.run import find_run, home
 
-LATER = "sentence-transformers"
-
 
 def run_export(args: Namespace) -> int:
-    if args.format == LATER:
-        raise JobError(f"--format {LATER}: for models of sentences, which runjob does not train yet; write hf or onnx")
     # a checkpoint can be taken out before there is a model
     source = model_place(args.model) if args.step is None else checkpoint_place(args.model)
     words = [str(source), "--to", args.to, "--format", args.format]
@@ -49,9 +45,10 @@ def configure_export(parser: ArgumentParser) -> None:
     parser.add_argument("--to", required=True, metavar="DIR", help="where the new directory is to be")
     parser.add_argument(
         "--format",
-        choices=("hf", "onnx", LATER),
+        choices=("hf", "onnx", "sentence-transformers"),
         default="hf",
-        help="hf: a directory for transformers (the default); onnx: masked models for onnxruntime",
+        help="hf: a directory for transformers (the default); onnx: masked models for onnxruntime; "
+        "sentence-transformers: an encoder with mean pooling",
     )
     parser.add_argument("--step", metavar="N", help="a checkpoint: its step, latest or best (default: the model)")
     parser.add_argument(

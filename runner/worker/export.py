@@ -9,6 +9,8 @@ written in the same careful way.
 """
 
 import contextlib
+import inspect
+import json
 import os
 import shutil
 from collections.abc import Callable, Mapping
@@ -46,6 +48,7 @@ def export_model(
 
     def write(directory: Path) -> None:
         shutil.copytree(tokenizer, directory, dirs_exist_ok=True)
+        _name_inputs(network, directory)
         network.config.save_pretrained(directory)
         tensors = {name: value.detach().contiguous() for name, value in network.named_parameters()}
         save_file(tensors, directory / WEIGHTS, metadata={"format": "pt"})
@@ -122,6 +125,16 @@ def _network(weights: Mapping[str, torch.Tensor], config: PreTrainedConfig) -> P
             place.copy_(weights[name])
     network.config.architectures = [type(network).__name__]
     return network.eval()
+
+
+def _name_inputs(network: PreTrainedModel, directory: Path) -> None:
+    """A tokenizer gives `token_type_ids` unless it is told not to, and networks without segments refuse them."""
+    file = directory / "tokenizer_config.json"
+    if "token_type_ids" in inspect.signature(type(network).forward).parameters or not file.exists():
+        return
+    settings = json.loads(file.read_text(encoding="utf-8"))
+    settings["model_input_names"] = ["input_ids", "attention_mask"]
+    file.write_text(json.dumps(settings, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
 
 
 def _compare(network: PreTrainedModel, directory: Path) -> None:

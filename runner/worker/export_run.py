@@ -3,6 +3,7 @@
     hf      a directory that transformers loads: a copy of RUN/model (or of any model directory), or with --step the
             fp32 weights of one checkpoint, which a run has long before it has a model
     onnx    export_onnx.py
+    sentence-transformers    export_sentences.py
 
 Nothing that is there is ever written over.
 """
@@ -18,6 +19,7 @@ from transformers.utils.logging import disable_progress_bar
 
 from runjob.runner.worker.export import WEIGHTS, copy_model, load_network
 from runjob.runner.worker.export_onnx import export_onnx
+from runjob.runner.worker.export_sentences import export_sentences
 from runjob.runner.worker.models.loading import AUTO, task_of
 from runjob.schemas.errors import JobError, NotFoundError, RunjobError, StateError
 from runjob.schemas.run import RunDir
@@ -32,6 +34,12 @@ def export(options: argparse.Namespace) -> None:
         with model_of(source, options.step) as model:
             to.parent.mkdir(parents=True, exist_ok=True)
             export_onnx(model, to, lengths=tuple(options.length), tell=print)
+        return
+    if options.format == "sentence-transformers":
+        with model_of(source, options.step) as model:
+            to.parent.mkdir(parents=True, exist_ok=True)
+            width = export_sentences(model, to)
+        print(f"{to}: a sentence becomes {width} numbers, the mean over its tokens; loads with SentenceTransformer")
         return
     if options.length:
         raise JobError("--length is for --format onnx; a Hugging Face directory reads rows of any length")
@@ -90,7 +98,7 @@ def build_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="runjob export", description="Hand out a model and check what was written.")
     parser.add_argument("source", type=Path, help="a run directory or a model directory")
     parser.add_argument("--to", type=Path, required=True, help="where the new directory is to be")
-    parser.add_argument("--format", choices=("hf", "onnx"), default="hf", help="(default: hf)")
+    parser.add_argument("--format", choices=("hf", "onnx", "sentence-transformers"), default="hf", help="(default: hf)")
     parser.add_argument("--step", help="a checkpoint's step, latest or best (default: the finished model)")
     parser.add_argument("--length", type=int, nargs="+", default=[], help="onnx of CANINE: a file for each length")
     return parser

@@ -3,12 +3,14 @@
 import pytest
 
 from runjob.runner.cli import dispatch
-from runjob.schemas.errors import JobError, NotFoundError
+from runjob.schemas.errors import NotFoundError
 
 
-def test_a_format_of_a_later_version_is_refused_in_words(tmp_path):
-    with pytest.raises(JobError, match="models of sentences, which runjob does not train yet; write hf or onnx"):
-        dispatch(["export", str(tmp_path), "--to", str(tmp_path / "out"), "--format", "sentence-transformers"])
+def test_a_format_that_nobody_writes_is_refused_with_those_there_are(capsys, tmp_path):
+    with pytest.raises(SystemExit) as left:
+        dispatch(["export", str(tmp_path), "--to", str(tmp_path / "out"), "--format", "gguf"])
+    assert left.value.code == 2
+    assert "sentence-transformers" in capsys.readouterr().err
 
 
 def test_an_id_that_nobody_has_is_named(tmp_path, monkeypatch):

@@ -1,0 +1,101 @@
+"""`runjob export --format sentence-transformers`: an encoder as the directory that the library of that name loads.
+
+    config.json  model.safetensors  tokenizer files     the body alone: no head fills gaps of a sentence
+    modules.json  1_Pooling/config.json                 its token vectors, and their mean over the tokens of the text
+    sentence_bert_config.json                           how many tokens it reads
+
+Names of modules and settings are those that its releases have read since 2.2. Nothing was trained for sentences: the
+vectors are a beginning for that, and neighbours among them mean as much as masked training taught.
+"""
+
+import copy
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors.torch import save_file
+from transformers import AutoModel, PreTrainedModel
+
+from runjob.runner.worker.export import PROBE, WEIGHTS, load_network, replace_directory
+from runjob.runner.worker.models.configs import classes_in, positions_of
+from runjob.runner.worker.models.loading import attention_of, task_of
+from runjob.schemas.errors import CheckpointError, JobError
+
+POOLING = "1_Pooling"
+LIBRARY = "sentence_transformers.models"
+
+
+def export_sentences(model: Path, to: Path) -> int:
+    """Write the directory, read it back, compare; how many numbers a sentence becomes."""
+    network = load_network(model)
+    config = network.config
+    if task_of(config) != "mlm" or config.model_type == "canine":
+        raise JobError(
+            f"--format sentence-transformers: {model} is of the family {config.model_type}; sentences are read by "
+            "encoders of tokens (bert, modernbert, deberta_v2, mpnet, roberta); write hf"
+        )
+    body = network.base_model
+
+    def write(directory: Path) -> None:
+        names = (WEIGHTS, "config.json")
+        shutil.copytree(model, directory, dirs_exist_ok=True, ignore=shutil.ignore_patterns(*names))
+        plain = copy.deepcopy(config)
+        plain.architectures = [type(body).__name__]
+        plain.save_pretrained(directory)
+        tensors = {name: value.detach().contiguous() for name, value in body.named_parameters()}
+        save_file(tensors, directory / WEIGHTS, metadata={"format": "pt"})
+        (directory / POOLING).mkdir()
+        for name, content in settings_of(config.hidden_size, positions_of(config)).items():
+            (directory / name).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+
+    def verify(directory: Path) -> None:
+        _compare(body, directory)
+
+    replace_directory(to, write, verify)
+    return int(config.hidden_size)
+
+
+def settings_of(width: int, longest: int | None) -> dict[str, Any]:
+    """File -> content, besides what transformers reads."""
+    modules = [("", "Transformer"), (POOLING, "Pooling")]
+    return {
+        "modules.json": [
+            {"idx": number, "name": str(number), "path": path, "type": f"{LIBRARY}.{name}"}
+            for number, (path, name) in enumerate(modules)
+        ],
+        "sentence_bert_config.json": {"max_seq_length": longest, "do_lower_case": False},
+        f"{POOLING}/config.json": {
+            "word_embedding_dimension": width,
+            "pooling_mode_cls_token": False,
+            "pooling_mode_mean_tokens": True,
+            "pooling_mode_max_tokens": False,
+            "pooling_mode_mean_sqrt_len_tokens": False,
+        },
+        "config_sentence_transformers.json": {"prompts": {}, "default_prompt_name": None},
+    }
+
+
+def _compare(body: PreTrainedModel, directory: Path) -> None:
+    """CheckpointError unless the body in `directory` gives the same vectors; a pooler that some families have besides
+    is asked by nobody, and may be missing."""
+    loaded, found = AutoModel.from_pretrained(
+        directory,
+        dtype=torch.float32,
+        attn_implementation=attention_of(body.config),
+        use_safetensors=True,
+        trust_remote_code=False,
+        local_files_only=True,
+        output_loading_info=True,
+    )
+    missing = sorted(name for name in found["missing_keys"] if not name.startswith("pooler."))
+    if missing:
+        raise CheckpointError(f"{directory}: {WEIGHTS} lacks {', '.join(missing[:5])}")
+    length = min(PROBE, positions_of(body.config) or PROBE)
+    row = (torch.arange(length) * 7919 % classes_in(body.config))[None]
+    with torch.inference_mode():
+        expected, here = body(row).last_hidden_state, loaded.eval()(row).last_hidden_state
+    if not torch.equal(expected, here):
+        difference = (expected - here).abs().max().item()
+        raise CheckpointError(f"{directory}: the body read back gives other vectors (up to {difference:.3g})")
