@@ -3,7 +3,7 @@
 import pytest
 
 from runjob.runner.cli import dispatch
-from runjob.schemas.errors import NotFoundError
+from runjob.schemas.errors import JobError, NotFoundError
 
 
 def test_a_format_that_nobody_writes_is_refused_with_those_there_are(capsys, tmp_path):
