@@ -96,13 +96,12 @@ def first_start(host: SshHost, config: dict[str, Any]) -> Iterator[None]:
     ended = shlex.quote(str(host.root / "ended"))
     (tools / "shutdown").write_text(f'#!/bin/sh\necho "$@" >> {said}\n[ "$2" != now ] || touch {ended}\n')
     (tools / "shutdown").chmod(0o755)
-    host.run("sh", "-c", "mount -t tmpfs none /opt && mkdir /opt/train /opt/runjob")
-    host.run("mount", "--rbind", str(host.root / "env"), "/opt/train")
     unit = ""
-    for number, file in enumerate(config["write_files"]):
-        (host.root / f"file-{number}").write_text(file["content"])
+    for file in config["write_files"]:
         if file["path"].startswith("/opt/"):
-            host.run("cp", str(host.root / f"file-{number}"), file["path"])
+            path = host.root / file["path"].lstrip("/")
+            path.parent.mkdir(exist_ok=True)
+            path.write_text(file["content"])
         elif file["path"].endswith(".service"):
             unit = file["content"]
     env = {"PATH": f"{tools}:/usr/bin:/bin"}
