@@ -196,7 +196,7 @@ class AwsLauncher:
             return
         machine, settings = str(handle.facts["machine"]), settings_of(run)
         try:
-            fetch_run(run, Link.from_facts(handle.facts), policy=settings.checkpoints, told=told)
+            fetch_run(run, handle, Link.from_facts(handle.facts), policy=settings.checkpoints, told=told)
         except RunjobError:
             self._asked.pop(run.path, None)
             there = self._ask(run, str(handle.facts["region"]), machine)

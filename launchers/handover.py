@@ -30,6 +30,17 @@ def held_by(run: RunDir, handle: Handle) -> Iterator[bool]:
         yield read_handle(run) == handle
 
 
+@contextlib.contextmanager
+def only_held_by(run: RunDir, handle: Handle) -> Iterator[None]:
+    """As `held_by`; LaunchError if the job has gone on meanwhile, for whoever was busy bringing things home."""
+    with held_by(run, handle) as ours:
+        if not ours:
+            raise LaunchError(
+                f"{run.id} has gone to another place meanwhile; nothing more comes home from the last one"
+            )
+        yield
+
+
 def hand_over(run: RunDir, handle: Handle) -> None:
     """From now on the job is with this handle's launcher. Without facts it says that nothing was started there yet."""
     with _held(run):

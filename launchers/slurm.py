@@ -17,6 +17,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from runjob.launchers.base import Handle, read_handle
+from runjob.launchers.handover import held_by
 from runjob.launchers.place import look_for, own_place
 from runjob.launchers.slurm_copy import bring_files, bring_news, stage_there
 from runjob.launchers.slurm_queue import PATIENCE_S, WAITING, Queue, SlurmSilentError
@@ -131,7 +132,7 @@ class SlurmLauncher:
         judged = judge(stored, attempt.read_exit(), job, number, str(there.path))
         if judged.state in ("cancelled", "failed", "preempted"):
             keep_last_words(run, there, attempt.number, number)
-            settle(run, there, judged)
+            settle(run, there, handle, judged)
         return judged
 
     def _unreachable(self, run: RunDir, status: Status, why: str) -> Status:
@@ -158,7 +159,7 @@ class SlurmLauncher:
         if job is not None and (status.state == "pending" or job.state in WAITING):
             # Written first: should Slurm start it at this very moment, it finds that it has nothing to do.
             message = "cancelled while it waited in Slurm's queue"
-            settle(run, there, dataclasses.replace(status, state="cancelled", message=message))
+            settle(run, there, handle, dataclasses.replace(status, state="cancelled", message=message))
             scancel(job.id)
 
     def fetch(self, run: RunDir, *, told: Callable[[str], None]) -> None:
@@ -212,9 +213,11 @@ def settle_handle(run: RunDir, there: RunDir, handle: Handle, number: str) -> Ha
     """From now on the job has a number, and who submitted it does not matter."""
     kept = {key: value for key, value in handle.facts.items() if not key.startswith(BY)}
     settled = dataclasses.replace(handle, facts={**kept, "job": number})
-    settled.write(run)
-    if there.path != run.path:
-        settled.write(there)
+    with held_by(run, handle) as ours:
+        if ours:
+            settled.write(run)
+            if there.path != run.path:
+                settled.write(there)
     return settled
 
 
@@ -245,10 +248,11 @@ def keep_last_words(run: RunDir, there: RunDir, attempt: int, number: str) -> No
             shutil.copyfile(log, one.attempt(attempt).path / "slurm.log")
 
 
-def settle(run: RunDir, there: RunDir, status: Status) -> None:
+def settle(run: RunDir, there: RunDir, handle: Handle, status: Status) -> None:
     """Slurm has ended a job that could not write so itself any more; soon Slurm will have forgotten it."""
-    for one in {there.path: there, run.path: run}.values():
-        one.write_status(status.state, attempt=status.attempt, message=status.message)
+    with held_by(run, handle) as ours:
+        for one in {there.path: there, run.path: run}.values() if ours else ():
+            one.write_status(status.state, attempt=status.attempt, message=status.message)
 
 
 def scancel(number: str) -> None:

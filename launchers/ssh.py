@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from runjob.launchers.base import Handle, read_handle
-from runjob.launchers.handover import hand_over
+from runjob.launchers.handover import hand_over, held_by
 from runjob.launchers.local import LocalLauncher
 from runjob.launchers.place import look_for, own_place
 from runjob.launchers.shell import quote
@@ -96,7 +96,9 @@ class SshLauncher:
             return not_there(status, handle, "its copy there is of an earlier attempt")
         if there.attempt > handle.attempt:
             # resumed there by somebody who adopted it: the run is one, and this is where it goes on
-            dataclasses.replace(handle, attempt=there.attempt).write(run)
+            with held_by(run, handle) as ours:
+                if ours:
+                    dataclasses.replace(handle, attempt=there.attempt).write(run)
         if there.state not in ALIVE_STATES:
             stop_helpers(handle)
         return there
@@ -121,7 +123,7 @@ class SshLauncher:
         block = read_job_json(run.job).job.hardware.ssh
         policy = block.checkpoints if block is not None else "newest"
         try:
-            fetch_run(run, Link.from_facts(handle.facts), policy=policy, told=told)
+            fetch_run(run, handle, Link.from_facts(handle.facts), policy=policy, told=told)
         except NoCopyError:
             if not sender_of(handle):
                 raise

@@ -6,7 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
+from runjob.launchers.base import Handle
 from runjob.launchers.checkpoint_files import best_of, damaged, sha256_of
+from runjob.launchers.handover import only_held_by
 from runjob.launchers.ssh_link import Link
 from runjob.launchers.ssh_mirror import alone
 from runjob.launchers.staging_place import Told
@@ -19,15 +21,15 @@ Policy = Literal["newest", "all", "none"]
 TRIES = 3
 
 
-def fetch_run(run: RunDir, link: Link, *, policy: Policy, told: Told) -> None:
+def fetch_run(run: RunDir, handle: Handle, link: Link, *, policy: Policy, told: Told) -> None:
     for number in range(TRIES):
         holds, _ = link.ask(["holds"], timeout_s=HOLDS_S)
         try:
             with alone(run, "fetch") as first:
                 if not first:
                     raise LaunchError(f"{run.id} is being fetched by somebody else")
-                fetch_checkpoints(run, link, holds, policy=policy, told=told)
-                fetch_files(run, link, holds["files"], told=told)
+                fetch_checkpoints(run, handle, link, holds, policy=policy, told=told)
+                fetch_files(run, handle, link, holds["files"], told=told)
             return
         except OSError as error:
             raise LaunchError(f"{run.path}: what was fetched can't be written here: {error.strerror}") from error
@@ -36,16 +38,19 @@ def fetch_run(run: RunDir, link: Link, *, policy: Policy, told: Told) -> None:
                 raise
 
 
-def fetch_checkpoints(run: RunDir, link: Link, holds: Mapping[str, Any], *, policy: Policy, told: Told) -> None:
+def fetch_checkpoints(
+    run: RunDir, handle: Handle, link: Link, holds: Mapping[str, Any], *, policy: Policy, told: Told
+) -> None:
     names = sorted(holds["checkpoints"])
     for name in wanted(run, names, policy):
-        fetch_checkpoint(run, link, name, holds["checkpoints"][name], told=told)
+        fetch_checkpoint(run, handle, link, name, holds["checkpoints"][name], told=told)
         best = best_of(run.checkpoints / name)
         if best in names:
-            fetch_checkpoint(run, link, best, holds["checkpoints"][best], told=told)
+            fetch_checkpoint(run, handle, link, best, holds["checkpoints"][best], told=told)
     latest = holds["latest"]
     if (run.checkpoints / latest).is_dir() and latest:
-        write_atomic(run.latest, latest + "\n")
+        with only_held_by(run, handle):
+            write_atomic(run.latest, latest + "\n")
 
 
 def wanted(run: RunDir, names: Sequence[str], policy: Policy) -> list[str]:
@@ -56,7 +61,7 @@ def wanted(run: RunDir, names: Sequence[str], policy: Policy) -> list[str]:
     return [] if policy == "none" and finished else list(names[-1:])
 
 
-def fetch_checkpoint(run: RunDir, link: Link, name: str, files: Sequence[str], *, told: Told) -> None:
+def fetch_checkpoint(run: RunDir, handle: Handle, link: Link, name: str, files: Sequence[str], *, told: Told) -> None:
     target = run.checkpoints / name
     if target.is_dir() and not any(damaged(target, thorough=False)):
         return
@@ -68,13 +73,14 @@ def fetch_checkpoint(run: RunDir, link: Link, name: str, files: Sequence[str], *
         raise LaunchError(
             f"{link.target.host}: {name}/{file} is not what its manifest says; it is fetched anew next time"
         )
-    shutil.rmtree(target, ignore_errors=True)
-    beside.rename(target)
-    sync_path(run.checkpoints)
+    with only_held_by(run, handle):
+        shutil.rmtree(target, ignore_errors=True)
+        beside.rename(target)
+        sync_path(run.checkpoints)
     beside.parent.rmdir()
 
 
-def fetch_files(run: RunDir, link: Link, files: Mapping[str, Sequence[Any]], *, told: Told) -> None:
+def fetch_files(run: RunDir, handle: Handle, link: Link, files: Mapping[str, Sequence[Any]], *, told: Told) -> None:
     """The model and the curves: into a hidden folder first, each file where it belongs when its digest is right."""
     missing = [name for name, (size, digest) in files.items() if not is_here(run.path / name, size, digest)]
     if not missing:
@@ -86,9 +92,10 @@ def fetch_files(run: RunDir, link: Link, files: Mapping[str, Sequence[Any]], *, 
     for name in (one for one in growing if one.startswith("model/")):
         (beside / name).unlink()
         raise LaunchError(f"{link.target.host}: {name} is not what it was there; it is fetched anew next time")
-    for name in missing:
-        (run.path / name).parent.mkdir(parents=True, exist_ok=True)
-        (beside / name).replace(run.path / name)
+    with only_held_by(run, handle):
+        for name in missing:
+            (run.path / name).parent.mkdir(parents=True, exist_ok=True)
+            (beside / name).replace(run.path / name)
     shutil.rmtree(beside)
 
 
