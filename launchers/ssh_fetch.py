@@ -3,7 +3,7 @@ made where it was written; a checkpoint appears by a rename when all of it is he
 
 import shutil
 from collections.abc import Mapping, Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
 from runjob.launchers.base import Handle
@@ -13,17 +13,21 @@ from runjob.launchers.ssh_link import Link
 from runjob.launchers.ssh_mirror import alone
 from runjob.launchers.staging_place import Told
 from runjob.schemas.errors import LaunchError
+from runjob.schemas.manifest import step_of
 from runjob.schemas.run import RunDir, sync_path, write_atomic
 
 HOLDS_S = 600.0
 Policy = Literal["newest", "all", "none"]
 # The job may remove a checkpoint while it is on its way; the next list names a newer one.
 TRIES = 3
+# Where the files lie that are fetched beside the checkpoints
+FETCHED = ("model", "tensorboard", "wandb")
 
 
 def fetch_run(run: RunDir, handle: Handle, link: Link, *, policy: Policy, told: Told) -> None:
     for number in range(TRIES):
         holds, _ = link.ask(["holds"], timeout_s=HOLDS_S)
+        refuse_strange_names(link.target.host, holds)
         try:
             with alone(run, "fetch") as first:
                 if not first:
@@ -36,6 +40,22 @@ def fetch_run(run: RunDir, handle: Handle, link: Link, *, policy: Policy, told: 
         except LaunchError:
             if number == TRIES - 1:
                 raise
+
+
+def refuse_strange_names(host: str, holds: Mapping[str, Any]) -> None:
+    """LaunchError for a name that leads out of the run, or over what only home writes: a host is trusted with the job,
+    and not with the files of whoever looks at it."""
+    for name in holds["files"]:
+        path = PurePosixPath(name)
+        if path.is_absolute() or ".." in path.parts or name.split("/")[0] not in FETCHED:
+            raise LaunchError(f"{host}: it offers a file that is none of the run's: {name!r}")
+    latest = [holds["latest"]] if holds["latest"] else []
+    for name in (*holds["checkpoints"], *latest):
+        if step_of(name) is None:
+            raise LaunchError(f"{host}: it offers a checkpoint that is none: {name!r}")
+    for name in (file for files in holds["checkpoints"].values() for file in files):
+        if "/" in name or name in (".", ".."):
+            raise LaunchError(f"{host}: it offers a file that is none of a checkpoint's: {name!r}")
 
 
 def fetch_checkpoints(

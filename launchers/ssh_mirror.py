@@ -120,9 +120,21 @@ def take(run: RunDir, files: list[dict[str, Any]], data: bytes) -> None:
         if len(part) < one["bytes"]:
             raise LaunchError("the answer broke off")
         name = PurePosixPath(one["name"])
-        if name.is_absolute() or ".." in name.parts:
+        if name.is_absolute() or ".." in name.parts or not is_ours(name):
             raise LaunchError(f"the host sent a file that is none of the run's: {one['name']!r}")
         write_part(run.path / name, one["offset"], part)
+
+
+def is_ours(name: PurePosixPath) -> bool:
+    """May it come from there? What home itself writes (job, handle, code) may not."""
+    match name.parts:
+        case (one,):
+            return one in (*SMALL, "events.jsonl")
+        case ("attempts", number, _):
+            return number.isdecimal() and is_news(Path(name))
+        case ("stream", _):
+            return is_news(Path(name))
+    return False
 
 
 def write_part(path: Path, offset: int, part: bytes) -> None:

@@ -58,12 +58,13 @@ def write_manifest(folder: Path, step: int) -> None:
 
 
 def parse_manifest(data: bytes) -> Manifest | None:
-    """None if the bytes are no whole manifest: cut off, or another's."""
+    """None if the bytes are no whole manifest: cut off, another's, or one that speaks of files outside."""
     try:
         raw = json.loads(data)
         whole = raw.pop("sha256") == _digest_of(raw)
         files = {name: FileFacts(**facts) for name, facts in raw["files"].items()} if whole else {}
-        return Manifest(format=raw["format"], step=raw["step"], files=files) if whole else None
+        inside = all("/" not in name and name not in (".", "..") for name in files)
+        return Manifest(format=raw["format"], step=raw["step"], files=files) if whole and inside else None
     except (ValueError, AttributeError, KeyError, TypeError):
         return None
 

@@ -86,11 +86,17 @@ class Bench:
     def state(self, run: RunDir) -> Status:
         return self.launcher.state(run)
 
-    def wait_for(self, run: RunDir, *states: str, within_s: float = 30) -> Status:
-        wait_until(lambda: self.state(run).state in states, within_s=within_s, what=f"{states}, is {self.state(run)}")
+    def wait_for(self, run: RunDir, *states: str, attempt: int = 1, within_s: float = 60) -> Status:
+        """`attempt` or a later one: what Slurm starts again runs for a moment before it has made its attempt."""
+
+        def there() -> bool:
+            now = self.state(run)
+            return now.state in states and now.attempt >= attempt
+
+        wait_until(there, within_s=within_s, what=f"{states}, is {self.state(run)}")
         return self.state(run)
 
-    def wait_for_step(self, run: RunDir, step: int, within_s: float = 30) -> None:
+    def wait_for_step(self, run: RunDir, step: int, within_s: float = 60) -> None:
         wait_until(lambda: steps_done(run) >= step, within_s=within_s, what=f"step {step} of {self.state(run)}")
 
 

@@ -52,8 +52,8 @@ def test_a_requeued_job_saves_comes_back_by_itself_and_goes_on(bench: Bench):
     before = steps_done(run)
     assert run.attempt(1).read_exit().outcome == "preempted"
     bench.cluster.hurry(job_of(run))
-    wait_until(lambda: steps_done(run) > before, within_s=30, what="it to go on")
-    assert bench.wait_for(run, "running").attempt == 2
+    wait_until(lambda: steps_done(run) > before, within_s=60, what="it to go on")
+    assert bench.wait_for(run, "running", attempt=2).attempt == 2
     assert reason_of(run, 2) == "preempted"
     assert "waits in Slurm's queue" in said.message, said
     bench.launcher.cancel(run, run.attempt(2))
@@ -71,7 +71,7 @@ def test_a_job_of_higher_priority_takes_the_node_and_the_job_comes_back_afterwar
     before = steps_done(run)
     wait_until(lambda: bench.cluster.jobs()[high] == "COMPLETED", within_s=60, what="the other job to end")
     bench.cluster.hurry(job_of(run))
-    wait_until(lambda: steps_done(run) > before, within_s=30, what="it to go on")
+    wait_until(lambda: steps_done(run) > before, within_s=60, what="it to go on")
     bench.launcher.cancel(run, run.attempt(2))
     bench.wait_for(run, "cancelled", within_s=60)
 
@@ -93,7 +93,7 @@ def test_who_cancels_in_slurm_itself_has_cancelled_the_job_after_it_saved(bench:
     run = bench.submit("long")
     bench.wait_for_step(run, 3)
     bench.cluster.run("scancel", job_of(run))
-    said = bench.wait_for(run, "cancelled", within_s=40).message
+    said = bench.wait_for(run, "cancelled", within_s=60).message
     assert said.startswith("cancelled in Slurm (scancel), not by runjob; it had saved at step ")
     assert bench.launcher.state(run).state == "cancelled"
     assert [attempt.number for attempt in run.list_attempts()] == [1]
@@ -114,8 +114,8 @@ def test_a_node_that_loses_its_power_gives_the_job_to_another(bench: Bench):
     bench.wait_for_step(run, 3)
     before = steps_done(run)
     assert "its node went away, last sign at " in lose_power(bench, run)
-    wait_until(lambda: steps_done(run) > before, within_s=30, what="it to go on")
-    assert bench.wait_for(run, "running").attempt == 2
+    wait_until(lambda: steps_done(run) > before, within_s=60, what="it to go on")
+    assert bench.wait_for(run, "running", attempt=2).attempt == 2
     assert reason_of(run, 2) == "lost"
     bench.launcher.cancel(run, run.attempt(2))
     bench.wait_for(run, "cancelled", within_s=60)
@@ -155,7 +155,7 @@ def test_a_killed_slurmd_harms_no_job_and_when_slurm_gives_its_node_up_the_job_i
 
 def test_the_death_of_one_node_of_two_ends_the_job_on_both(bench: Bench):
     run = bench.submit("long", nodes=2, other="sleep 1; exit 3")
-    said = bench.wait_for(run, "failed", within_s=40).message
+    said = bench.wait_for(run, "failed", within_s=60).message
     assert said.startswith("node 1 ended with code 3; see "), said
     names = ("node1", "node2")
     wait_until(
@@ -197,7 +197,7 @@ def test_a_job_that_was_killed_without_a_word_is_not_called_alive(bench: Bench):
     bench.wait_for_step(run, 2)
     for pid in bench.cluster.nodes["node1"].pids("python"):
         os.kill(pid, signal.SIGKILL)
-    said = bench.wait_for(run, "lost", "failed", "cancelled", within_s=40)
+    said = bench.wait_for(run, "lost", "failed", "cancelled", within_s=60)
     assert said.state == "lost", said
     assert "never said how it ended" in said.message
 

@@ -36,9 +36,10 @@ def record(step: int) -> None:
 
 
 def train(steps: int, pause_s: float) -> None:
-    """Steps until the end or until asked to stop; goes on after the last step that progress.json knows."""
-    first = json.loads(run.progress.read_text())["step"] + 1 if run.progress.exists() else 1
-    for step in range(first, steps + 1):
+    """Steps until the end or until asked to stop; goes on after the last step on record (a kill may fall between it and
+    progress.json)."""
+    first = max((record["step"] for record in run.read_events()), default=0)
+    for step in range(first + 1, steps + 1):
         time.sleep(pause_s)
         record(step)
         if reason := attempt.stop_reason():

@@ -1,0 +1,66 @@
+"""What a host may give to whoever fetches from it."""
+
+import hashlib
+import json
+from pathlib import PurePosixPath
+
+import pytest
+
+from runjob.launchers.ssh_fetch import refuse_strange_names
+from runjob.launchers.ssh_mirror import is_ours
+from runjob.schemas.errors import LaunchError
+from runjob.schemas.manifest import parse_manifest
+
+HONEST = {
+    "checkpoints": {"step-00000020": ["manifest.json", "model.safetensors"]},
+    "latest": "step-00000020",
+    "files": {"model/config.json": [2, "aa"], "tensorboard/events.1": [3, "bb"]},
+}
+
+
+def test_what_a_run_holds_may_come_home():
+    refuse_strange_names("gpu-box", HONEST)
+
+
+@pytest.mark.parametrize(
+    "strange",
+    [
+        {"files": {"model/../../../.ssh/authorized_keys": [1, "aa"]}},
+        {"files": {"/etc/passwd": [1, "aa"]}},
+        {"files": {"handle.json": [1, "aa"]}},
+        {"files": {"code/runjob/runner/cli.py": [1, "aa"]}},
+        {"files": {"": [1, "aa"]}},
+        {"latest": "../../elsewhere"},
+        {"checkpoints": {"../step-00000020": ["manifest.json"]}},
+        {"checkpoints": {"step-00000020": ["../../../job.json"]}},
+        {"checkpoints": {"step-00000020": [".."]}},
+    ],
+)
+def test_a_host_can_not_write_over_other_files_of_ours(strange):
+    with pytest.raises(LaunchError, match="it offers a"):
+        refuse_strange_names("gpu-box", {**HONEST, **strange})
+
+
+@pytest.mark.parametrize(
+    ("name", "ours"),
+    [
+        ("progress.json", True),
+        ("events.jsonl", True),
+        ("attempts/2/rank-0.log", True),
+        ("stream/00ff.jsonl", True),
+        ("handle.json", False),
+        ("job.json", False),
+        ("code/runjob/runner/cli.py", False),
+        ("attempts/2/stop.json", False),
+        ("attempts/x/rank-0.log", False),
+        ("attempts/2/checkpoints/step-00000020/manifest.json", False),
+    ],
+)
+def test_news_are_what_a_run_writes_while_it_runs(name: str, ours: bool):
+    assert is_ours(PurePosixPath(name)) is ours
+
+
+def test_a_manifest_speaks_of_its_own_folder_alone():
+    outside = {"format": 1, "step": 20, "files": {"../../job.json": {"size": 1, "sha256": "aa"}}}
+    digest = hashlib.sha256(json.dumps(outside, sort_keys=True).encode()).hexdigest()
+    assert parse_manifest(json.dumps(outside | {"sha256": digest}).encode()) is None
