@@ -20,7 +20,6 @@ from runjob.launchers.aws_prices import cost_of, over_budget
 from runjob.launchers.aws_rental import (
     SUBMITTER,
     Rental,
-    StoppedError,
     cost_of_line,
     machine_facts,
     no_zone,
@@ -29,7 +28,7 @@ from runjob.launchers.aws_rental import (
     record_end,
     settings_of,
 )
-from runjob.launchers.base import Handle, read_handle
+from runjob.launchers.base import Handle, StoppedError, read_handle
 from runjob.launchers.local import LocalLauncher, never_started
 from runjob.launchers.place import look_for
 from runjob.launchers.spot_notice import spot_companion

@@ -28,10 +28,10 @@ from runjob.launchers.aws_keys import LoginKey, login_key, new_host_key
 from runjob.launchers.aws_login import expect_host, write_login
 from runjob.launchers.aws_prices import alike, cost_of, over_budget
 from runjob.launchers.aws_user_data import user_data
-from runjob.launchers.base import Handle
+from runjob.launchers.base import Handle, refuse_stopped
 from runjob.launchers.place import own_place
 from runjob.launchers.ssh_target import SshTarget, UnreachableError
-from runjob.schemas.errors import LaunchError, MissingError, RunjobError
+from runjob.schemas.errors import LaunchError, MissingError
 from runjob.schemas.job_hardware import Aws, Ssh
 from runjob.schemas.read import read_job_json
 from runjob.schemas.run import Attempt, RunDir, write_atomic
@@ -45,10 +45,6 @@ FIRST_START = "! command -v cloud-init >/dev/null || cloud-init status --wait >/
 SUBMITTER = "by_"
 # of rented.jsonl
 Line = dict[str, str | float | None]
-
-
-class StoppedError(RunjobError):
-    """The job was cancelled while its machine was being prepared."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,8 +132,7 @@ class Rental:
         self.run.write_status("pending", attempt=self.attempt.number, message=text)
 
     def check_stop(self) -> None:
-        if self.attempt.stop_request.exists():
-            raise StoppedError("cancelled before it started")
+        refuse_stopped(self.attempt)
 
 
 def machine_facts(machine: Rented | None) -> dict[str, str | int]:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
 
+from runjob.schemas.errors import RunjobError
 from runjob.schemas.job import Job
 from runjob.schemas.machine import Machine
 from runjob.schemas.plan import Plan
@@ -38,6 +39,16 @@ def read_handle(run: RunDir) -> Handle | None:
         return None
     raw = read_json(run.handle)
     return Handle(launcher=raw.pop("launcher"), attempt=raw.pop("attempt"), facts=raw)
+
+
+class StoppedError(RunjobError):
+    """The job was cancelled while it was being submitted."""
+
+
+def refuse_stopped(attempt: Attempt) -> None:
+    """For a launcher that takes its time until something runs: between two steps somebody may have thought better."""
+    if attempt.stop_request.exists():
+        raise StoppedError("cancelled before it started")
 
 
 class Launcher(Protocol):

@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from runjob.launchers.base import Handle, read_handle
+from runjob.launchers.base import Handle, StoppedError, read_handle, refuse_stopped
 from runjob.launchers.handover import held_by
 from runjob.launchers.place import look_for, own_place
 from runjob.launchers.slurm_copy import bring_files, bring_news, stage_there
@@ -63,6 +63,17 @@ class SlurmLauncher:
         return sbatch_text(make_executor(there / "slurm", slurm.python or sys.executable, told))
 
     def submit(self, run: RunDir, plan: Plan, attempt: Attempt) -> Handle:
+        try:
+            handle = self._submit(run, plan, attempt)
+        except StoppedError as error:
+            run.write_status("cancelled", attempt=attempt.number, message=str(error))
+            return self._handle(run)
+        self.queue.forget()  # what it said a moment ago it said without this job
+        if attempt.stop_request.exists():
+            self.cancel(run, attempt)
+        return handle
+
+    def _submit(self, run: RunDir, plan: Plan, attempt: Attempt) -> Handle:
         hardware = read_job_json(run.job).job.hardware
         slurm = block_of(hardware)
         there = run if slurm.folder is None else RunDir(Path(slurm.folder, "runs", run.id))
@@ -82,6 +93,7 @@ class SlurmLauncher:
         }
         facts = (attempt.number, slurm.node_failure_retries, slurm.signal_before)
         arguments = (str(there.path), *map(str, facts))
+        refuse_stopped(attempt)
         number = hand_in(there.path / "slurm", slurm.python, told, arguments)
         return settle_handle(run, there, handle, number)
 
@@ -148,7 +160,10 @@ class SlurmLauncher:
         return tuple(sorted(logs, key=lambda path: (path.stat().st_mtime, path.name)))
 
     def cancel(self, run: RunDir, attempt: Attempt) -> None:
+        attempt.request_stop("cancel")
         handle = self._handle(run)
+        if not handle.facts["job"] and look_for(submitter_of(handle)) == "alive":
+            return  # who submits it hears of it between two steps
         there = there_of(run, handle)
         status = there.read_status()
         there.attempt(status.attempt).request_stop("cancel")
@@ -226,9 +241,11 @@ def submitter_of(handle: Handle) -> dict[str, str | int]:
 
 
 def teller(run: RunDir, attempt: Attempt) -> Callable[[str], None]:
-    """While a copy is made home's status.json says how far it is: nothing runs yet that could."""
+    """While a copy is made home's status.json says how far it is: nothing runs yet that could. StoppedError if the job
+    was cancelled meanwhile."""
 
     def told(line: str) -> None:
+        refuse_stopped(attempt)
         run.write_status("pending", attempt=attempt.number, message=line)
 
     return told

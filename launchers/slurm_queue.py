@@ -75,6 +75,11 @@ class Queue:
                 raise SlurmSilentError(self._problem)
             return self._jobs
 
+    def forget(self) -> None:
+        """Whoever has just submitted a job must not hear that Slurm lacks it."""
+        with self._lock:
+            self._asked_at = float("-inf")
+
     def _ask(self) -> None:
         try:
             self._jobs, self._problem = parse_squeue(ask("squeue", *own_jobs())), ""

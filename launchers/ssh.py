@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from runjob.launchers.base import Handle, read_handle
+from runjob.launchers.base import Handle, StoppedError, read_handle, refuse_stopped
 from runjob.launchers.handover import hand_over, held_by
 from runjob.launchers.local import LocalLauncher
 from runjob.launchers.place import look_for, own_place
@@ -20,7 +20,7 @@ from runjob.launchers.ssh_environment import Found, look_around, make_environmen
 from runjob.launchers.ssh_fetch import fetch_run
 from runjob.launchers.ssh_link import Link, NoCopyError
 from runjob.launchers.ssh_mirror import away_since, bring_home
-from runjob.launchers.ssh_nodes import helper_facts, start_all, stop_helpers
+from runjob.launchers.ssh_nodes import helper_facts, start_all, stop, stop_helpers
 from runjob.launchers.ssh_target import UnreachableError
 from runjob.launchers.staging import stage
 from runjob.launchers.staging_place import Told
@@ -62,7 +62,11 @@ class SshLauncher:
 
     def submit(self, run: RunDir, plan: Plan, attempt: Attempt) -> Handle:
         block = block_of(read_job_json(run.job).job)
-        return submit_over_ssh(run, plan, attempt, block, launcher="ssh", facts={})
+        try:
+            return submit_over_ssh(run, plan, attempt, block, launcher="ssh", facts={})
+        except StoppedError as error:
+            run.write_status("cancelled", attempt=attempt.number, message=str(error))
+            return read_handle(run) or Handle(launcher="ssh", attempt=attempt.number, facts={})
 
     def state(self, run: RunDir) -> Status:
         status = run.read_status()
@@ -147,7 +151,8 @@ def submit_over_ssh(
     lent: Mapping[str, str] = NOTHING_LENT,
 ) -> Handle:
     """Handle first, then the environment, the copy, the start. `launcher` and `facts` are another's who has found the
-    host in its own way; `lent` are variables for the job alone, which go there on standard input and into no file."""
+    host in its own way; `lent` are variables for the job alone, which go there on standard input and into no file.
+    StoppedError if it is cancelled meanwhile."""
     told = teller(run, attempt)
     hosts = block.host[: plan.resources.nodes]
     found = [look_around(target_of(block, host), block) for host in hosts]
@@ -164,9 +169,12 @@ def submit_over_ssh(
         goes_on = goes_on_there and number == 0
         stage(run, attempt, one.place(block), goes_on_there=goes_on, inputs=block.data == "stage", told=told)
     told(f"starting on {', '.join(hosts)}")
-    start_all(links, attempt, block, lent=lent, told=told)
+    start_all(links, attempt, block, lent=lent)
     handle = dataclasses.replace(handle, facts=where)
     hand_over(run, handle)
+    if attempt.stop_request.exists():
+        # it came while the start was on its way, and perhaps nobody looks any more who would take it there
+        stop(links, attempt.number)
     return handle
 
 
@@ -190,9 +198,11 @@ def same_copy(run: RunDir, now: Handle) -> bool:
 
 
 def teller(run: RunDir, attempt: Attempt) -> Told:
-    """While a copy is sent home's status.json says how far it is: nothing runs yet that could."""
+    """While a copy is sent home's status.json says how far it is: nothing runs yet that could. StoppedError if the job
+    was cancelled meanwhile."""
 
     def told(line: str) -> None:
+        refuse_stopped(attempt)
         run.write_status("pending", attempt=attempt.number, message=line)
 
     return told

@@ -11,7 +11,6 @@ from collections.abc import Mapping, Sequence
 from runjob.launchers.base import Handle
 from runjob.launchers.ssh_link import Link
 from runjob.launchers.ssh_target import UnreachableError
-from runjob.launchers.staging_place import Told
 from runjob.schemas.errors import RunjobError
 from runjob.schemas.job_hardware import Ssh
 from runjob.schemas.run import Attempt
@@ -41,7 +40,7 @@ def helpers_of(handle: Handle) -> list[Link]:
         found.append(Link.from_facts(facts))
 
 
-def start_all(links: Sequence[Link], attempt: Attempt, block: Ssh, *, lent: Mapping[str, str], told: Told) -> None:
+def start_all(links: Sequence[Link], attempt: Attempt, block: Ssh, *, lent: Mapping[str, str]) -> None:
     """The others first, so that the first one's state says from its beginning how all of it is. If one can't be
     started, those that were are stopped."""
     meeting = meeting_of(links, block)
@@ -54,7 +53,6 @@ def start_all(links: Sequence[Link], attempt: Attempt, block: Ssh, *, lent: Mapp
                 stop(links[number + 1 :], attempt.number)
                 raise
             # The answer was lost, and perhaps only the answer: the next look says what became of it.
-            told("the answer was lost")
         except RunjobError:
             stop(links[number + 1 :], attempt.number)
             raise

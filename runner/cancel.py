@@ -6,39 +6,52 @@ from runjob.launchers.base import Surveyor, read_handle
 from runjob.runner.asking import state_soon
 from runjob.runner.lock import locked
 from runjob.runner.runs import launcher_of, newest_attempt, state_of
-from runjob.schemas.errors import LaunchError
+from runjob.schemas.errors import RunjobError, StateError
 from runjob.schemas.run import ALIVE_STATES, RunDir, Status
 
 POLL_S = 0.1
+# As long as another `cancel` may take that only writes something down
+LOCK_S = 3.0
 
 
 def cancel(run: RunDir) -> str:
     """What was done, in a sentence. Never an error: a job that has ended is what the user wanted."""
-    with locked(run, patience_s=10.0):
-        status = state_soon(run)
-        handle = read_handle(run)
-        if status.state in ALIVE_STATES and (handle is None or not handle.facts):
-            # somebody is submitting it just now: the request goes along
-            newest_attempt(run).request_stop("cancel")
-            return f"{run.id} is being submitted; it stops as soon as it starts"
-        if status.state in ALIVE_STATES:
-            return ask(run, f"{run.id} was {status.state}; asked to save and stop")
-        if status.state == "unreachable" and isinstance(launcher_of(run), Surveyor):
-            # it may answer again just now; one attempt of ours is as patient as any
-            return ask(run, f"{run.id} was unreachable; asked to save and stop")
-        if status.state == "unreachable":
-            newest_attempt(run).request_stop("cancel")
-            return f"{run.id} is unreachable; it saves and stops if it still runs and sees this directory"
-        if status.state == "preempted":
-            run.write_status("cancelled", attempt=status.attempt, message="cancelled while preempted")
-            return f"{run.id} was preempted and is now cancelled"
+    try:
+        with locked(run, patience_s=LOCK_S):
+            return settle_or_ask(run)
+    except StateError:
+        if run.read_status().state not in ALIVE_STATES:
+            raise
+        # Renting and copying take minutes, and whoever does it looks for this between two steps
+        newest_attempt(run).request_stop("cancel")
+        return f"{run.id} is being submitted; it stops as soon as it starts, or before"
+
+
+def settle_or_ask(run: RunDir) -> str:
+    status = state_soon(run)
+    handle = read_handle(run)
+    if status.state in ALIVE_STATES and (handle is None or not handle.facts):
+        # somebody is submitting it just now: the request goes along
+        newest_attempt(run).request_stop("cancel")
+        return f"{run.id} is being submitted; it stops as soon as it starts"
+    if status.state in ALIVE_STATES:
+        return ask(run, f"{run.id} was {status.state}; asked to save and stop")
+    if status.state == "unreachable" and isinstance(launcher_of(run), Surveyor):
+        # it may answer again just now; one attempt of ours is as patient as any
+        return ask(run, f"{run.id} was unreachable; asked to save and stop")
+    if status.state == "unreachable":
+        newest_attempt(run).request_stop("cancel")
+        return f"{run.id} is unreachable; it saves and stops if it still runs and sees this directory"
+    if status.state == "preempted":
+        run.write_status("cancelled", attempt=status.attempt, message="cancelled while preempted")
+        return f"{run.id} was preempted and is now cancelled"
     return f"{run.id} is {status.state}; there is nothing to cancel"
 
 
 def ask(run: RunDir, done: str) -> str:
     try:
         launcher_of(run).cancel(run, newest_attempt(run))
-    except LaunchError as error:
+    except RunjobError as error:
         said = f"{run.id} could not be asked to stop: {error}"
         return f"{said}\nif it still runs it goes on; once it can be reached: runjob cancel {run.id}"
     status = state_soon(run)

@@ -20,6 +20,7 @@ TELL_S = 0.3
 
 def run_submit(args: Namespace) -> int:
     from runjob.launchers import find_launcher
+    from runjob.runner.lock import locked
     from runjob.runner.place import plan_on, survey
     from runjob.runner.submit import create_run, launch
     from runjob.schemas.read import read_job
@@ -30,7 +31,7 @@ def run_submit(args: Namespace) -> int:
     plan = plan_on(resolved, survey(resolved, args.launcher))
     run = create_run(resolved, plan, source=source, home=home())
     print(run.id, flush=True)
-    with showing_submission(run):
+    with showing_submission(run), locked(run, patience_s=0.0):
         launch(run, plan, run.new_attempt(), launcher=args.launcher)
     return after_start(run, detach=args.detach, tensorboard=resolved.job.tracking.tensorboard)
 

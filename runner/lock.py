@@ -1,4 +1,4 @@
-"""One resume or cancel of a job at a time."""
+"""One submission, resume or cancel of a job at a time."""
 
 import contextlib
 import errno
@@ -25,7 +25,7 @@ def locked(run: RunDir, *, patience_s: float) -> Iterator[None]:
                 break
             except BlockingIOError as error:
                 if time.monotonic() >= deadline:
-                    said = f"{run.id} is being resumed or cancelled by somebody else; look with `runjob ps`"
+                    said = f"{run.id} is being submitted, resumed or cancelled by somebody else; look with `runjob ps`"
                     raise StateError(said) from error
                 time.sleep(POLL_S)
             except OSError as error:

@@ -13,9 +13,13 @@ from pathlib import Path
 
 import pytest
 
-from runjob.launchers.base import Handle, read_handle
+from runjob.launchers import slurm, ssh
+from runjob.launchers.base import Handle, StoppedError, read_handle
 from runjob.launchers.handover import hand_over, held_by
 from runjob.launchers.place import own_place
+from runjob.runner.cancel import cancel
+from runjob.runner.lock import locked
+from runjob.schemas.errors import StateError
 from runjob.schemas.run import RunDir, read_json, write_json
 from tests.conftest import ROOT
 
@@ -281,6 +285,23 @@ def test_a_submission_that_was_killed_before_anything_was_started_is_lost(small,
     write_json(run.status, {**read_json(run.status), "updated": time.time() - 60})
     row = status_of(small)
     assert (row["state"], row["launcher"], "never started" in row["message"]) == ("lost", "nextdoor", True)
+
+
+def test_a_cancel_is_left_for_a_submission_that_takes_its_time(tmp_path: Path):
+    """It holds the run until something runs there."""
+    run = RunDir.create(tmp_path, "early")
+    attempt = run.new_attempt()
+    hand_over(run, Handle(launcher="ssh", attempt=1, facts={"host": "gpu-box"}))
+    run.write_status("pending", attempt=1, message="sending the run to gpu-box")
+    with locked(run, patience_s=0.0):
+        assert "is being submitted; it stops as soon as it starts" in cancel(run)
+    assert attempt.stop_reason() == "cancel"
+    for told in (ssh.teller(run, attempt), slurm.teller(run, attempt)):
+        with pytest.raises(StoppedError):
+            told("starting")
+    run.write_status("preempted", attempt=1)
+    with locked(run, patience_s=0.0), pytest.raises(StateError, match="by somebody else"):
+        cancel(run)
 
 
 def test_verify_resume_kills_processes_of_this_machine_alone(small, job):
