@@ -14,7 +14,7 @@ from typing import IO, Any
 
 from runjob.launchers import errand
 from runjob.launchers.errand import MARK, find_there, receive, send
-from runjob.launchers.shell import Answer, end, start_here, with_setup
+from runjob.launchers.shell import Answer, close, end, start_here, with_setup
 from runjob.launchers.ssh_target import SSH_FAILED, SshTarget, explain
 from runjob.launchers.staging_place import Teller, Told, measure
 from runjob.schemas.errors import LaunchError, RunjobError
@@ -122,17 +122,23 @@ class SshPlace:
         argv += ["--chmod=Du=rwx,Dgo=,Fu=rw,Fgo=", "-e", rsync_shell(self.target.ssh()), "--", *ends]
         process = start_here(argv)
         assert process.stdin is not None and process.stdout is not None and process.stderr is not None
+        said: list[bytes] = []
+        # beside: a complaint about each of a thousand files fills a pipe, and then rsync would wait for us
+        reader = threading.Thread(target=lambda pipe=process.stderr: said.append(pipe.read()), daemon=True)
+        reader.start()
         try:
-            process.stdin.write(b"".join(name.encode("utf-8", "surrogateescape") + b"\0" for name in names))
-            process.stdin.close()
+            with contextlib.suppress(BrokenPipeError):  # what ended it stands in its last words
+                process.stdin.write(b"".join(name.encode("utf-8", "surrogateescape") + b"\0" for name in names))
+            close(process.stdin)
             follow_rsync(process.stdout, told, doing)
-            err = process.stderr.read().decode("utf-8", errors="replace").strip()
             code = process.wait()
+            reader.join()
         except BaseException:
             end(process)
             raise
         process.stdout.close()
         process.stderr.close()
+        err = b"".join(said).decode("utf-8", errors="replace").strip()
         if code != 0:
             raise transfer_error(self.target.host, SSH_FAILED if "code 255" in err else code, err)
 

@@ -1,13 +1,16 @@
-"""What a host may give to whoever fetches from it."""
+"""Transfers between here and a host, and what a host may give to whoever fetches from it."""
 
 import hashlib
 import json
-from pathlib import PurePosixPath
+import os
+from pathlib import Path, PurePosixPath
 
 import pytest
 
 from runjob.launchers.ssh_fetch import refuse_strange_names
 from runjob.launchers.ssh_mirror import is_ours
+from runjob.launchers.ssh_place import SshPlace
+from runjob.launchers.ssh_target import SshTarget
 from runjob.schemas.errors import LaunchError
 from runjob.schemas.manifest import parse_manifest
 
@@ -64,3 +67,16 @@ def test_a_manifest_speaks_of_its_own_folder_alone():
     outside = {"format": 1, "step": 20, "files": {"../../job.json": {"size": 1, "sha256": "aa"}}}
     digest = hashlib.sha256(json.dumps(outside, sort_keys=True).encode()).hexdigest()
     assert parse_manifest(json.dumps(outside | {"sha256": digest}).encode()) is None
+
+
+def test_an_rsync_that_complains_of_each_file_comes_to_an_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """More than a pipe holds."""
+    complain = "i=0; while [ $i -lt 3000 ]; do echo 'rsync: permission denied: some/file/of/many' >&2; i=$((i+1)); done"
+    for name, text in (("rsync", f"{complain}; exit 23"), ("ssh", "exit 0")):
+        (tmp_path / name).write_text(f"#!/bin/sh\n{text}\n")
+        (tmp_path / name).chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    target = SshTarget(host="gpu-box", config_file=str(tmp_path / "config"))
+    place = SshPlace(target=target, root="/root", python="python3", setup=(), rsync=True)
+    with pytest.raises(LaunchError, match="the transfer broke off: rsync: permission denied"):
+        place.get("/there", ["a"], tmp_path / "here", told=print)
