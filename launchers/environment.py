@@ -43,9 +43,14 @@ def run(argv: list[str]) -> None:
     """Its lines are the progress; the last ones are the reason where it fails."""
     process = subprocess.Popen(argv, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
     lines = []
-    for raw in process.stdout or ():
-        lines.append(raw.decode("utf-8", errors="replace").rstrip())
-        tell(lines[-1])
+    try:
+        for raw in process.stdout or ():
+            lines.append(raw.decode("utf-8", errors="replace").rstrip())
+            tell(lines[-1])
+    except OSError:
+        process.kill()  # nobody listens any more, and the next one must not find pip at work in what it makes anew
+        process.wait()
+        raise
     if process.wait() != 0:
         said = "\n".join(line for line in lines[-12:] if line)
         raise SystemExit(f"`{' '.join(argv[:4])} ...` ended with code {process.returncode}:\n{said}")

@@ -1,6 +1,7 @@
 """Which Python runs a job on a host: the one that the job names, or an environment that is made there once for each set
 of versions; and what is wrong there, all of it at once, before anything is sent."""
 
+import contextlib
 import functools
 import hashlib
 import importlib.metadata
@@ -13,9 +14,9 @@ from typing import Any
 
 from runjob.launchers import environment
 from runjob.launchers.errand import MARK
-from runjob.launchers.shell import with_setup
+from runjob.launchers.shell import end, with_setup
 from runjob.launchers.ssh_place import ERRAND_S, SshPlace, errand_command, last_line, read_answer, unread
-from runjob.launchers.ssh_target import SshTarget
+from runjob.launchers.ssh_target import SSH_FAILED, SshTarget, explain
 from runjob.launchers.staging_place import Told
 from runjob.schemas import machine
 from runjob.schemas.errors import LaunchError, MissingError
@@ -159,16 +160,23 @@ def make_environment(found: Found, block: Ssh, *, told: Told) -> None:
     process = found.target.start(with_setup(block.setup, [found.errand_python, "-I", "-c", text, folder]))
     assert process.stdin is not None and process.stdout is not None and process.stderr is not None
     wanted = {"requirements": requirements(), "constraints": constraints()}
-    with process.stdin as pipe:
-        pipe.write(json.dumps(wanted).encode())
-    with process.stdout as lines:
-        for line in lines:
-            if line == MARK:
-                break
-            told(line.decode("utf-8", errors="replace").strip()[:200])
-    with process.stderr as errors:
-        err = errors.read().decode("utf-8", errors="replace").strip()
-    if process.wait() != 0:
+    try:
+        with contextlib.suppress(BrokenPipeError), process.stdin as pipe:  # why it ended is in its last words
+            pipe.write(json.dumps(wanted).encode())
+        with process.stdout as lines:
+            for line in lines:
+                if line == MARK:
+                    break
+                told(line.decode("utf-8", errors="replace").strip()[:200])
+        with process.stderr as errors:
+            err = errors.read().decode("utf-8", errors="replace").strip()
+        code = process.wait()
+    except BaseException:
+        end(process)
+        raise
+    if code == SSH_FAILED:
+        raise explain(found.target.host, err)
+    if code != 0:
         raise LaunchError(f"{found.target.host}: the environment {folder} can't be made there: {err}")
 
 
