@@ -7,7 +7,7 @@ from pathlib import Path
 from runjob.launchers.base import Handle, read_handle
 from runjob.launchers.checkpoint_files import damaged, needed_for
 from runjob.launchers.handover import held_by
-from runjob.launchers.staging import below_if, stage
+from runjob.launchers.staging import below_if, stage, was_given_up
 from runjob.launchers.staging_place import FolderPlace, copy_files
 from runjob.schemas.errors import LaunchError
 from runjob.schemas.run import Attempt, RunDir, write_atomic
@@ -26,7 +26,7 @@ def stage_there(run: RunDir, attempt: Attempt, folder: str, *, told: Told) -> No
     before = read_handle(earlier)
     same = before is not None and before.launcher == "slurm"
     same = same and before is not None and before.facts.get("run") == f"{folder}/runs/{run.id}"
-    stage(run, attempt, place, goes_on_there=same, told=told)
+    stage(run, attempt, place, goes_on_there=same and not was_given_up(attempt), told=told)
 
 
 def bring_news(run: RunDir, there: RunDir, handle: Handle) -> None:

@@ -22,7 +22,7 @@ from runjob.launchers.ssh_link import Link, NoCopyError
 from runjob.launchers.ssh_mirror import away_since, bring_home
 from runjob.launchers.ssh_nodes import helper_facts, start_all, stop, stop_helpers
 from runjob.launchers.ssh_target import UnreachableError
-from runjob.launchers.staging import stage
+from runjob.launchers.staging import stage, was_given_up
 from runjob.launchers.staging_place import Told
 from runjob.schemas.errors import LaunchError, MissingError, RunjobError
 from runjob.schemas.job import Job
@@ -162,7 +162,7 @@ def submit_over_ssh(
     where = {**links[0].facts(), **helper_facts(links[1:]), **facts}
     handle = Handle(launcher=launcher, attempt=attempt.number, facts={**where, **sending})
     hand_over(run, handle)
-    goes_on_there = same_copy(run, handle)
+    goes_on_there = same_copy(run, handle) and not was_given_up(attempt)
     for number, one in enumerate(found):
         make_environment(one, block, told=told)
         # Node 0 alone saves: the others get from home what they start from

@@ -61,6 +61,13 @@ def stage(
     return copy
 
 
+def was_given_up(attempt: Attempt) -> bool:
+    """Did the resume that made this attempt give up the place of the one before, unasked? Then nothing that it has
+    beyond home is taken back, also where it is the very place that the job goes to now."""
+    order = attempt.path / "resume.json"
+    return order.exists() and "given_up" in read_json(order)
+
+
 def stage_inputs(values: dict[str, Any], place: Place, *, told: Told) -> dict[str, Any]:
     """Send what the job names here, and give its values as they are there."""
     inputs = find_inputs(values)

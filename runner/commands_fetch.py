@@ -37,7 +37,7 @@ def fetch_at_the_end(run: RunDir) -> bool:
     """After a job that was watched to its end. False where it is still there, with the command that goes on."""
     from runjob.launchers.base import Fetcher
     from runjob.runner.runs import launcher_of
-    from runjob.schemas.errors import LaunchError
+    from runjob.schemas.errors import LaunchError, MissingError
 
     launcher = launcher_of(run)
     if not isinstance(launcher, Fetcher):
@@ -45,7 +45,7 @@ def fetch_at_the_end(run: RunDir) -> bool:
     try:
         launcher.fetch(run, told=tell)
         return True
-    except LaunchError as error:
+    except (LaunchError, MissingError) as error:
         tell(f"{error}\nwhat it made is still there; to bring it home: runjob fetch {run.id}")
     except KeyboardInterrupt:
         tell(f"interrupted; the rest is still there, to go on: runjob fetch {run.id}")

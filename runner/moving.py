@@ -7,7 +7,7 @@ from collections.abc import Callable
 from runjob.launchers.base import Fetcher, read_handle
 from runjob.launchers.checkpoint_files import best_of
 from runjob.runner.runs import checkpoint_steps, launcher_name, launcher_of
-from runjob.schemas.errors import LaunchError, StateError
+from runjob.schemas.errors import LaunchError, MissingError, StateError
 from runjob.schemas.manifest import folder_name, step_of
 from runjob.schemas.run import Attempt, RunDir, Status
 
@@ -22,7 +22,7 @@ def bring_checkpoints(run: RunDir, status: Status, *, accept: bool, told: Callab
         return given_up(run)
     try:
         launcher.fetch(run, told=told)
-    except LaunchError as error:
+    except (LaunchError, MissingError) as error:  # not there, or there and it does not let us in
         if not accept:
             said = f"{run.id}: its newest checkpoint can't be brought home from {launcher_name(run)}: {error}"
             raise StateError(f"{said}\nwith --accept it goes on from what is here") from error
@@ -33,7 +33,10 @@ def bring_checkpoints(run: RunDir, status: Status, *, accept: bool, told: Callab
 def given_up(run: RunDir) -> list[str]:
     there = checkpoint_steps(run)
     here = f"the checkpoint of step {there[-1]}, the newest here" if there else "step 0: no checkpoint is here"
-    return [f"{launcher_name(run)} is not asked: it goes on from {here}; what was done after that there is given up"]
+    said = [f"{launcher_name(run)} is not asked: it goes on from {here}; what was done after that there is given up"]
+    if launcher_name(run) == "aws":
+        said.append(f"its machine is not ended by that: runjob aws down {run.id}")
+    return said
 
 
 def leave_behind(run: RunDir, attempt: Attempt, start_from: str | int) -> str | int:

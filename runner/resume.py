@@ -43,6 +43,7 @@ def resume(run: RunDir, wish: Wish, *, told: Callable[[str], None]) -> list[str]
         check_state(run, status, wish)
         launcher = wish.launcher or launcher_name(run)
         given_up = bring_checkpoints(run, status, accept=wish.accept, told=told)
+        order = {"given_up": True} if given_up else {}
         given_up += bring_newer(run, told=told)
         status = refreshed(run, status, wish)
         start_from = check_start(run, wish.start_from)
@@ -66,7 +67,7 @@ def resume(run: RunDir, wish: Wish, *, told: Callable[[str], None]) -> list[str]
         write_plan(run, plan, deepspeed=not kept)
         if not place.here:
             start_from = leave_behind(run, attempt, start_from)
-        write_json(attempt.path / "resume.json", {"from": start_from, "after": status.state})
+        write_json(attempt.path / "resume.json", {"from": start_from, "after": status.state, **order})
         launch(run, plan, attempt, launcher=launcher)
     return said
 

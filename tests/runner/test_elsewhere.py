@@ -17,6 +17,7 @@ from runjob.launchers import slurm, ssh
 from runjob.launchers.base import Handle, StoppedError, read_handle
 from runjob.launchers.handover import hand_over, held_by
 from runjob.launchers.place import own_place
+from runjob.launchers.staging import was_given_up
 from runjob.runner.cancel import cancel
 from runjob.runner.lock import locked
 from runjob.schemas.errors import StateError
@@ -197,6 +198,7 @@ def test_nothing_is_taken_back_from_a_place_that_was_given_up(small, job, only_r
     taken = small("exact", "resume", "latest", "--launcher", "small", "--accept")
     assert taken.returncode == 0, taken.stderr
     assert "no checkpoint is here; what was done after that there is given up" in taken.stdout
+    assert was_given_up(RunDir(run).attempt(2)), "nor where the job goes back to that very copy"
     (nextdoor / "away").unlink()
     before = {path: path.read_bytes() for path in run.rglob("*") if path.is_file()}
     steps = len((there / "events.jsonl").read_text().splitlines())
