@@ -155,7 +155,8 @@ class SlurmLauncher:
     def logs(self, run: RunDir, attempt: Attempt) -> tuple[Path, ...]:
         with contextlib.suppress(OSError):
             handle = self._handle(run)
-            bring_news(run, there_of(run, handle), handle)
+            if handle.facts["job"]:  # until it is submitted what lies there is of an earlier attempt
+                bring_news(run, there_of(run, handle), handle)
         logs = attempt.path.glob("*.log")
         return tuple(sorted(logs, key=lambda path: (path.stat().st_mtime, path.name)))
 

@@ -72,8 +72,9 @@ def stand_by(run_path: str, first_attempt: str, retries: str, warning_s: str) ->
 def begin(run: RunDir, first_attempt: int, retries: int) -> int:
     """The number of the attempt that this start of the Slurm job is; 0 where there is nothing to do."""
     handle, status = read_handle(run), run.read_status()
-    if handle is not None and handle.facts.get("job") not in ("", own_job(), None):
-        say(f"Slurm job {own_job()} has nothing to do: {run.id} is with job {handle.facts['job']} now")
+    if handle is not None and (handle.launcher != "slurm" or handle.facts.get("job") not in ("", own_job())):
+        place = f"{handle.launcher} {handle.facts.get('job', '')}".strip()
+        say(f"Slurm job {own_job()} has nothing to do: {run.id} is with {place} now")
         return NOTHING_TO_DO
     attempt = run.attempt(max(status.attempt, first_attempt))
     if attempt.stop_reason() == "cancel" and status.state in (*ALIVE_STATES, "preempted"):
@@ -184,12 +185,12 @@ def prepare_child() -> None:
 
 def settle(run: RunDir, attempt: Attempt, warning_s: int) -> None:
     """It has saved because Slurm wanted its node: back into the queue, unless it is Slurm's user who ends it."""
-    if attempt.stop_reason() == "cancel":
-        run.write_status("cancelled", attempt=attempt.number, message="saved and stopped as asked")
-        return
     said = attempt.read_exit()
     saved = f"saved at step {said.step}" if said is not None else "stopped before there was anything to save"
-    fate = ask_fate(own_job(), warning_s=warning_s)
+    fate = None if attempt.stop_reason() == "cancel" else ask_fate(own_job(), warning_s=warning_s)
+    if fate is None or attempt.stop_reason() == "cancel":  # it may have come while Slurm was asked
+        run.write_status("cancelled", attempt=attempt.number, message="saved and stopped as asked")
+        return
     if fate.leave:
         run.write_status("stopping", attempt=attempt.number, message=f"{saved}; Slurm ends job {own_job()}")
         return

@@ -8,9 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from runjob.launchers.base import Handle
 from runjob.launchers.slurm import SlurmLauncher
 from runjob.launchers.slurm_fate import read_facts, seconds
 from runjob.launchers.slurm_meeting import first_node
+from runjob.launchers.slurm_node import NOTHING_TO_DO, begin
 from runjob.launchers.slurm_queue import NEVER, SlurmJob, parse_sacct, parse_squeue
 from runjob.launchers.slurm_survey import parse_sinfo
 from runjob.launchers.slurm_text import check_path, setup_lines
@@ -19,7 +21,7 @@ from runjob.runner.compile import compile_job
 from runjob.schemas.errors import JobError
 from runjob.schemas.machine import Machine
 from runjob.schemas.read import read_job
-from runjob.schemas.run import Exit, Status
+from runjob.schemas.run import Exit, RunDir, Status
 
 GOLDEN = Path(__file__).parent.parent / "golden" / "gpt2_dutch_medium.sbatch"
 JOBS = Path(__file__).parent.parent.parent / "jobs"
@@ -163,3 +165,26 @@ def test_nodes_limits_and_facts_are_read_as_slurm_writes_them():
         ("main", True, 4, ("gpu", "gpu")),
         ("old", False, 2, ()),
     ]
+
+
+@pytest.mark.parametrize(
+    ("launcher", "facts", "begun"),
+    [
+        ("slurm", {"job": "7"}, 2),
+        ("slurm", {"job": ""}, 2),
+        ("slurm", {"job": "8"}, NOTHING_TO_DO),
+        ("slurm", {}, NOTHING_TO_DO),
+        ("local", {"host": "here"}, NOTHING_TO_DO),
+        ("ssh", {"host": "gpu-box"}, NOTHING_TO_DO),
+    ],
+)
+def test_a_slurm_job_that_comes_back_leaves_a_run_alone_that_has_gone_elsewhere(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, launcher: str, facts: dict[str, str | int], begun: int
+):
+    run = RunDir.create(tmp_path, "moved")
+    run.new_attempt().supervisor_log.touch()
+    run.write_status("running", attempt=1)
+    Handle(launcher=launcher, attempt=1, facts=facts).write(run)
+    monkeypatch.setenv("SLURM_JOB_ID", "7")
+    assert begin(run, 1, 3) == begun
+    assert len(run.list_attempts()) == (begun or 1)
