@@ -39,6 +39,12 @@ def own_place() -> dict[str, str | int]:
     }
 
 
+def submitted_elsewhere(facts: Mapping[str, str | int]) -> str:
+    """Of a submission that another login node or container of the same RUNJOB_HOME has begun: it may be at it."""
+    seen = f"{facts['host']} (pid {facts['pid']}), whose processes can't be seen from here"
+    return f"unreachable: its submission was begun on {seen}; nothing runs yet"
+
+
 def look_for(facts: Mapping[str, str | int]) -> Presence:
     """Is the process of a handle alive, dead, or out of sight because it ran on another machine or in a container?"""
     same_host = facts["host"] == socket.gethostname()

@@ -13,12 +13,12 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
 from runjob.launchers.base import Handle, StoppedError, read_handle, refuse_stopped
 from runjob.launchers.handover import held_by
-from runjob.launchers.place import look_for, own_place
+from runjob.launchers.place import look_for, own_place, submitted_elsewhere
 from runjob.launchers.slurm_copy import bring_files, bring_news, stage_there
 from runjob.launchers.slurm_queue import PATIENCE_S, WAITING, Queue, SlurmSilentError
 from runjob.launchers.slurm_survey import survey
@@ -106,6 +106,8 @@ class SlurmLauncher:
         if not handle.facts["job"] and look_for(submitter_of(handle)) == "alive":
             return stored  # its copy is being made just now
         try:
+            if not handle.facts["job"] and there.read_status().attempt < handle.attempt:
+                return self._ask_slurm(run, there, handle, stored)  # what lies there is of an earlier attempt
             bring_news(run, there, handle)
             status = there.read_status()
         except (OSError, RunjobError) as error:
@@ -129,7 +131,7 @@ class SlurmLauncher:
             if not handle.facts["job"]:
                 found = self.queue.named(run.id, comment_of(handle.attempt))
                 if found is None:
-                    return unsubmitted(status)
+                    return unsubmitted(status, submitter_of(handle))
                 handle = settle_handle(run, there, handle, found.id)
             number = str(handle.facts["job"])
             job = self.queue.find(number)
@@ -252,8 +254,10 @@ def teller(run: RunDir, attempt: Attempt) -> Callable[[str], None]:
     return told
 
 
-def unsubmitted(status: Status) -> Status:
-    """Slurm does not know it, and nobody is handing it over any more."""
+def unsubmitted(status: Status, submitter: Mapping[str, str | int]) -> Status:
+    """Slurm does not know it, and nobody is handing it over any more, as far as can be seen from here."""
+    if look_for(submitter) == "elsewhere":
+        return dataclasses.replace(status, state="unreachable", message=submitted_elsewhere(submitter))
     message = f"its submission broke off at {clock(status)}, before Slurm had it: nothing runs"
     return dataclasses.replace(status, state="lost", message=message)
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from runjob.launchers.base import Handle, StoppedError, read_handle, refuse_stopped
 from runjob.launchers.handover import hand_over, held_by
 from runjob.launchers.local import LocalLauncher
-from runjob.launchers.place import look_for, own_place
+from runjob.launchers.place import look_for, own_place, submitted_elsewhere
 from runjob.launchers.shell import quote
 from runjob.launchers.ssh_environment import Found, look_around, make_environment, survey_hosts, target_of
 from runjob.launchers.ssh_fetch import fetch_run
@@ -211,6 +211,8 @@ def teller(run: RunDir, attempt: Attempt) -> Told:
 def not_there(status: Status, handle: Handle, why: str) -> Status:
     """The host answers and does not have this attempt: it was on its way, or has been removed."""
     sender = sender_of(handle)
+    if sender and look_for(sender) == "elsewhere":
+        return dataclasses.replace(status, state="unreachable", message=submitted_elsewhere(sender))
     if sender:
         why = f"its submission (pid {sender['pid']} on {sender['host']}) broke off before anything was started there"
     return Status(state="lost", attempt=status.attempt, updated=status.updated, message=why)

@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from runjob.launchers.base import Handle
-from runjob.launchers.slurm import SlurmLauncher
+from runjob.launchers.place import own_place
+from runjob.launchers.slurm import SlurmLauncher, unsubmitted
 from runjob.launchers.slurm_fate import read_facts, seconds
 from runjob.launchers.slurm_meeting import first_node
 from runjob.launchers.slurm_node import NOTHING_TO_DO, begin
@@ -17,6 +18,7 @@ from runjob.launchers.slurm_queue import NEVER, SlurmJob, parse_sacct, parse_squ
 from runjob.launchers.slurm_survey import parse_sinfo
 from runjob.launchers.slurm_text import check_path, setup_lines
 from runjob.launchers.slurm_verdict import ENDS, judge
+from runjob.launchers.ssh import not_there
 from runjob.runner.compile import compile_job
 from runjob.schemas.errors import JobError
 from runjob.schemas.machine import Machine
@@ -188,3 +190,14 @@ def test_a_slurm_job_that_comes_back_leaves_a_run_alone_that_has_gone_elsewhere(
     monkeypatch.setenv("SLURM_JOB_ID", "7")
     assert begin(run, 1, 3) == begun
     assert len(run.list_attempts()) == (begun or 1)
+
+
+def test_a_submission_of_another_login_node_is_not_called_lost():
+    elsewhere = {**own_place(), "host": "login2", "boot_id": "another"}
+    assert unsubmitted(PENDING, elsewhere).state == "unreachable"
+    assert "login2" in unsubmitted(PENDING, elsewhere).message
+    dead = {**own_place(), "start_time": 1}
+    assert unsubmitted(PENDING, dead).state == "lost"
+    sending = Handle(launcher="ssh", attempt=1, facts={f"by_{name}": value for name, value in elsewhere.items()})
+    assert not_there(PENDING, sending, "there is no copy").state == "unreachable"
+    assert not_there(PENDING, dataclasses.replace(sending, facts={}), "there is no copy").state == "lost"
