@@ -9,6 +9,7 @@ from runjob.schemas.run import RunDir, find_run, home
 
 def run_fetch(args: Namespace) -> int:
     from runjob.launchers.base import Fetcher
+    from runjob.runner.lock import fetching
     from runjob.runner.runs import launcher_name, launcher_of
 
     run = find_run(home(), args.id)
@@ -16,7 +17,8 @@ def run_fetch(args: Namespace) -> int:
     if not isinstance(launcher, Fetcher):
         print(f"{run.id} is with the launcher {launcher_name(run)}: all that it makes is in {run.path}")
         return 0
-    launcher.fetch(run, told=tell)
+    with fetching(run):
+        launcher.fetch(run, told=tell)
     print(what_is_here(run))
     return 0
 
@@ -36,16 +38,18 @@ def what_is_here(run: RunDir) -> str:
 def fetch_at_the_end(run: RunDir) -> bool:
     """After a job that was watched to its end. False where it is still there, with the command that goes on."""
     from runjob.launchers.base import Fetcher
+    from runjob.runner.lock import fetching
     from runjob.runner.runs import launcher_of
-    from runjob.schemas.errors import LaunchError, MissingError
+    from runjob.schemas.errors import LaunchError, MissingError, StateError
 
     launcher = launcher_of(run)
     if not isinstance(launcher, Fetcher):
         return True
     try:
-        launcher.fetch(run, told=tell)
+        with fetching(run):
+            launcher.fetch(run, told=tell)
         return True
-    except (LaunchError, MissingError) as error:
+    except (LaunchError, MissingError, StateError) as error:
         tell(f"{error}\nwhat it made is still there; to bring it home: runjob fetch {run.id}")
     except KeyboardInterrupt:
         tell(f"interrupted; the rest is still there, to go on: runjob fetch {run.id}")

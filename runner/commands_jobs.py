@@ -110,11 +110,13 @@ def run_logs(args: Namespace) -> int:
 
     run = find_run(home(), args.id)
     tails = Tails(run, since=newest_attempt(run).number)
+    followed = False  # has it ended before our eyes? Nothing is rented or fetched for somebody who only reads
     while True:
         status = state_of(run)
+        followed |= args.follow and not has_ended(status)
         for line in tails.new_lines(args.rank, status):
             print(line, flush=args.follow)
-        if args.follow and has_ended(status) and (why := goes_on(run, status)):
+        if followed and has_ended(status) and (why := goes_on(run, status)):
             print(why, flush=True)
             if not begin_next(run, status, told=tell):
                 break
@@ -123,6 +125,8 @@ def run_logs(args: Namespace) -> int:
         time.sleep(POLL_S)
     if args.rank is not None and not tails.logs:
         raise NotFoundError(f"{run.id}: attempt {newest_attempt(run).number} has no log of rank {args.rank}")
+    if followed and has_ended(status) and status.state != "lost":
+        fetch_at_the_end(run)
     return 0
 
 

@@ -261,10 +261,13 @@ def test_a_follower_goes_on_over_attempts_that_the_place_makes_itself(small, job
     add_steps(there, 2, 6, 7)
     there.attempt(2).rank_log(0).write_text("words of the second\n")
     there.write_status("running", attempt=2)
+    there.model.mkdir(exist_ok=True)
+    there.model.joinpath("made-meanwhile").touch()
     there.write_status("finished", attempt=2)
     rest = looking.stdout.read().splitlines()
     assert looking.wait(timeout=20) == 0
     assert [line.split()[1] for line in first] == ["1/20", "2/20", "3/20"]
+    assert (here.model / "made-meanwhile").exists(), "what ended before one's eyes comes home"
     assert [line.split()[1] for line in rest if line.startswith("step")] == ["4/20", "5/20", "6/20", "7/20"]
     assert [line for line in rest if "words" in line] == ["last words of the first", "words of the second"]
 
