@@ -50,12 +50,18 @@ def whole_id(word: str) -> str:
 
 
 def choose(fleet: "Fleet", wanted: Sequence[str]) -> "tuple[Rented, ...]":
-    """By the machine's own id, or a job's id or its beginning; a name that fits nothing has nothing left to end."""
-    return tuple(
-        machine
-        for machine in fleet.machines
-        if any(machine.id == word or (word and machine.job.startswith(word)) for word in wanted)
-    )
+    """By the machine's own id, or a job's id or its beginning; a name that fits nothing has nothing left to end, and
+    one that several jobs begin with ends none of them."""
+    jobs = {machine.job for machine in fleet.machines}
+    meant = {
+        word: [word] if word in jobs else sorted(job for job in jobs if word and job.startswith(word))
+        for word in wanted
+    }
+    for word, found in meant.items():
+        if len(found) > 1:
+            raise JobError(f"aws down {word}: {len(found)} jobs begin so ({', '.join(found[:5])}); type more of the id")
+    chosen = {*wanted, *(job for found in meant.values() for job in found)}
+    return tuple(machine for machine in fleet.machines if machine.id in chosen or machine.job in chosen)
 
 
 def say_unheard(fleet: "Fleet") -> None:
