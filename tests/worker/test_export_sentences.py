@@ -25,7 +25,9 @@ FAMILIES = {
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_the_directory_holds_the_bodys_vectors_and_says_that_their_mean_is_the_sentence(family, tmp_path: Path, capsys):
-    settings = TrainedWordPiece(kind="train", algorithm="wordpiece", vocab_size=60, lowercase=True, terms={})
+    settings = TrainedWordPiece(
+        kind="train", algorithm="wordpiece", vocab_size=60, lowercase=True, marks="bert", terms={}
+    )
     words = tokenizers.train(lambda: iter(["the trilobite swam in the sea"] * 9), settings)
     summary = tokenizers.summarise(words)
     network, _ = build_network(Model(init=FAMILIES[family], allow_new=()), "mlm", tokenizer=summary, seed=2)
