@@ -81,8 +81,8 @@ def test_a_warning_before_the_time_limit_is_enough_to_save_and_queue_again(bench
     run = bench.submit("long-with-child")
     bench.wait_for_step(run, 2)
     bench.cluster.run("scancel", "--signal=USR2", job_of(run))
-    said = bench.wait_for(run, "pending")
-    assert "requeued by Slurm" in said.message, said
+    wait_until(lambda: "requeued by Slurm" in bench.state(run).message, within_s=60, what="Slurm to queue it again")
+    assert bench.state(run).state == "pending"
     assert run.attempt(1).read_exit().outcome == "preempted"
     bench.launcher.cancel(run, run.attempt(1))
     assert bench.state(run).state == "cancelled"

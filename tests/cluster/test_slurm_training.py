@@ -81,8 +81,13 @@ def test_from_a_home_that_no_node_sees_a_requeued_training_goes_on_bit_for_bit_a
     run = RunDir(desk.home.runs / follower.stdout.readline().strip())
     wait_until(lambda: progress(run) >= 1, within_s=90, what="step 1")
     job = str(read_json(run.handle)["job"])
-    for step, order in ((5, ("scancel", "--signal=USR2")), (15, ("scontrol", "requeue"))):
-        wait_until(lambda at=step: progress(run) >= at, within_s=90, what=f"step {step}")
+    for attempt, step, order in ((1, 5, ("scancel", "--signal=USR2")), (2, 15, ("scontrol", "requeue"))):
+        # progress.json alone does not say that it runs: it stands there from before the job was queued again
+        wait_until(
+            lambda number=attempt, at=step: run.read_status().attempt == number and progress(run) >= at,
+            within_s=90,
+            what=f"step {step} of attempt {attempt}",
+        )
         desk.cluster.run(*order, job)
         wait_until(lambda: desk.cluster.jobs()[job] == "PENDING", within_s=40, what="the job to be in the queue again")
         desk.cluster.hurry(job)
