@@ -30,10 +30,9 @@ def user_data(settings: Aws, host_key: HostKey) -> str:
             {"path": WATCHDOG, "permissions": "0755", "content": watchdog_text()},
             {"path": UNIT, "permissions": "0644", "content": unit_text(arguments)},
         ],
-        # Where runjob makes the environment: Ubuntu's Python comes without venv, DeepSpeed compiles some of its parts
-        **({"package_update": True, "packages": list(PACKAGES)} if settings.python is None else {}),
         "runcmd": [
             ["shutdown", "-h", f"+{settings.max_hours * 60 + BELT_MINUTES:.0f}"],
+            *(install_lines() if settings.python is None else []),
             ["systemctl", "daemon-reload"],
             ["systemctl", "enable", "--now", Path(UNIT).name],
         ],
@@ -41,6 +40,15 @@ def user_data(settings: Aws, host_key: HostKey) -> str:
     text = f"#cloud-config\n{json.dumps(config)}\n"
     assert len(text) <= MOST_BYTES, f"user data of {len(text)} bytes: EC2 takes {MOST_BYTES}"
     return text
+
+
+def install_lines() -> list[list[str]]:
+    """Where runjob makes the environment: Ubuntu's Python comes without venv, DeepSpeed compiles some of its parts. By
+    `packages` cloud-init would install them before the first of our commands: a mirror that does not answer would
+    hold up what ends the machine."""
+    apt = "apt-get -o DPkg::Lock::Timeout=300"
+    script = f"export DEBIAN_FRONTEND=noninteractive; {apt} update; {apt} install -y {' '.join(PACKAGES)}"
+    return [["sh", "-c", f"! command -v apt-get >/dev/null || {{ {script}; }}"]]
 
 
 def watchdog_text() -> str:
