@@ -37,6 +37,10 @@ class QuotaError(LaunchError):
     """The account may not have so many, in any zone of the region."""
 
 
+class UnansweredError(LaunchError):
+    """Nobody answered: what was asked for may have been done all the same."""
+
+
 class AbsentError(LaunchError):
     """What was asked after does not exist (any more); `code` is Amazon's own word for it."""
 
@@ -59,7 +63,7 @@ def api(what: str, region: str) -> Iterator[None]:
     except (amazon.TokenRetrievalError, amazon.SSOError, amazon.CredentialRetrievalError) as error:
         raise MissingError(f"AWS credentials can't be had: {error}; type `aws sso login`") from error
     except (amazon.EndpointConnectionError, amazon.HTTPClientError, amazon.ConnectionError) as error:
-        raise LaunchError(f"{what}{in_region(region)}: the service does not answer: {error}") from error
+        raise UnansweredError(f"{what}{in_region(region)}: the service does not answer: {error}") from error
     except amazon.BotoCoreError as error:
         raise LaunchError(f"{what}{in_region(region)}: {error}") from error
 

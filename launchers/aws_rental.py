@@ -14,9 +14,10 @@ from pathlib import Path
 
 from runjob.launchers.aws_account import describe_kind, ensure_group, ensure_key, find_image, offered_zones
 from runjob.launchers.aws_client import Clients
-from runjob.launchers.aws_errors import CapacityError, QuotaError
+from runjob.launchers.aws_errors import CapacityError, QuotaError, UnansweredError
 from runjob.launchers.aws_instance import (
     LIVE,
+    SETTLE_S,
     Order,
     Rented,
     end_machines,
@@ -118,8 +119,18 @@ class Rental:
             raise LaunchError(f"{error}{other_types(settings)}") from error
         except QuotaError as error:
             raise LaunchError(f"{error}{ask_for_quota(settings, kind.cores, clients.region)}") from error
+        except (UnansweredError, KeyboardInterrupt):
+            # The order may have been heard. Whoever gives up now ends what is seen, so it has to be seen first.
+            self.wait_until_seen()
+            raise
         record(self.run, self.attempt.number, machine)
         return machine
+
+    def wait_until_seen(self) -> None:
+        """As long as Amazon may take to show what it has done."""
+        deadline = time.monotonic() + SETTLE_S
+        while not find_machines(self.clients, job=self.run.id) and time.monotonic() < deadline:
+            time.sleep(POLL_S)
 
     def note(self, phase: str, machine: Rented | None, said: str) -> None:
         """What is about to be done, for whoever looks: handle.json first, then the sentence."""
