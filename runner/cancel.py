@@ -20,11 +20,20 @@ def cancel(run: RunDir) -> str:
         with locked(run, patience_s=LOCK_S):
             return settle_or_ask(run)
     except StateError:
-        if run.read_status().state not in ALIVE_STATES:
+        if not is_on_its_way(run):
             raise
         # Renting and copying take minutes, and whoever does it looks for this between two steps
         newest_attempt(run).request_stop("cancel")
         return f"{run.id} is being submitted; it stops as soon as it starts, or before"
+
+
+def is_on_its_way(run: RunDir) -> bool:
+    """Has whoever holds the run handed it over to a launcher? Before that the newest attempt is one that has ended
+    (also where its last words say that it runs), and nobody would look for a wish that is left there."""
+    handle, status = read_handle(run), run.read_status()
+    if handle is not None and not handle.facts:
+        return status.state == "pending" and status.attempt == handle.attempt
+    return state_soon(run).state in ALIVE_STATES
 
 
 def settle_or_ask(run: RunDir) -> str:

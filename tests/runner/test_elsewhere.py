@@ -296,7 +296,8 @@ def test_a_cancel_is_left_for_a_submission_that_takes_its_time(tmp_path: Path):
     """It holds the run until something runs there."""
     run = RunDir.create(tmp_path, "early")
     attempt = run.new_attempt()
-    hand_over(run, Handle(launcher="ssh", attempt=1, facts={"host": "gpu-box"}))
+    sender = {f"by_{name}": value for name, value in own_place().items()}
+    hand_over(run, Handle(launcher="ssh", attempt=1, facts={"host": "gpu-box", **sender}))
     run.write_status("pending", attempt=1, message="sending the run to gpu-box")
     with locked(run, patience_s=0.0):
         assert "is being submitted; it stops as soon as it starts" in cancel(run)
@@ -304,7 +305,9 @@ def test_a_cancel_is_left_for_a_submission_that_takes_its_time(tmp_path: Path):
     for told in (ssh.teller(run, attempt), slurm.teller(run, attempt)):
         with pytest.raises(StoppedError):
             told("starting")
-    run.write_status("preempted", attempt=1)
+    gone = {**own_place(), "start_time": 1}
+    Handle(launcher="local", attempt=1, facts=gone).write(run)  # lost, and somebody is about to resume it
+    run.write_status("running", attempt=1)
     with locked(run, patience_s=0.0), pytest.raises(StateError, match="by somebody else"):
         cancel(run)
 
