@@ -12,9 +12,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from runjob.launchers import aws_preview
-from runjob.launchers.aws_account import describe_kind, find_image, offered_zones
+from runjob.launchers.aws_account import describe_kind, ensure_group, find_image, offered_zones
 from runjob.launchers.aws_client import Clients, connect
 from runjob.launchers.aws_instance import LIVE, SETTLE_S, Rented, end_machines, find_machines, look_at
+from runjob.launchers.aws_keys import login_key
 from runjob.launchers.aws_lending import lent_session
 from runjob.launchers.aws_prices import cost_of, over_budget
 from runjob.launchers.aws_rental import (
@@ -45,6 +46,8 @@ from runjob.schemas.run import ALIVE_STATES, Attempt, RunDir, Status, write_atom
 
 # Amazon is asked about a machine that does not answer, and not more often than this.
 ASK_EVERY_S = 5.0
+# and told less often from where we come now
+LET_IN_EVERY_S = 30.0
 TAKEN_BACK = "Server.SpotInstance"
 
 
@@ -54,6 +57,7 @@ class AwsLauncher:
     def __init__(self) -> None:
         self._ssh = SshLauncher()
         self._asked: dict[Path, tuple[float, Rented | None]] = {}
+        self._let_in_at: dict[Path, float] = {}
 
     def survey(self, job: Job) -> Machine:
         """What the type has, and all that can be wrong before anything is rented."""
@@ -161,7 +165,15 @@ class AwsLauncher:
             return replace(seen, state="lost", message=message)
         if seen.state == "lost":
             return replace(seen, message=f"{seen.message}; {machine_id} is still rented: runjob aws down {run.id}")
+        self._let_in(run, str(handle.facts["region"]))
         return replace(seen, message=f"{seen.message}; {machine_id} is {machine.state}, says Amazon")
+
+    def _let_in(self, run: RunDir, region: str) -> None:
+        """A machine that runs and does not answer may let in the address only that we had when it was rented."""
+        if time.monotonic() - self._let_in_at.get(run.path, float("-inf")) >= LET_IN_EVERY_S:
+            self._let_in_at[run.path] = time.monotonic()
+            with contextlib.suppress(RunjobError, OSError):
+                let_in_again(run, region)
 
     def _ask(self, run: RunDir, region: str, machine: str) -> Rented | None:
         moment, known = self._asked.get(run.path, (float("-inf"), None))
@@ -232,6 +244,13 @@ def with_spot_watch(run: RunDir, plan: Plan, settings: Aws) -> Plan:
     plan = replace(plan, companions=(*others, spot_companion()) if settings.spot else others)
     write_atomic(run.plan, plan.to_json())
     return plan
+
+
+def let_in_again(run: RunDir, region: str) -> None:
+    """Our address of today, where the job leaves it to us to find out."""
+    settings = settings_of(run)
+    if settings.from_address is None:
+        ensure_group(connect(region, quick=True), settings, login_key(run.path.parent))
 
 
 def submitter(handle: Handle) -> str:

@@ -1,5 +1,6 @@
 """What is asked of Amazon before and around a machine: key, group, image, the machine itself, and what it answers."""
 
+import json
 import re
 import stat
 import subprocess
@@ -7,6 +8,7 @@ import threading
 
 import pytest
 
+from runjob.launchers.aws import let_in_again
 from runjob.launchers.aws_account import (
     Image,
     describe_kind,
@@ -20,8 +22,12 @@ from runjob.launchers.aws_errors import CapacityError, QuotaError
 from runjob.launchers.aws_instance import Order, end_machines, find_machines, look_at, rent, wait_for_address
 from runjob.launchers.aws_keys import login_key, new_host_key
 from runjob.schemas.errors import LaunchError, MissingError
+from runjob.schemas.read import read_job, write_job_json
+from runjob.schemas.run import RunDir
 from tests.cluster.ec2 import IMAGE, REGION, aws_settings
+from tests.conftest import ROOT
 
+TINY = ROOT / "jobs" / "tiny" / "gpt2_dutch.yaml"
 ADDRESS = {"from_address": "203.0.113.7/32"}
 
 
@@ -136,6 +142,17 @@ def test_the_address_is_asked_where_the_job_names_none(aws, tmp_path, monkeypatc
         monkeypatch.setenv("RUNJOB_CHECKIP", checkip(nonsense))
         with pytest.raises(LaunchError, match=r"--set hardware\.aws\.from_address="):
             ensure_group(connect(REGION), aws_settings(), login_key(tmp_path))
+
+
+def test_a_laptop_that_comes_from_another_address_is_let_in_again(aws, tmp_path, monkeypatch, checkip):
+    run = RunDir.create(tmp_path, "small")
+    block = {"instance": "m7i.large", "max_hours": 2, "region": REGION}
+    write_job_json(run.job, read_job(TINY, [f"hardware.aws={json.dumps(block)}"]))
+    monkeypatch.setenv("RUNJOB_CHECKIP", checkip("192.0.2.33\n"))
+    group = ensure_group(connect(REGION), aws_settings(), login_key(tmp_path))
+    monkeypatch.setenv("RUNJOB_CHECKIP", checkip("198.51.100.9\n"))
+    let_in_again(run, REGION)
+    assert ingress(aws, group) == [(22, 22, ["198.51.100.9/32"])]
 
 
 def test_a_machine_is_rented_as_it_must_be(aws):
