@@ -49,6 +49,7 @@ def test_a_requeued_job_saves_comes_back_by_itself_and_goes_on(bench: Bench):
     bench.wait_for_step(run, 3)
     bench.cluster.run("scontrol", "requeue", job_of(run))
     said = bench.wait_for(run, "pending")
+    wait_until(run.attempt(1).exit.exists, within_s=60, what="the first attempt to have saved")
     before = steps_done(run)
     assert run.attempt(1).read_exit().outcome == "preempted"
     bench.cluster.hurry(job_of(run))
@@ -65,9 +66,11 @@ def test_a_job_of_higher_priority_takes_the_node_and_the_job_comes_back_afterwar
     bench.wait_for_step(run, 3)
     argv = ("sbatch", "--parsable", "--partition=high", "--nodelist=node1", "--exclusive", "--output=/dev/null")
     high = bench.cluster.run(*argv, "--chdir=/", "--wrap=sleep 2")
-    said = bench.wait_for(run, "pending").message
-    assert "preempted by a job of higher priority" in said
-    assert "goes on by itself" in said
+    bench.wait_for(run, "pending")
+    wait_until(
+        lambda: "preempted by a job of higher priority" in bench.state(run).message, within_s=60, what="Slurm's reason"
+    )
+    assert "goes on by itself" in bench.state(run).message
     before = steps_done(run)
     wait_until(lambda: bench.cluster.jobs()[high] == "COMPLETED", within_s=60, what="the other job to end")
     bench.cluster.hurry(job_of(run))

@@ -101,4 +101,4 @@ def test_from_a_home_that_no_node_sees_a_requeued_training_goes_on_bit_for_bit_a
     # the name of the folder was read by no shell, and what submitit pickled is a name and words
     assert not list(desk.home.path.glob("x")) + list(desk.cluster.shared.rglob("x"))
     pickles = list(desk.cluster.shared.rglob("*_submitted.pkl"))
-    assert [b"stand_by" in pickle.read_bytes() for pickle in pickles] == [True]
+    assert {b"stand_by" in pickle.read_bytes() for pickle in pickles} == {True}
