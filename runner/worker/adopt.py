@@ -19,7 +19,7 @@ from runjob.data.space import in_words
 from runjob.runner.worker.remote_run import CODE_LIST, MODEL_LIST, RemoteRun, parse_model_list
 from runjob.runner.worker.remote_store import Store
 from runjob.schemas.errors import CheckpointError, JobError, NotFoundError, RunjobError
-from runjob.schemas.manifest import MANIFEST, FileFacts, folder_name, measure, parse_manifest
+from runjob.schemas.manifest import MANIFEST, FileFacts, damage, folder_name, measure, parse_manifest
 from runjob.schemas.quantities import counted
 from runjob.schemas.run import ID, RunDir, read_json, write_atomic
 
@@ -46,7 +46,7 @@ def adopt(url: str, home: Path) -> RunDir:
     beside.checkpoints.mkdir(parents=True, exist_ok=True)
     beside.path.chmod(0o700)
     fetch_code(remote, beside, sizes)
-    fetch_checkpoints(remote, beside)
+    fetch_checkpoints(remote, beside, remote.complete())
     fetch_records(remote, beside, sizes)
     fetch_model(remote, beside)
     beside.path.rename(home / name)
@@ -63,14 +63,23 @@ def fetch_newer(run: RunDir, url: str) -> None:
     if attempt_there > attempt_here:
         say(f"attempt {attempt_there} of it was begun elsewhere")
         set_aside(run, attempt_here, [step for step in steps_here if step > max(remote.complete(), default=0)])
-        fetch_checkpoints(remote, run)
+        fetch_checkpoints(remote, run, remote.complete())
         fetch_records(remote, run, sizes)
         fetch_model(remote, run)
-    elif attempt_there == attempt_here and max(remote.complete(), default=0) > max(steps_here, default=0):
-        fetch_checkpoints(remote, run)
+    elif attempt_there == attempt_here and max(there := not_left(remote, run), default=0) > max(steps_here, default=0):
+        fetch_checkpoints(remote, run, there)
         fetch_longer_events(remote, run)
     else:
         say("nothing newer is there")
+
+
+def not_left(remote: RemoteRun, run: RunDir) -> dict[int, bytes]:
+    """The complete checkpoints there but for those that were set aside here (`resume --from`): they go from there with
+    the first one of the new history, and the attempt may have been killed before. One that was set aside since it is
+    damaged here is the very one that is wanted."""
+    aside = run.attempts.glob(f"*/checkpoints/step-*/{MANIFEST}")
+    left = {path.read_bytes() for path in aside if not any(damage(path.parent))}
+    return {step: data for step, data in remote.complete().items() if data not in left}
 
 
 def set_aside(run: RunDir, attempt: int, steps: list[int]) -> None:
@@ -104,9 +113,8 @@ def fetch_code(remote: RemoteRun, run: RunDir, sizes: Mapping[str, int]) -> None
     say(f"code: {counted(len(names), 'file')}")
 
 
-def fetch_checkpoints(remote: RemoteRun, run: RunDir) -> None:
+def fetch_checkpoints(remote: RemoteRun, run: RunDir, there: Mapping[int, bytes]) -> None:
     """The newest that is whole when it has come, and the best that it names."""
-    there = remote.complete()
     for step in sorted(there, reverse=True):
         try:
             state = read_json(fetch_checkpoint(remote, run, step, there[step]) / "state.json")["state"]

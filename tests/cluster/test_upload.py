@@ -215,6 +215,24 @@ def test_a_checkpoint_that_never_came_home_is_taken_and_the_word_of_where_it_ran
     assert read_json(run.handle)["launcher"] == "ssh"
 
 
+def test_what_was_set_aside_here_does_not_come_back_from_there(run, far):
+    """`resume --from 7`, and killed before the first checkpoint of the new history."""
+    save(run, 7)
+    save(run, 14)
+    assert upload_all(run, state="preempted") == 0
+    attempt = begin_attempt(run)
+    aside = attempt.path / "checkpoints" / "step-00000014"
+    aside.parent.mkdir()
+    (run.checkpoints / "step-00000014").rename(aside)
+    assert upload_all(run, state="preempted") == 0
+    assert steps(far / run.id) == [7, 14]
+    fetch_newer(run, f"file://{far}")
+    assert steps(run.path) == [7]
+    next(path for path in aside.iterdir() if path.name != "manifest.json").write_bytes(b"damaged")
+    fetch_newer(run, f"file://{far}")
+    assert steps(run.path) == [7, 14]
+
+
 def test_an_adoption_that_broke_off_goes_on_and_a_damaged_copy_is_passed_over(run, far, tmp_path):
     save(run, 7)
     save(run, 14)
