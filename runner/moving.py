@@ -39,19 +39,23 @@ def given_up(run: RunDir) -> list[str]:
     return said
 
 
-def leave_behind(run: RunDir, attempt: Attempt, start_from: str | int) -> str | int:
-    """The checkpoint to start from, as the other place will see it; later ones here are of a history that is left and
-    move to attempts/N/, as the worker does with those beside it."""
+def as_seen_there(run: RunDir, start_from: str | int) -> str | int:
+    """The checkpoint to start from, as another place will see it: the best one is the newest one's to name."""
     steps = checkpoint_steps(run)
-    if start_from == "best" and steps:
-        best = step_of(best_of(run.checkpoints / folder_name(steps[-1])))
-        if best is None:
-            raise StateError(f"{run.id} has no best checkpoint yet (evaluation.best names the metric)")
-        start_from = best
+    if start_from != "best" or not steps:
+        return start_from
+    best = step_of(best_of(run.checkpoints / folder_name(steps[-1])))
+    if best is None:
+        raise StateError(f"{run.id} has no best checkpoint yet (evaluation.best names the metric)")
+    return best
+
+
+def leave_behind(run: RunDir, attempt: Attempt, start_from: str | int) -> None:
+    """Later checkpoints here are of a history that is left and move to attempts/N/, as the worker does with those
+    beside it."""
     if isinstance(start_from, int):
-        for step in steps:
+        for step in checkpoint_steps(run):
             if step > start_from:
                 target = attempt.path / "checkpoints" / folder_name(step)
                 target.parent.mkdir(exist_ok=True)
                 shutil.move(run.checkpoints / target.name, target)
-    return start_from

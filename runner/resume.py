@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from runjob.runner.asking import state_soon
 from runjob.runner.changes import Change, find_changes
 from runjob.runner.lock import locked
-from runjob.runner.moving import bring_checkpoints, leave_behind
+from runjob.runner.moving import as_seen_there, bring_checkpoints, leave_behind
 from runjob.runner.place import plan_on, survey
 from runjob.runner.promise import promise
 from runjob.runner.remote_copy import bring_newer
@@ -56,6 +56,8 @@ def resume(run: RunDir, wish: Wish, *, told: Callable[[str], None]) -> list[str]
         place = survey(new, launcher)
         plan = plan_on(new, place)
         check_length(run, changes, plan, start_from)
+        if not place.here:
+            start_from = as_seen_there(run, start_from)
         attempt = next_attempt(run, status)
         keep_earlier(run, attempt)
         said += [*given_up, where_from(run, start_from)]
@@ -66,7 +68,7 @@ def resume(run: RunDir, wish: Wish, *, told: Callable[[str], None]) -> list[str]
         write_job_json(run.job, new)
         write_plan(run, plan, deepspeed=not kept)
         if not place.here:
-            start_from = leave_behind(run, attempt, start_from)
+            leave_behind(run, attempt, start_from)
         write_json(attempt.path / "resume.json", {"from": start_from, "after": status.state, **order})
         launch(run, plan, attempt, launcher=launcher)
     return said

@@ -20,6 +20,7 @@ from runjob.launchers.place import own_place
 from runjob.launchers.staging import was_given_up
 from runjob.runner.cancel import cancel
 from runjob.runner.lock import locked
+from runjob.runner.moving import as_seen_there
 from runjob.schemas.errors import StateError
 from runjob.schemas.run import RunDir, read_json, write_json
 from tests.conftest import ROOT
@@ -310,6 +311,21 @@ def test_a_cancel_is_left_for_a_submission_that_takes_its_time(tmp_path: Path):
     run.write_status("running", attempt=1)
     with locked(run, patience_s=0.0), pytest.raises(StateError, match="by somebody else"):
         cancel(run)
+
+
+def test_the_best_checkpoint_is_named_before_an_attempt_is_made(tmp_path: Path):
+    run = RunDir.create(tmp_path, "early")
+    folder = run.checkpoints / "step-00000020"
+    folder.mkdir()
+    (folder / "manifest.json").touch()
+    for best, step in (({"step": 10}, 10), (None, None)):
+        write_json(folder / "state.json", {"state": {"best": best}})
+        assert as_seen_there(run, "latest") == "latest"
+        if step is None:
+            with pytest.raises(StateError, match="has no best checkpoint yet"):
+                as_seen_there(run, "best")
+        else:
+            assert as_seen_there(run, "best") == step
 
 
 def test_verify_resume_kills_processes_of_this_machine_alone(small, job):
