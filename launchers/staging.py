@@ -70,7 +70,10 @@ def was_given_up(attempt: Attempt) -> bool:
 
 def stage_inputs(values: dict[str, Any], place: Place, *, told: Told) -> dict[str, Any]:
     """Send what the job names here, and give its values as they are there."""
-    inputs = find_inputs(values)
+    try:
+        inputs = find_inputs(values)
+    except OSError as error:
+        raise LaunchError(f"{error.filename}: can't be read here: {error.strerror}") from error
     for one in inputs:
         told(f"sending {one.names[0]}" + (f" and {len(one.names) - 1} more" if len(one.names) > 1 else ""))
         place.put(one.source, one.names, f"{place.root}/inputs/{one.key}", told=told)

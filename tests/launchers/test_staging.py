@@ -111,6 +111,12 @@ def test_a_file_that_is_there_is_not_sent_again_and_a_changed_one_gets_a_place_o
         "another text\n",
         "text b.txt\n",
     ]
+    facts = text.stat()
+    text.write_text("changed text\n")
+    os.utime(text, ns=(facts.st_atime_ns, facts.st_mtime_ns))
+    stage(run, attempt, place, goes_on_there=False)
+    there = [path.read_text() for path in Path(place.root, "inputs").rglob("b.txt")]
+    assert sorted(there) == ["another text\n", "changed text\n", "text b.txt\n"], "of the same size and time"
 
 
 def test_only_the_checkpoint_to_start_from_and_its_best_are_sent_and_a_left_branch_gives_way(run, place):
