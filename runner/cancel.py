@@ -12,6 +12,7 @@ from runjob.schemas.run import ALIVE_STATES, RunDir, Status
 POLL_S = 0.1
 # As long as another `cancel` may take that only writes something down
 LOCK_S = 3.0
+WHILE_PREEMPTED = "cancelled while preempted"
 
 
 def cancel(run: RunDir) -> str:
@@ -52,7 +53,7 @@ def settle_or_ask(run: RunDir) -> str:
         newest_attempt(run).request_stop("cancel")
         return f"{run.id} is unreachable; it saves and stops if it still runs and sees this directory"
     if status.state == "preempted":
-        run.write_status("cancelled", attempt=status.attempt, message="cancelled while preempted")
+        run.write_status("cancelled", attempt=status.attempt, message=WHILE_PREEMPTED)
         return f"{run.id} was preempted and is now cancelled"
     return f"{run.id} is {status.state}; there is nothing to cancel"
 

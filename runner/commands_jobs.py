@@ -164,16 +164,22 @@ class Tails:
 
 
 def run_cancel(args: Namespace) -> int:
-    from runjob.runner.cancel import cancel, wait_for_end
+    from runjob.runner.cancel import WHILE_PREEMPTED, cancel, wait_for_end
 
     run = find_run(home(), args.id)
     print(cancel(run), flush=True)
-    if not args.no_wait and state_soon(run).state in ALIVE_STATES:
+    if args.no_wait:
+        return 0
+    status = state_soon(run)
+    if status.state in ALIVE_STATES:
         deadline_s = Plan.from_json(run.plan.read_text(encoding="utf-8")).stop_deadline_s
         status = wait_for_end(run, timeout_s=deadline_s + 30)
         print(f"{run.id} is {status.state}: {status.message}")
         if has_ended(status):
             fetch_at_the_end(run)
+    elif status.state == "cancelled" and status.message == WHILE_PREEMPTED:
+        # nobody goes on there now: its last checkpoint comes home, and a rented machine is ended
+        fetch_at_the_end(run)
     return 0
 
 

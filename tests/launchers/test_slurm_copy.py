@@ -1,0 +1,32 @@
+"""A run in a folder that the nodes share, and what of it comes home; without Slurm, which has no part in that."""
+
+from pathlib import Path
+
+import pytest
+
+from runjob.launchers.base import Handle
+from runjob.schemas.run import RunDir
+from tests.cluster.remote_runs import contents, make_run, save
+
+
+@pytest.fixture
+def far(tmp_path: Path) -> RunDir:
+    """The copy there, with a checkpoint."""
+    far = make_run(tmp_path / "shared" / "runs", "file:///nowhere")
+    save(far, 7)
+    return far
+
+
+@pytest.fixture
+def run(home, far: RunDir) -> RunDir:
+    """The run at home, as it was when the job was last seen: saved and stopped there."""
+    run = make_run(home.runs, "file:///nowhere", id=far.id)
+    Handle(launcher="slurm", attempt=1, facts={"job": "7", "run": str(far.path)}).write(run)
+    run.write_status("preempted", attempt=1, message="stop_after")
+    return run
+
+
+def test_a_preempted_job_that_is_cancelled_comes_home(run, far, runjob):
+    done = runjob("cancel", run.id)
+    assert (done.returncode, done.stdout) == (0, f"{run.id} was preempted and is now cancelled\n")
+    assert contents(run.checkpoints) == contents(far.checkpoints)
