@@ -39,6 +39,14 @@ def damaged(folder: Path, *, thorough: bool) -> Iterator[str]:
             yield name
 
 
+def is_same(folder: Path, manifest: str | None) -> bool:
+    """Does every byte stand here of the checkpoint whose manifest.json has this sha256? Sizes would not do: a file that
+    a disk has spoilt keeps its own. None: only that what is here is sound, for copies whose code tells no more."""
+    if not folder.is_dir() or any(damaged(folder, thorough=True)):
+        return False
+    return manifest is None or sha256_of(folder / MANIFEST) == manifest
+
+
 def sha256_of(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

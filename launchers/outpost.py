@@ -23,6 +23,7 @@ from runjob.launchers.checkpoint_files import complete_checkpoints, sha256_of
 from runjob.launchers.errand import MARK
 from runjob.launchers.local import LocalLauncher
 from runjob.schemas.errors import RunjobError
+from runjob.schemas.manifest import MANIFEST
 from runjob.schemas.plan import Plan
 from runjob.schemas.run import RunDir
 
@@ -106,8 +107,8 @@ def cancel(run: RunDir, number: int) -> dict[str, Any]:
 
 
 def holds(run: RunDir) -> dict[str, Any]:
-    """What can be fetched: per checkpoint its files by the manifest, the manifest's own, and every other file by size
-    and digest."""
+    """What can be fetched: per checkpoint its files and its manifest's digest, every other file by size and
+    digest."""
     checkpoints = {
         name: sorted(path.name for path in (run.checkpoints / name).iterdir() if path.is_file())
         for name in complete_checkpoints(run.checkpoints)
@@ -117,6 +118,7 @@ def holds(run: RunDir) -> dict[str, Any]:
     others = [path for folder in folders for path in folder.rglob("*") if path.is_file()]
     return {
         "checkpoints": checkpoints,
+        "manifests": {name: sha256_of(run.checkpoints / name / MANIFEST) for name in checkpoints},
         "latest": latest,
         "files": {str(path.relative_to(run.path)): [path.stat().st_size, sha256_of(path)] for path in others},
     }

@@ -5,11 +5,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 from runjob.launchers.base import Handle, read_handle
-from runjob.launchers.checkpoint_files import damaged, needed_for
+from runjob.launchers.checkpoint_files import damaged, is_same, needed_for, sha256_of
 from runjob.launchers.handover import held_by
 from runjob.launchers.staging import below_if, stage, was_given_up
 from runjob.launchers.staging_place import FolderPlace, copy_files
 from runjob.schemas.errors import LaunchError
+from runjob.schemas.manifest import MANIFEST
 from runjob.schemas.run import Attempt, RunDir, write_atomic
 
 NEWS = ("progress.json", "data.json", "init.json", "wandb.json", "statistics.json", "upload.json", "events.jsonl")
@@ -86,7 +87,7 @@ def bring_files(run: RunDir, there: RunDir, *, told: Told) -> None:
 def bring_checkpoint(run: RunDir, there: RunDir, name: str, *, told: Told) -> None:
     """It appears by a rename when all of it is here and is what its manifest says."""
     target, source = run.checkpoints / name, there.checkpoints / name
-    if target.is_dir() and not any(damaged(target, thorough=False)):
+    if is_same(target, sha256_of(source / MANIFEST)):
         return
     told(f"fetching the checkpoint {name}")
     beside = run.checkpoints / f".{name}.fetched" / name

@@ -7,7 +7,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
 from runjob.launchers.base import Handle
-from runjob.launchers.checkpoint_files import best_of, damaged, sha256_of
+from runjob.launchers.checkpoint_files import best_of, damaged, is_same, sha256_of
 from runjob.launchers.handover import only_held_by
 from runjob.launchers.ssh_link import Link
 from runjob.launchers.ssh_mirror import alone
@@ -63,10 +63,10 @@ def fetch_checkpoints(
 ) -> None:
     names = sorted(holds["checkpoints"])
     for name in wanted(run, names, policy):
-        fetch_checkpoint(run, handle, link, name, holds["checkpoints"][name], told=told)
+        fetch_checkpoint(run, handle, link, name, holds, told=told)
         best = best_of(run.checkpoints / name)
         if best in names:
-            fetch_checkpoint(run, handle, link, best, holds["checkpoints"][best], told=told)
+            fetch_checkpoint(run, handle, link, best, holds, told=told)
     latest = holds["latest"]
     if (run.checkpoints / latest).is_dir() and latest:
         with only_held_by(run, handle):
@@ -81,13 +81,15 @@ def wanted(run: RunDir, names: Sequence[str], policy: Policy) -> list[str]:
     return [] if policy == "none" and finished else list(names[-1:])
 
 
-def fetch_checkpoint(run: RunDir, handle: Handle, link: Link, name: str, files: Sequence[str], *, told: Told) -> None:
+def fetch_checkpoint(
+    run: RunDir, handle: Handle, link: Link, name: str, holds: Mapping[str, Any], *, told: Told
+) -> None:
     target = run.checkpoints / name
-    if target.is_dir() and not any(damaged(target, thorough=False)):
+    if is_same(target, holds.get("manifests", {}).get(name)):
         return
     told(f"fetching the checkpoint {name}")
     beside = run.checkpoints / f".{name}.fetched" / name
-    link.place().get(f"{link.path}/checkpoints/{name}", files, beside, told=told)
+    link.place().get(f"{link.path}/checkpoints/{name}", holds["checkpoints"][name], beside, told=told)
     for file in damaged(beside, thorough=True):
         (beside / file).unlink(missing_ok=True)
         raise LaunchError(

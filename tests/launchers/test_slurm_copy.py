@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from runjob.launchers.base import Handle
+from runjob.launchers.slurm_copy import bring_files
 from runjob.schemas.run import RunDir
 from tests.cluster.remote_runs import contents, make_run, save
 
@@ -29,4 +30,22 @@ def run(home, far: RunDir) -> RunDir:
 def test_a_preempted_job_that_is_cancelled_comes_home(run, far, runjob):
     done = runjob("cancel", run.id)
     assert (done.returncode, done.stdout) == (0, f"{run.id} was preempted and is now cancelled\n")
+    assert contents(run.checkpoints) == contents(far.checkpoints)
+
+
+def spoil(file: Path) -> None:
+    """As a disk does: other bytes of the same number."""
+    file.write_bytes(bytes(reversed(file.read_bytes())))
+
+
+def test_a_checkpoint_that_is_damaged_here_is_brought_again(run, far):
+    bring_files(run, far, told=print)
+    spoil(run.checkpoints / "step-00000007" / "weights-00002.safetensors")
+    bring_files(run, far, told=print)
+    assert contents(run.checkpoints) == contents(far.checkpoints)
+
+
+def test_a_checkpoint_of_the_same_step_that_is_another_is_brought(run, far):
+    save(run, 7, content="of a branch that was left")
+    bring_files(run, far, told=print)
     assert contents(run.checkpoints) == contents(far.checkpoints)

@@ -3,16 +3,22 @@
 import hashlib
 import json
 import os
+import shutil
+import sys
 from pathlib import Path, PurePosixPath
 
 import pytest
 
-from runjob.launchers.ssh_fetch import refuse_strange_names
+import runjob
+from runjob.launchers.base import Handle
+from runjob.launchers.ssh_fetch import fetch_run, refuse_strange_names
+from runjob.launchers.ssh_link import Link
 from runjob.launchers.ssh_mirror import is_ours
 from runjob.launchers.ssh_place import SshPlace
 from runjob.launchers.ssh_target import SshTarget
 from runjob.schemas.errors import LaunchError
 from runjob.schemas.manifest import parse_manifest
+from tests.cluster.remote_runs import contents, make_run, save
 
 HONEST = {
     "checkpoints": {"step-00000020": ["manifest.json", "model.safetensors"]},
@@ -80,3 +86,39 @@ def test_an_rsync_that_complains_of_each_file_comes_to_an_end(tmp_path: Path, mo
     place = SshPlace(target=target, root="/root", python="python3", setup=(), rsync=True)
     with pytest.raises(LaunchError, match="the transfer broke off: rsync: permission denied"):
         place.get("/there", ["a"], tmp_path / "here", told=print)
+
+
+@pytest.fixture
+def here_as_host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SshTarget:
+    """A host behind a program `ssh` that is this machine itself."""
+    (tmp_path / "ssh").write_text(
+        '#!/bin/sh\ncase " $* " in *" -G "*) exit 0;; esac\nfor word; do :; done\nexec sh -c "$word"\n'
+    )
+    (tmp_path / "ssh").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    return SshTarget(host="gpu-box", config_file=str(tmp_path / "config"))
+
+
+def test_a_checkpoint_that_is_damaged_here_is_fetched_again(tmp_path: Path, here_as_host: SshTarget):
+    far = make_run(tmp_path / "far" / "runs", "file:///nowhere")
+    save(far, 7)
+    shutil.rmtree(far.code)
+    far.code.mkdir()
+    (far.code / "runjob").symlink_to(Path(runjob.__path__[0]))
+    run = make_run(tmp_path / "home", "file:///nowhere", id=far.id)
+    link = Link(
+        target=here_as_host,
+        root=str(tmp_path / "far"),
+        path=str(far.path),
+        python=sys.executable,
+        setup=(),
+        rsync=False,
+    )
+    handle = Handle(launcher="ssh", attempt=1, facts=link.facts())
+    handle.write(run)
+    fetch_run(run, handle, link, policy="newest", told=print)
+    assert contents(run.checkpoints) == contents(far.checkpoints)
+    weights = run.checkpoints / "step-00000007" / "weights-00002.safetensors"
+    weights.write_bytes(bytes(reversed(weights.read_bytes())))
+    fetch_run(run, handle, link, policy="newest", told=print)
+    assert contents(run.checkpoints) == contents(far.checkpoints)
