@@ -181,7 +181,8 @@ class SlurmLauncher:
             scancel(job.id)
 
     def fetch(self, run: RunDir, *, told: Callable[[str], None]) -> None:
-        bring_files(run, there_of(run, self._handle(run)), told=told)
+        handle = self._handle(run)
+        bring_files(run, there_of(run, handle), handle, told=told)
 
 
 def there_of(run: RunDir, handle: Handle) -> RunDir:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from runjob.launchers.base import Handle, read_handle
 from runjob.launchers.checkpoint_files import damaged, is_same, needed_for, sha256_of
-from runjob.launchers.handover import held_by
+from runjob.launchers.handover import held_by, only_held_by
 from runjob.launchers.staging import below_if, stage, was_given_up
 from runjob.launchers.staging_place import FolderPlace, copy_files
 from runjob.schemas.errors import LaunchError
@@ -72,19 +72,33 @@ def same_end(source: Path, target: Path, size: int) -> bool:
         return one.read(size - start) == other.read()
 
 
-def bring_files(run: RunDir, there: RunDir, *, told: Told) -> None:
-    """The newest complete checkpoint, the best one that it names, the model and the curves."""
+def bring_files(run: RunDir, there: RunDir, handle: Handle, *, told: Told) -> None:
+    """The newest complete checkpoint, the best one that it names, the model and the curves. LaunchError if the job goes
+    on elsewhere meanwhile: what is copied here by then may lie beside, and takes no name of the run's."""
     if there.path == run.path:
         return
     for name in needed_for(there.checkpoints, "latest"):
-        bring_checkpoint(run, there, name, told=told)
+        bring_checkpoint(run, there, handle, name, told=told)
     if there.latest.exists() and (run.checkpoints / there.latest.read_text().strip()).is_dir():
-        write_atomic(run.latest, there.latest.read_text())
+        with only_held_by(run, handle):
+            write_atomic(run.latest, there.latest.read_text())
     names = [name for folder in ("model", "tensorboard") for name in below_if(there.path, folder)]
-    copy_files(there.path, names, run.path, told=told)
+    missing = [name for name in names if not same_size_and_time(there.path / name, run.path / name)]
+    beside = run.path / ".fetched"
+    copy_files(there.path, missing, beside, told=told)
+    with only_held_by(run, handle):
+        for name in missing:
+            (run.path / name).parent.mkdir(parents=True, exist_ok=True)
+            (beside / name).replace(run.path / name)
+    shutil.rmtree(beside, ignore_errors=True)
 
 
-def bring_checkpoint(run: RunDir, there: RunDir, name: str, *, told: Told) -> None:
+def same_size_and_time(one: Path, other: Path) -> bool:
+    facts = [(path.stat().st_size, int(path.stat().st_mtime)) for path in (one, other) if path.is_file()]
+    return len(facts) == 2 and facts[0] == facts[1]
+
+
+def bring_checkpoint(run: RunDir, there: RunDir, handle: Handle, name: str, *, told: Told) -> None:
     """It appears by a rename when all of it is here and is what its manifest says."""
     target, source = run.checkpoints / name, there.checkpoints / name
     if is_same(target, sha256_of(source / MANIFEST)):
@@ -95,6 +109,7 @@ def bring_checkpoint(run: RunDir, there: RunDir, name: str, *, told: Told) -> No
     for file in damaged(beside, thorough=True):
         (beside / file).unlink(missing_ok=True)
         raise LaunchError(f"{source}/{file} is not what its manifest says; it is fetched anew next time")
-    shutil.rmtree(target, ignore_errors=True)
-    beside.rename(target)
+    with only_held_by(run, handle):
+        shutil.rmtree(target, ignore_errors=True)
+        beside.rename(target)
     beside.parent.rmdir()

@@ -5,7 +5,9 @@ from pathlib import Path
 import pytest
 
 from runjob.launchers.base import Handle
-from runjob.launchers.slurm_copy import bring_files
+from runjob.launchers.handover import hand_over
+from runjob.launchers.slurm import SlurmLauncher
+from runjob.schemas.errors import LaunchError
 from runjob.schemas.run import RunDir
 from tests.cluster.remote_runs import contents, make_run, save
 
@@ -39,13 +41,38 @@ def spoil(file: Path) -> None:
 
 
 def test_a_checkpoint_that_is_damaged_here_is_brought_again(run, far):
-    bring_files(run, far, told=print)
+    SlurmLauncher().fetch(run, told=print)
     spoil(run.checkpoints / "step-00000007" / "weights-00002.safetensors")
-    bring_files(run, far, told=print)
+    SlurmLauncher().fetch(run, told=print)
     assert contents(run.checkpoints) == contents(far.checkpoints)
 
 
 def test_a_checkpoint_of_the_same_step_that_is_another_is_brought(run, far):
     save(run, 7, content="of a branch that was left")
-    bring_files(run, far, told=print)
+    SlurmLauncher().fetch(run, told=print)
     assert contents(run.checkpoints) == contents(far.checkpoints)
+
+
+def test_what_comes_after_the_job_has_gone_elsewhere_is_left_out(run, far):
+    (far.path / "model").mkdir()
+    (far.path / "model" / "model.safetensors").write_text("of a branch that is left")
+
+    def told(line: str) -> None:  # while it copies
+        hand_over(run, Handle(launcher="local", attempt=2, facts={}))
+
+    with pytest.raises(LaunchError, match="has gone to another place meanwhile"):
+        SlurmLauncher().fetch(run, told=told)
+    assert not (run.checkpoints / "step-00000007").exists()
+    assert not (run.checkpoints / "LATEST").exists()
+    assert not run.model.exists()
+
+
+def test_the_model_comes_home_and_is_not_brought_twice(run, far):
+    (far.path / "model").mkdir()
+    (far.path / "model" / "model.safetensors").write_text("weights")
+    SlurmLauncher().fetch(run, told=print)
+    brought = (run.model / "model.safetensors").stat()
+    SlurmLauncher().fetch(run, told=print)
+    assert contents(run.model) == contents(far.model)
+    assert (run.model / "model.safetensors").stat().st_ino == brought.st_ino
+    assert not (run.path / ".fetched").exists()
