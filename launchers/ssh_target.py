@@ -86,6 +86,8 @@ class SshTarget:
 FIXED = {
     "BatchMode": "yes",
     "StrictHostKeyChecking": "yes",
+    # else the far end of a tunnel, which is localhost by its address, would be trusted unseen where a user set that
+    "NoHostAuthenticationForLocalhost": "no",
     "ConnectTimeout": str(CONNECT_S),
     "ServerAliveInterval": str(ALIVE_EVERY_S),
     "ServerAliveCountMax": str(ALIVE_TIMES),
