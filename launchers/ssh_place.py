@@ -45,6 +45,12 @@ class SshPlace:
         if self.rsync:
             self._rsync([f"{source}/", self._remote(target)], names, told=told, doing="sending")
             return
+        try:
+            self._put_as_tar(source, names, target, told=told)
+        except OSError as error:
+            raise LaunchError(f"{error.filename or source}: can't be sent: {error.strerror or error}") from error
+
+    def _put_as_tar(self, source: Path, names: Sequence[str], target: str, *, told: Told) -> None:
         wanted = measure(source, names)
         there = run_errand(self.target, self.python, self.setup, ["have", target], stdin=wanted)
         missing = [(name, there.get(name, 0)) for name, size, _ in wanted if there.get(name) != size]

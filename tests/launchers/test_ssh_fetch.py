@@ -122,3 +122,15 @@ def test_a_checkpoint_that_is_damaged_here_is_fetched_again(tmp_path: Path, here
     weights.write_bytes(bytes(reversed(weights.read_bytes())))
     fetch_run(run, handle, link, policy="newest", told=print)
     assert contents(run.checkpoints) == contents(far.checkpoints)
+
+
+@pytest.mark.parametrize("when", ["before", "meanwhile"])
+def test_a_file_that_can_not_be_read_is_named(tmp_path: Path, here_as_host: SshTarget, when: str):
+    """As a tar. A folder in a file's place can be measured and not be read, also by root."""
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here" / "first.txt").write_text("text")
+    if when == "meanwhile":
+        (tmp_path / "here" / "text.txt").mkdir()
+    place = SshPlace(target=here_as_host, root=str(tmp_path), python=sys.executable, setup=(), rsync=False)
+    with pytest.raises(LaunchError, match=r"here/text\.txt: can't be sent: "):
+        place.put(tmp_path / "here", ["first.txt", "text.txt"], str(tmp_path / "there"), told=print)
