@@ -113,6 +113,11 @@ class AwsLauncher:
         except (RunjobError, OSError) as error:
             kind = MissingError if isinstance(error, MissingError) else LaunchError
             raise kind(f"{error}{give_up(clients, run)}") from error
+        except BaseException as error:
+            # A mistake of ours, too, must not leave a machine that costs money with nobody who waits for it.
+            said = give_up(clients, run)
+            run.write_status("failed", attempt=attempt.number, message=f"{type(error).__name__}: {error}{said}")
+            raise
 
     def state(self, run: RunDir) -> Status:
         status = run.read_status()

@@ -6,6 +6,8 @@ import subprocess
 
 import pytest
 
+from runjob.schemas.manifest import write_manifest
+from runjob.schemas.run import write_json
 from tests.cluster.aws_bench import AwsBench
 from tests.conftest import wait_until
 
@@ -97,6 +99,27 @@ def test_stopped_while_it_waits(aws_bench: AwsBench, how: str) -> None:
     assert process.returncode == 130
     assert bench.ls() == []
     assert "was ended" in bench.until(run, "cancelled")["message"]
+
+
+def test_a_mistake_that_nobody_foresaw_leaves_no_machine(aws_bench: AwsBench) -> None:
+    """Here a checkpoint that is whole and of which no version of ours knows what it says."""
+    bench = aws_bench
+    bench.machines.boots = False
+    process = start(bench)
+    wait_until(lambda: bench.phase() == "waiting", within_s=60, what="the wait for the machine")
+    run = bench.newest()
+    (machine,) = bench.ls()
+    folder = run.checkpoints / "step-00000007"
+    folder.mkdir(parents=True)
+    write_json(folder / "state.json", {})
+    write_manifest(folder, 7)
+    write_json(run.attempt(1).path / "resume.json", {"from": "latest", "after": "cancelled"})
+    bench.machines.boots = True
+    _, err = process.communicate(timeout=60)
+    assert "KeyError" in err
+    assert bench.ls() == []
+    status = run.read_status()
+    assert (status.state, status.message) == ("failed", f"KeyError: 'state'; {machine['id']} was ended")
 
 
 def test_a_machine_with_another_host_key_than_it_was_given_is_not_spoken_to(aws_bench: AwsBench) -> None:
