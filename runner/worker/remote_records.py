@@ -39,8 +39,9 @@ class Records:
         self.run, self.attempt, self.store = run, attempt, store
         self.put_before: dict[str, tuple[int, int, int]] = {}
 
-    def claim(self) -> None:
-        """Make this attempt's uploader the one whose word counts. An uploader that was killed finds its own claim."""
+    def claim(self) -> bool:
+        """Make this attempt's uploader the one whose word counts. False for one that was killed: it finds its own
+        claim."""
         self.refuse_superseded()
         mine = self.attempt.path / "claim.json"
         if not mine.exists():
@@ -48,10 +49,12 @@ class Records:
         there = self.store.read(claim_of(self.attempt.number))
         if there is None:
             self.store.put(mine, claim_of(self.attempt.number))
-        elif there != mine.read_bytes():
+            return True
+        if there != mine.read_bytes():
             raise Superseded(
                 f"attempt {self.attempt.number} of this job runs on {_host(there)} too and was there first"
             )
+        return False
 
     def refuse_superseded(self) -> None:
         """A later attempt that was begun elsewhere has claimed the copy."""

@@ -47,6 +47,7 @@ class Uploader:
         self.records: Records | None = None
         self.there: dict[int, bytes] = {}
         self.seen: set[int] = set()
+        self.left: set[int] = set()
         self.damaged: set[bytes] = set()
         self.skipped: list[int] = []
         self.failures = self.failures_since_end = 0
@@ -88,6 +89,7 @@ class Uploader:
             if not final:
                 return False
             due = self.next_step()
+        self.leave(remote, records)
         if final:
             records.put_all(final=True)
             ending = read_json(self.attempt.ending)
@@ -105,9 +107,12 @@ class Uploader:
         if self.remote is None or self.records is None:
             remote = RemoteRun(Store(self.url))
             records = Records(self.run, self.attempt, remote.store)
-            records.claim()
+            first = records.claim()
             records.put_start(remote)
             self.there = remote.complete()
+            start = start_of(self.attempt)
+            # what one that was killed brought of this attempt is not told from what came before
+            self.left = {step for step in self.there if first and start is not None and step > start}
             say(f"{self.url}: complete checkpoints there: {sorted(self.there) or 'none'}")
             self.settle(remote)  # one that was killed may have left it undone
             self.remote, self.records = remote, records
@@ -184,6 +189,21 @@ class Uploader:
             del self.there[step]
             say(f"step {step}: pruned there")
 
+    def leave(self, remote: RemoteRun, records: Records) -> None:
+        """After `resume --from STEP` what came later is of a history that was left, and nobody may go on from it, also
+        before there is a checkpoint of the new one. Not while the training has yet to set it aside here."""
+        gone = self.left - self.here().keys()
+        kept = self.there.keys() - gone
+        if not gone or not kept:
+            return
+        records.refuse_superseded()
+        remote.put_latest(max(kept))
+        for step in sorted(gone & self.there.keys(), reverse=True):
+            remote.remove_checkpoint(step)
+            del self.there[step]
+            say(f"step {step}: removed there, the run went back to before it")
+        self.left -= gone
+
     def failed(self, error: str, *, final: bool) -> bool:
         """Say so and wait; True if it is time to give up."""
         self.error = hide_secrets(error)
@@ -223,6 +243,13 @@ class Uploader:
             upload.write(self.run)
         except OSError as error:  # a full disk here is no reason to leave a checkpoint here
             say(f"upload.json can't be written: {error}")
+
+
+def start_of(attempt: Attempt) -> int | None:
+    """The step that a resume named; None for `latest`, `best` and a first attempt."""
+    order = attempt.path / "resume.json"
+    start = read_json(order)["from"] if order.exists() else None
+    return start if isinstance(start, int) else None
 
 
 def named_best(run: RunDir, step: int) -> int | None:

@@ -233,6 +233,27 @@ def test_what_was_set_aside_here_does_not_come_back_from_there(run, far):
     assert steps(run.path) == [7, 14]
 
 
+def test_what_a_resume_from_a_step_has_left_is_not_offered_there(run, far):
+    """`resume --from 7`: also before the first checkpoint of the new history, and not what that adds."""
+    for step in (7, 14, 21):
+        save(run, step)
+    assert upload_all(run, state="preempted") == 0
+    attempt = begin_attempt(run)
+    write_json(attempt.path / "resume.json", {"from": 7, "after": "preempted"})
+    (attempt.path / "checkpoints").mkdir()
+    for name in ("step-00000014", "step-00000021"):
+        (run.checkpoints / name).rename(attempt.path / "checkpoints" / name)
+    assert upload_all(run, state="preempted") == 0
+    assert steps(far / run.id) == [7]
+    assert (far / run.id / "checkpoints" / "LATEST").read_text() == "step-00000007\n"
+    assert "skipped" not in attempt.stage_log("upload").read_text()
+    save(run, 10)
+    assert upload_all(run, state="preempted") == 0
+    shutil.rmtree(run.checkpoints / "step-00000010")
+    assert upload_all(run, state="preempted") == 0, "one that was killed, started again"
+    assert steps(far / run.id) == [7, 10]
+
+
 def test_an_adoption_that_broke_off_goes_on_and_a_damaged_copy_is_passed_over(run, far, tmp_path):
     save(run, 7)
     save(run, 14)
