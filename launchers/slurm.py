@@ -77,7 +77,7 @@ class SlurmLauncher:
         hardware = read_job_json(run.job).job.hardware
         slurm = block_of(hardware)
         there = run if slurm.folder is None else RunDir(Path(slurm.folder, "runs", run.id))
-        check_path(str(there.path), "RUNJOB_HOME" if slurm.folder is None else "hardware.slurm.folder")
+        check_path(str(there.path), "RUNJOB_HOME" if slurm.folder is None else "hardware.slurm.folder", slurm)
         # Before anything is started: whoever finds a submission that broke off knows where to look.
         us = {f"{BY}{name}": value for name, value in own_place().items()}
         handle = Handle(launcher="slurm", attempt=attempt.number, facts={"job": "", "run": str(there.path), **us})

@@ -36,7 +36,7 @@ def survey(job: Job) -> Machine:
     """One node of the job's partition. MissingError with all that is wrong."""
     slurm = block_of(job.hardware)
     if slurm.folder is not None:
-        check_path(slurm.folder, "hardware.slurm.folder")
+        check_path(slurm.folder, "hardware.slurm.folder", slurm)
     check_limit(slurm.time or job.hardware.time, slurm.signal_before)
     absent = [name for name in PROGRAMS if shutil.which(name) is None]
     if absent:

@@ -119,13 +119,15 @@ def setup_lines(slurm: Slurm, run: str, places: Mapping[str, str]) -> list[str]:
     ]
 
 
-def check_path(path: str, field: str) -> None:
-    """JobError for what Slurm or Python would read as something else than a path."""
+def check_path(path: str, field: str, slurm: Slurm) -> None:
+    """JobError for what Slurm, Pyxis or Python would read as something else than a path."""
+    mounts = ((",", "Pyxis takes , as the end of a mount"),) if slurm.container_image is not None else ()
     for character, why in (
         ("%", "Slurm reads % in the path of a log as a pattern"),
         (":", "PYTHONPATH takes : as the end of a path"),
         ("\n", "a line of an sbatch file ends there"),
         ("\\", "Slurm takes \\ in the path of a log as an order to read no patterns"),
+        *mounts,
     ):
         if character in path:
             raise JobError(f"{field}: {path!r} holds {character!r}: {why}; choose a path without")

@@ -21,6 +21,7 @@ from runjob.launchers.slurm_verdict import ENDS, judge
 from runjob.launchers.ssh import not_there
 from runjob.runner.compile import compile_job
 from runjob.schemas.errors import JobError
+from runjob.schemas.job_hardware import Slurm
 from runjob.schemas.machine import Machine
 from runjob.schemas.read import read_job
 from runjob.schemas.run import Exit, RunDir, Status
@@ -89,10 +90,23 @@ def test_whatever_a_folder_is_called_bash_reads_one_word(name: str):
     ]
 
 
+def block(*sets: str) -> Slurm:
+    values = [f"hardware.slurm.{one}" for one in ("cpus=1", *sets)]
+    slurm = read_job(JOBS / "gpt2_dutch_medium.yaml", values).job.hardware.slurm
+    assert slurm is not None
+    return slurm
+
+
 @pytest.mark.parametrize("path", ["/a%jb", "/a:b", "/a\nb", "/a\\b"])
 def test_a_path_that_slurm_would_read_as_a_pattern_is_refused(path: str):
     with pytest.raises(JobError, match=r"hardware\.slurm\.folder: .* choose a path without"):
-        check_path(path, "hardware.slurm.folder")
+        check_path(path, "hardware.slurm.folder", block())
+
+
+def test_a_comma_in_a_path_is_refused_where_a_container_would_take_it_for_two_mounts():
+    check_path("/a,b", "hardware.slurm.folder", block())
+    with pytest.raises(JobError, match=r"holds ',': Pyxis takes , as the end of a mount"):
+        check_path("/a,b", "hardware.slurm.folder", block("container_image=/images/train.sqsh"))
 
 
 RUNNING = Status(state="running", attempt=2, updated=0.0, message="stage train")
