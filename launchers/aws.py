@@ -227,6 +227,9 @@ class AwsLauncher:
         record_end(run, machine)
         told(ended_text(run, machine))
 
+    def gone_when(self, run: RunDir) -> str:
+        return f"its machine has had nothing to do for {settings_of(run).idle_minutes} min, and ends itself"
+
     def goes_on(self, run: RunDir, status: Status) -> str:
         """Why the next attempt begins by itself: a spot machine was taken back. Empty where it does not."""
         settings = settings_of(run)

@@ -98,6 +98,15 @@ class Fetcher(Protocol):
 
 
 @runtime_checkable
+class Lender(Protocol):
+    """A fetcher whose places are there for a while only."""
+
+    def gone_when(self, run: RunDir) -> str:
+        """When what was not fetched is gone, as the end of `it is gone when ...`."""
+        ...
+
+
+@runtime_checkable
 class Foreseer(Protocol):
     """A launcher that knows without a network what one node of its place will have."""
 

@@ -37,7 +37,7 @@ def what_is_here(run: RunDir) -> str:
 
 def fetch_at_the_end(run: RunDir) -> bool:
     """After a job that was watched to its end. False where it is still there, with the command that goes on."""
-    from runjob.launchers.base import Fetcher
+    from runjob.launchers.base import Fetcher, Lender
     from runjob.runner.lock import fetching
     from runjob.runner.runs import launcher_of
     from runjob.schemas.errors import LaunchError, MissingError, StateError
@@ -45,14 +45,17 @@ def fetch_at_the_end(run: RunDir) -> bool:
     launcher = launcher_of(run)
     if not isinstance(launcher, Fetcher):
         return True
+    later = f"runjob fetch {run.id}"
+    if isinstance(launcher, Lender):
+        later += f"\nit is gone when {launcher.gone_when(run)}"
     try:
         with fetching(run):
             launcher.fetch(run, told=tell)
         return True
     except (LaunchError, MissingError, StateError) as error:
-        tell(f"{error}\nwhat it made is still there; to bring it home: runjob fetch {run.id}")
+        tell(f"{error}\nwhat it made is still there; to bring it home: {later}")
     except KeyboardInterrupt:
-        tell(f"interrupted; the rest is still there, to go on: runjob fetch {run.id}")
+        tell(f"interrupted; the rest is still there, to go on: {later}")
     return False
 
 

@@ -1,4 +1,5 @@
-"""When a job on a spot machine begins its next attempt by itself: it was taken back, not more often than allowed."""
+"""When a job on a spot machine begins its next attempt by itself: it was taken back, not more often than allowed; and
+until when what a rented machine holds can be fetched."""
 
 import json
 from pathlib import Path
@@ -6,6 +7,10 @@ from pathlib import Path
 import pytest
 
 from runjob.launchers.aws import AwsLauncher
+from runjob.launchers.base import Handle
+from runjob.launchers.ssh_link import Link
+from runjob.launchers.ssh_target import SshTarget
+from runjob.runner.commands_fetch import fetch_at_the_end
 from runjob.schemas.read import read_job, write_job_json
 from runjob.schemas.run import RunDir, State, Status
 from tests.conftest import ROOT
@@ -48,3 +53,25 @@ def test_only_what_was_taken_back_goes_on(
     if goes_on:
         expected = f"spot machine {machines} was taken back; renting the next (hardware.aws.spot_retries: 2)"
         assert said == expected
+
+
+def test_who_could_not_fetch_is_told_how_long_it_is_there(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Neither the machine nor Amazon can be asked here."""
+    monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
+    for name in ("AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"):
+        monkeypatch.setenv(name, str(tmp_path / "none"))
+    (tmp_path / "config").write_text("Host *\n  Hostname 127.0.0.1\n  Port 1\n")
+    run = run_with(tmp_path, spot=False, machines=1)
+    run.write_status("finished", attempt=1)
+    target = SshTarget(host="rented", config_file=str(tmp_path / "config"))
+    link = Link(
+        target=target, root="/root/.runjob", path="/root/.runjob/runs/x", python="python3", setup=(), rsync=False
+    )
+    facts = {"phase": "running", "machine": "i-1", "region": "us-east-1", **link.facts()}
+    Handle(launcher="aws", attempt=1, facts=facts).write(run)
+    assert not fetch_at_the_end(run)
+    said = capsys.readouterr().err
+    assert f"what it made is still there; to bring it home: runjob fetch {run.id}\n" in said
+    assert said.endswith("it is gone when its machine has had nothing to do for 20 min, and ends itself\n")
