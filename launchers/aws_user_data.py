@@ -13,6 +13,12 @@ from runjob.schemas.job_hardware import Aws
 WATCHDOG = "/opt/runjob/watchdog.py"
 STATE = "/opt/runjob/began"
 UNIT = "/etc/systemd/system/runjob-watchdog.service"
+# An image without apt is the user's own affair.
+INSTALL = """command -v apt-get >/dev/null || exit 0
+export DEBIAN_FRONTEND=noninteractive
+apt-get -o DPkg::Lock::Timeout=300 update
+apt-get -o DPkg::Lock::Timeout=300 install -y "$@"
+"""
 PACKAGES = ("python3-venv", "python3-dev", "g++", "rsync")
 # The kernel's own timer, set before anything else: it holds where python3 or the unit does not start.
 BELT_MINUTES = 10
@@ -46,9 +52,7 @@ def install_lines() -> list[list[str]]:
     """Where runjob makes the environment: Ubuntu's Python comes without venv, DeepSpeed compiles some of its parts. By
     `packages` cloud-init would install them before the first of our commands: a mirror that does not answer would
     hold up what ends the machine."""
-    apt = "apt-get -o DPkg::Lock::Timeout=300"
-    script = f"export DEBIAN_FRONTEND=noninteractive; {apt} update; {apt} install -y {' '.join(PACKAGES)}"
-    return [["sh", "-c", f"! command -v apt-get >/dev/null || {{ {script}; }}"]]
+    return [["sh", "-c", INSTALL, "sh", *PACKAGES]]
 
 
 def watchdog_text() -> str:
