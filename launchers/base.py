@@ -88,6 +88,15 @@ class Previewer(Protocol):
 
 
 @runtime_checkable
+class Revisitor(Protocol):
+    """A launcher whose copy of a run somebody else may have taken up again (`adopt` from another home)."""
+
+    def revisit(self, run: RunDir) -> Status:
+        """The state there now, asked for although here the job has ended."""
+        ...
+
+
+@runtime_checkable
 class Fetcher(Protocol):
     """A launcher whose runs leave their large files elsewhere until they are fetched."""
 

@@ -83,6 +83,12 @@ class SshLauncher:
         self._seen[run.path] = (time.monotonic(), seen)
         return seen
 
+    def revisit(self, run: RunDir) -> Status:
+        status, handle = run.read_status(), read_handle(run)
+        if handle is None or not handle.facts or handle.attempt != status.attempt:
+            return status
+        return self._look(run, handle, status)
+
     def _look(self, run: RunDir, handle: Handle, status: Status) -> Status:
         sender = sender_of(handle)
         if sender and look_for(sender) == "alive":

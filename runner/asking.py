@@ -5,6 +5,7 @@ import time
 from collections.abc import Sequence
 
 from runjob.launchers import find_launcher
+from runjob.launchers.base import Revisitor, read_handle
 from runjob.runner.runs import launcher_name, state_of
 from runjob.schemas.errors import RunjobError
 from runjob.schemas.run import ALIVE_STATES, RunDir, Status
@@ -35,6 +36,20 @@ def states_of(runs: Sequence[RunDir]) -> list[Status]:
 
 def state_soon(run: RunDir) -> Status:
     return states_of([run])[0]
+
+
+def state_anew(run: RunDir) -> Status:
+    """For an order that would change the job: as `state_soon`, and where it has ended for us its place is asked whether
+    another home has taken it up there since."""
+    status = state_soon(run)
+    handle = read_handle(run)
+    if status.state in ALIVE_STATES or handle is None or not handle.facts:
+        return status
+    launcher = find_launcher(handle.launcher)
+    if not isinstance(launcher, Revisitor):
+        return status
+    there = launcher.revisit(run)
+    return there if there.state in ALIVE_STATES or there.attempt > status.attempt else status
 
 
 def _is_asked_elsewhere(run: RunDir) -> bool:

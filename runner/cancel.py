@@ -3,7 +3,7 @@
 import time
 
 from runjob.launchers.base import Surveyor, read_handle
-from runjob.runner.asking import state_soon
+from runjob.runner.asking import state_anew, state_soon
 from runjob.runner.lock import locked
 from runjob.runner.runs import launcher_of, newest_attempt, state_of
 from runjob.schemas.errors import RunjobError, StateError
@@ -38,7 +38,7 @@ def is_on_its_way(run: RunDir) -> bool:
 
 
 def settle_or_ask(run: RunDir) -> str:
-    status = state_soon(run)
+    status = state_anew(run)
     handle = read_handle(run)
     if status.state in ALIVE_STATES and (handle is None or not handle.facts):
         # somebody is submitting it just now: the request goes along

@@ -29,10 +29,10 @@ def run_submit(args: Namespace) -> int:
     source = Path(args.file)
     resolved = read_job(source, args.sets)
     plan = plan_on(resolved, survey(resolved, args.launcher))
-    run = create_run(resolved, plan, source=source, home=home())
+    run = create_run(resolved, plan, source=source, home=home(), launcher=args.launcher)
     print(run.id, flush=True)
     with showing_submission(run), locked(run, patience_s=0.0):
-        launch(run, plan, run.new_attempt(), launcher=args.launcher)
+        launch(run, plan, run.attempt(1), launcher=args.launcher)
     return after_start(run, detach=args.detach, tensorboard=resolved.job.tracking.tensorboard)
 
 

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from runjob.runner.asking import state_soon
+from runjob.runner.asking import state_anew, state_soon
 from runjob.runner.changes import Change, find_changes
 from runjob.runner.lock import locked
 from runjob.runner.moving import as_seen_there, bring_checkpoints, leave_behind
@@ -39,7 +39,7 @@ def resume(run: RunDir, wish: Wish, *, told: Callable[[str], None]) -> list[str]
     """Start the next attempt; the lines say what is promised and why. StateError if the state forbids it. `told` hears
     what is brought home before the job leaves a place."""
     with locked(run, patience_s=0.0):
-        status = state_soon(run)
+        status = state_anew(run)
         check_state(run, status, wish)
         launcher = wish.launcher or launcher_name(run)
         given_up = bring_checkpoints(run, status, accept=wish.accept, told=told)

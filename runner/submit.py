@@ -17,17 +17,23 @@ from runjob.schemas.read import Resolved, write_job_json
 from runjob.schemas.run import Attempt, RunDir, write_atomic
 
 
-def create_run(resolved: Resolved, plan: Plan, *, source: Path, home: Path) -> RunDir:
-    """A run directory that holds everything its worker reads: job, plan, DeepSpeed file and code. All of it, or none
-    of it: a full disk or Ctrl-C leaves no half-made run behind."""
+def create_run(resolved: Resolved, plan: Plan, *, source: Path, home: Path, launcher: str) -> RunDir:
+    """A run directory that holds everything its worker reads (job, plan, DeepSpeed file, code) and its first attempt,
+    pending. All of it, or none of it: it is made under a hidden name, so a full disk or Ctrl-C leaves no half-made run
+    behind, and `kill -9` none that anybody sees."""
     try:
-        run = RunDir.create(home, resolved.job.name)
+        making = RunDir.create(home, f".{resolved.job.name}")
         with contextlib.ExitStack() as unless_done:
-            unless_done.callback(shutil.rmtree, run.path)
-            shutil.copyfile(source, run.job_yaml)
-            write_job_json(run.job, resolved)
-            write_plan(run, plan)
-            freeze(run, samples=sample_names(resolved))
+            unless_done.callback(shutil.rmtree, making.path)
+            shutil.copyfile(source, making.job_yaml)
+            write_job_json(making.job, resolved)
+            write_plan(making, plan)
+            freeze(making, samples=sample_names(resolved))
+            first = making.new_attempt()
+            Handle(launcher=launcher, attempt=first.number, facts={}).write(making)
+            making.write_status("pending", attempt=first.number)
+            run = RunDir(making.path.with_name(making.path.name.removeprefix(".")))
+            making.path.rename(run.path)
             unless_done.pop_all()
     except OSError as error:
         raise RunjobError(

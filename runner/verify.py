@@ -86,8 +86,8 @@ def end_all(home: Path) -> None:
 def start(file: Path, sets: Sequence[str], home: Path, launcher: str) -> RunDir:
     resolved = read_job(file, sets)
     plan = plan_on(resolved, survey(resolved, launcher))
-    run = create_run(resolved, plan, source=file, home=home)
-    launch(run, plan, run.new_attempt(), launcher=launcher)
+    run = create_run(resolved, plan, source=file, home=home, launcher=launcher)
+    launch(run, plan, run.attempt(1), launcher=launcher)
     return run
 
 

@@ -183,7 +183,13 @@ def test_a_job_is_adopted_from_another_laptop_and_watched_stopped_and_resumed_th
     runjob("cancel", run.id)
     assert json.loads(runjob("status", run.id, "--json"))["state"] == "cancelled"
     assert train_steps(mine) == train_steps(copy_of(host, run))
+    # the first laptop comes back and knows the end of attempt 1; the second one goes on meanwhile
+    (tmp_path / "a closed laptop").rename(bench.home.runs)
+    assert bench.look(run)["state"] == "cancelled"
     runjob("resume", run.id, "--detach")
+    refused = bench.runjob("resume", run.id, small="long")
+    assert (refused.returncode, f"{run.id} is running" in refused.stderr) == (2, True), refused.stderr
+    assert not (bench.home.runs / run.id / "attempts" / "3").exists()
     runjob("cancel", run.id)
     assert read_json(mine.status)["attempt"] == 2
     again = run_script(other, "adopt", f"gpu0:~/.runjob/runs/{run.id}", "--config-file", str(bench.config))
