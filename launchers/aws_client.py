@@ -62,7 +62,7 @@ def connect(region: str | None, *, quick: bool = False) -> Clients:
     if name is None:
         raise MissingError(
             "hardware.aws.region: no region is named, and neither AWS_DEFAULT_REGION nor ~/.aws/config names one; "
-            "write e.g. --set hardware.aws.region=us-east-1"
+            "write e.g. --set hardware.aws.region=us-east-1 (`aws ls` and `down`: --region us-east-1)"
         )
     check_region(name, known_regions(session))
     with api("the credentials", name):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from runjob.launchers.slurm_queue import SlurmSilentError, ask
 from runjob.launchers.slurm_text import block_of, check_limit, check_path
-from runjob.schemas.errors import MissingError
+from runjob.schemas.errors import LaunchError, MissingError
 from runjob.schemas.job import Job
 from runjob.schemas.job_hardware import Hardware, Slurm
 from runjob.schemas.machine import Machine
@@ -48,7 +48,7 @@ def survey(job: Job) -> Machine:
         nodes = parse_sinfo(ask("sinfo", "--noheader", "--Node", "--all", f"--format={FORMAT}"))
         plugin = slurm.container_image is None or "--container-image" in ask("srun", "--help")
     except SlurmSilentError as error:
-        raise MissingError(f"--launcher slurm: {error}") from error
+        raise LaunchError(f"--launcher slurm: {error}") from error
     ours = of_partition(nodes, slurm.partition)
     lines = [*missing_partition(nodes, ours, slurm), *(missing_in(ours, job.hardware, slurm) if ours else ())]
     if not plugin:

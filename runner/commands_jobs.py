@@ -18,6 +18,7 @@ from runjob.runner.runs import (
     bring_logs,
     checkpoint_steps,
     failing_log,
+    is_elsewhere,
     newest_attempt,
     planned_steps,
     read_progress,
@@ -95,7 +96,7 @@ def status_text(run: RunDir) -> str:
         ("attempt", str(row.attempt)),
         ("step", steps(row)),
         ("loss", loss(row)),
-        ("checkpoints", ", ".join(map(str, saved)) or "none"),
+        ("checkpoints", ", ".join(map(str, saved)) or ("none here" if is_elsewhere(run) else "none")),
         *([("remote", upload.describe())] if upload is not None else []),
         ("launcher", row.launcher),
         ("submitted", f"{ago(row.created)} ago"),
@@ -227,6 +228,8 @@ def way_on(run: RunDir) -> str:
     """What to type next; without a checkpoint a resume would only run into the same once more."""
     if checkpoint_steps(run):
         return f"to go on from the newest complete checkpoint: runjob resume {run.id}"
+    if is_elsewhere(run):
+        return f"no checkpoint of it is here; runjob resume {run.id} brings the newest home and goes on from it"
     return f"it has no checkpoint yet; once that is mended, runjob resume {run.id} begins again at step 0"
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from runjob.launchers import find_launcher
-from runjob.launchers.base import Launcher, read_handle
+from runjob.launchers.base import Fetcher, Launcher, read_handle
 from runjob.launchers.local import never_started
 from runjob.schemas.errors import RunjobError
 from runjob.schemas.run import ALIVE_STATES, Attempt, RunDir, Status
@@ -38,6 +38,12 @@ def launcher_name(run: RunDir) -> str:
 
 def launcher_of(run: RunDir) -> Launcher:
     return find_launcher(launcher_name(run))
+
+
+def is_elsewhere(run: RunDir) -> bool:
+    """Was it given to a place whose checkpoints lie there until they are fetched?"""
+    handle = read_handle(run)
+    return handle is not None and bool(handle.facts) and isinstance(find_launcher(handle.launcher), Fetcher)
 
 
 def state_of(run: RunDir) -> Status:
