@@ -90,6 +90,8 @@ def test_from_a_home_that_no_node_sees_a_requeued_training_goes_on_bit_for_bit_a
         )
         desk.cluster.run(*order, job)
         wait_until(lambda: desk.cluster.jobs()[job] == "PENDING", within_s=40, what="the job to be in the queue again")
+        # hurried while its old start is still being ended, the new one would be given the old one's exit code
+        wait_until(lambda: not stepping(desk.cluster), within_s=40, what="the end of its old start")
         desk.cluster.hurry(job)
     said, _ = follower.communicate(timeout=200)
     assert follower.returncode == 0, said
@@ -102,3 +104,8 @@ def test_from_a_home_that_no_node_sees_a_requeued_training_goes_on_bit_for_bit_a
     assert not list(desk.home.path.glob("x")) + list(desk.cluster.shared.rglob("x"))
     pickles = list(desk.cluster.shared.rglob("*_submitted.pkl"))
     assert {b"stand_by" in pickle.read_bytes() for pickle in pickles} == {True}
+
+
+def stepping(cluster: Cluster) -> list[int]:
+    """What Slurm itself keeps on the nodes for a job, until it has ended there."""
+    return [pid for node in cluster.nodes.values() for pid in node.pids("slurmstepd")]
