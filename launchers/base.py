@@ -9,13 +9,15 @@ computed by `state` and never written. A launcher that works elsewhere may offer
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from runjob.schemas.errors import RunjobError
-from runjob.schemas.job import Job
 from runjob.schemas.machine import Machine
 from runjob.schemas.plan import Plan
 from runjob.schemas.run import Attempt, RunDir, Status, read_json, write_json
+
+if TYPE_CHECKING:
+    from runjob.schemas.job import Job  # 45 ms for the dataclasses, which `validate` and `ps` do without
 
 # How long a submitted job may be without a sign of its supervisor before it counts as lost: a cold Python start on a
 # busy shared disk was seen to take seconds, never ten.
@@ -73,7 +75,7 @@ class Launcher(Protocol):
 class Surveyor(Protocol):
     """A launcher that can say what one node of its place has, before a run exists."""
 
-    def survey(self, job: Job) -> Machine:
+    def survey(self, job: "Job") -> Machine:
         """Asked over the network. MissingError with everything that the job needs and the place lacks."""
         ...
 
@@ -82,7 +84,7 @@ class Surveyor(Protocol):
 class Previewer(Protocol):
     """A launcher whose request can be shown without making it."""
 
-    def preview(self, job: Job, plan: Plan) -> str:
+    def preview(self, job: "Job", plan: Plan) -> str:
         """What `plan --launcher` prints: an sbatch text, a command line, what would be rented. No network."""
         ...
 
@@ -119,7 +121,7 @@ class Lender(Protocol):
 class Foreseer(Protocol):
     """A launcher that knows without a network what one node of its place will have."""
 
-    def foresee(self, job: Job) -> Machine | None:
+    def foresee(self, job: "Job") -> Machine | None:
         """For `plan`; None where only the place itself could say."""
         ...
 

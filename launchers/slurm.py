@@ -39,12 +39,10 @@ from runjob.schemas.job_hardware import Slurm
 from runjob.schemas.machine import Machine
 from runjob.schemas.plan import Plan
 from runjob.schemas.read import read_job_json
-from runjob.schemas.run import ALIVE_STATES, Attempt, Exit, RunDir, Status, home, write_atomic
+from runjob.schemas.run import ALIVE_STATES, Attempt, RunDir, Status, home, write_atomic
 
 # The supervisor writes status.json every 5 s: with a sign so fresh nobody need ask Slurm.
 SIGN_S = 8.0
-# Between a saved job and its place in the queue lie an answer of slurmctld and KillWait (30 s where nobody changed it)
-GOING_BACK_S = 60.0
 # Of the process that submits, until the Slurm job has a number
 BY = "by_"
 
@@ -145,10 +143,7 @@ class SlurmLauncher:
         if stored != status and (stored.state not in ALIVE_STATES or stored.state != "pending"):
             return stored
         attempt = there.attempt(stored.attempt)
-        said = attempt.read_exit()
-        judged = judge(stored, said, job, number, str(there.path))
-        if going_back(stored, said) and judged.state not in ("pending", "running", "cancelled"):
-            return stored
+        judged = judge(stored, attempt.read_exit(), job, number, str(there.path))
         if judged.state in ("cancelled", "failed", "preempted"):
             keep_last_words(run, there, attempt.number, number)
             settle(run, there, handle, judged)
@@ -287,10 +282,3 @@ def scancel(number: str) -> None:
     """Best effort: a job that Slurm could not be asked to forget finds that it is cancelled as soon as it starts."""
     with contextlib.suppress(OSError, subprocess.TimeoutExpired):
         subprocess.run(["scancel", number], capture_output=True, timeout=PATIENCE_S, check=False)
-
-
-def going_back(stored: Status, said: Exit | None) -> bool:
-    """Is it on its way back into the queue? It has saved and asked Slurm for that a moment ago, and until Slurm has put
-    it there the job looks like one that failed: its task was ended in mid-word (seen: FAILED, NonZeroExitCode)."""
-    saved = stored.state == "pending" and said is not None and said.outcome == "preempted"
-    return saved and time.time() - stored.updated < GOING_BACK_S
