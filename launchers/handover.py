@@ -7,20 +7,15 @@ just looking at it.
 """
 
 import contextlib
-import errno
-import fcntl
-import time
 from collections.abc import Iterator
 
 from runjob.launchers.base import Handle, read_handle
 from runjob.schemas.errors import LaunchError
+from runjob.schemas.file_lock import held
 from runjob.schemas.run import RunDir
 
 # A holder renames a few files. One that was stopped in the middle (SIGSTOP, a laptop's lid) must not hang the others.
 PATIENCE_S = 10.0
-POLL_S = 0.02
-# What file systems without locks answer; there the look at handle.json alone decides.
-NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL)
 
 
 @contextlib.contextmanager
@@ -47,21 +42,7 @@ def hand_over(run: RunDir, handle: Handle) -> None:
         handle.write(run)
 
 
-@contextlib.contextmanager
-def _held(run: RunDir) -> Iterator[None]:
-    deadline = time.monotonic() + PATIENCE_S
-    with (run.path / ".handover.lock").open("ab") as file:
-        while True:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError as error:
-                if time.monotonic() >= deadline:
-                    said = f"{run.id}: another process has held {file.name} for {PATIENCE_S:.0f} s"
-                    raise LaunchError(said) from error
-                time.sleep(POLL_S)
-            except OSError as error:
-                if error.errno not in NO_LOCKS:
-                    raise LaunchError(f"{file.name}: can't be locked: {error.strerror}") from error
-                break
-        yield
+def _held(run: RunDir) -> contextlib.AbstractContextManager[None]:
+    path = run.path / ".handover.lock"
+    busy = LaunchError(f"{run.id}: another process has held {path} for {PATIENCE_S:.0f} s")
+    return held(path, patience_s=PATIENCE_S, busy=busy, broken=LaunchError)

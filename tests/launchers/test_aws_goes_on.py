@@ -67,7 +67,7 @@ def test_who_could_not_fetch_is_told_how_long_it_is_there(
     run.write_status("finished", attempt=1)
     target = SshTarget(host="rented", config_file=str(tmp_path / "config"))
     link = Link(
-        target=target, root="/root/.runjob", path="/root/.runjob/runs/x", python="python3", setup=(), rsync=False
+        target=target, root="/there/.runjob", path="/there/.runjob/runs/x", python="python3", setup=(), rsync=False
     )
     facts = {"phase": "running", "machine": "i-1", "region": "us-east-1", **link.facts()}
     Handle(launcher="aws", attempt=1, facts=facts).write(run)

@@ -83,7 +83,7 @@ def test_an_rsync_that_complains_of_each_file_comes_to_an_end(tmp_path: Path, mo
         (tmp_path / name).chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     target = SshTarget(host="gpu-box", config_file=str(tmp_path / "config"))
-    place = SshPlace(target=target, root="/root", python="python3", setup=(), rsync=True)
+    place = SshPlace(target=target, root="/there", python="python3", setup=(), rsync=True)
     with pytest.raises(LaunchError, match="the transfer broke off: rsync: permission denied"):
         place.get("/there", ["a"], tmp_path / "here", told=print)
 
