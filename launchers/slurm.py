@@ -170,6 +170,7 @@ class SlurmLauncher:
         there = there_of(run, handle)
         status = there.read_status()
         there.attempt(status.attempt).request_stop("cancel")
+        self.queue.forget()  # a job that only now began to train must not be taken for one that still waits
         try:
             job = self.queue.find(str(handle.facts["job"])) if handle.facts["job"] else None
         except SlurmSilentError:

@@ -37,7 +37,8 @@ SlurmctldPort={port}
 SlurmUser={user}
 SlurmdUser={user}
 AuthType=auth/munge
-# a requeued job is held until its credential has expired: 121 s by default, and 5 is the least that is taken
+# a requeued job is held until its credential has expired: 121 s by default, and 5 is the least that is taken. Never
+# hurried with StartTime=now: a start in the second in which the old credential was revoked is refused with it.
 AuthInfo=socket={folder}/munge.sock,cred_expire=5
 CredType=cred/munge
 SlurmctldPidFile={folder}/slurmctld.pid
@@ -227,11 +228,6 @@ class Cluster:
         """Slurm id -> state, of every job that Slurm still knows."""
         listing = self.run("squeue", "--noheader", "--states=all", "--format=%i|%T")
         return dict(line.split("|") for line in listing.splitlines())
-
-    def hurry(self, job: str | int) -> None:
-        """A requeued job is eligible at once, not when its old credential has expired; or it has begun already."""
-        argv = ("scontrol", "update", f"job={job}", "StartTime=now")
-        subprocess.run(argv, env=self.env, capture_output=True, timeout=30, check=False)
 
     def end(self) -> None:
         for node in self.nodes.values():

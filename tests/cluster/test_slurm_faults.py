@@ -52,7 +52,6 @@ def test_a_requeued_job_saves_comes_back_by_itself_and_goes_on(bench: Bench):
     wait_until(run.attempt(1).exit.exists, within_s=60, what="the first attempt to have saved")
     before = steps_done(run)
     assert run.attempt(1).read_exit().outcome == "preempted"
-    bench.cluster.hurry(job_of(run))
     wait_until(lambda: steps_done(run) > before, within_s=60, what="it to go on")
     assert bench.wait_for(run, "running", attempt=2).attempt == 2
     assert reason_of(run, 2) == "preempted"
@@ -73,7 +72,6 @@ def test_a_job_of_higher_priority_takes_the_node_and_the_job_comes_back_afterwar
     assert "goes on by itself" in bench.state(run).message
     before = steps_done(run)
     wait_until(lambda: bench.cluster.jobs()[high] == "COMPLETED", within_s=60, what="the other job to end")
-    bench.cluster.hurry(job_of(run))
     wait_until(lambda: steps_done(run) > before, within_s=60, what="it to go on")
     bench.launcher.cancel(run, run.attempt(2))
     bench.wait_for(run, "cancelled", within_s=60)
@@ -108,7 +106,6 @@ def lose_power(bench: Bench, run: RunDir) -> str:
     bench.cluster.run("scontrol", "update", "nodename=node1", "state=down", "reason=power")
     said = bench.wait_for(run, "pending").message
     bench.cluster.run("scontrol", "update", f"job={job_of(run)}", "excnodelist=")
-    bench.cluster.hurry(job_of(run))
     return said
 
 
@@ -146,7 +143,6 @@ def test_a_killed_slurmd_harms_no_job_and_when_slurm_gives_its_node_up_the_job_i
     bench.cluster.run("scontrol", "update", "nodename=node1", "state=down", "reason=slurmd")
     wait_until(lambda: bench.cluster.jobs()[job_of(run)] == "PENDING", within_s=60, what="Slurm to requeue it")
     bench.cluster.run("scontrol", "update", f"job={job_of(run)}", "excnodelist=")
-    bench.cluster.hurry(job_of(run))
     wait_until(lambda: (run.attempts / "2" / "supervisor.log").exists(), within_s=60, what="the second attempt")
     wait_until(lambda: not node.pids("python"), within_s=60, what="everything of the first attempt to end")
     assert "a later attempt has taken over" in run.attempt(1).supervisor_log.read_text()

@@ -30,6 +30,7 @@ class Desk:
         self.home = make_home(folder)
         self.job = write_job(self.home.path)
         self.env = {"SLURM_CONF": str(cluster.folder / "slurm.conf")}
+        self.followers: list[subprocess.Popen[str]] = []
 
     def runjob(self, *words: object, timeout_s: float = 200) -> "subprocess.CompletedProcess[str]":
         return run_script(self.home, *words, env=self.env, timeout_s=timeout_s)
@@ -49,7 +50,7 @@ class Desk:
         return RunDir(self.home.runs / done.stdout.splitlines()[0])
 
     def follow(self, *sets: str) -> "subprocess.Popen[str]":
-        return subprocess.Popen(
+        follower = subprocess.Popen(
             ["runjob", *self.words("slurm", *sets)],
             env={**self.home.env, **self.env},
             cwd=self.home.path,
@@ -57,11 +58,21 @@ class Desk:
             stderr=subprocess.STDOUT,
             text=True,
         )
+        self.followers.append(follower)
+        return follower
+
+    def end(self) -> None:
+        """A follower that a failed test left behind would be a warning in somebody else's test."""
+        for follower in self.followers:
+            follower.kill()
+            follower.communicate()
 
 
 @pytest.fixture
 def desk(cluster: Cluster, tmp_path) -> Iterator[Desk]:
-    yield Desk(tmp_path, cluster)
+    desk = Desk(tmp_path, cluster)
+    yield desk
+    desk.end()
 
 
 def test_two_nodes_of_two_ranks_have_the_losses_of_one_node_of_four(desk: Desk):
@@ -90,9 +101,6 @@ def test_from_a_home_that_no_node_sees_a_requeued_training_goes_on_bit_for_bit_a
         )
         desk.cluster.run(*order, job)
         wait_until(lambda: desk.cluster.jobs()[job] == "PENDING", within_s=40, what="the job to be in the queue again")
-        # hurried while its old start is still being ended, the new one would be given the old one's exit code
-        wait_until(lambda: not stepping(desk.cluster), within_s=40, what="the end of its old start")
-        desk.cluster.hurry(job)
     said, _ = follower.communicate(timeout=200)
     assert follower.returncode == 0, said
     assert f"{run.id} is finished" in said
@@ -104,8 +112,3 @@ def test_from_a_home_that_no_node_sees_a_requeued_training_goes_on_bit_for_bit_a
     assert not list(desk.home.path.glob("x")) + list(desk.cluster.shared.rglob("x"))
     pickles = list(desk.cluster.shared.rglob("*_submitted.pkl"))
     assert {b"stand_by" in pickle.read_bytes() for pickle in pickles} == {True}
-
-
-def stepping(cluster: Cluster) -> list[int]:
-    """What Slurm itself keeps on the nodes for a job, until it has ended there."""
-    return [pid for node in cluster.nodes.values() for pid in node.pids("slurmstepd")]
