@@ -62,9 +62,11 @@ def ps_table(rows: Sequence[Summary]) -> str:
 
 
 def steps(row: Summary) -> str:
+    """`40/200`; `from 40/200` while the attempt has made no step of its own."""
     if row.step is None:
         return "-"
-    return f"{row.step}/{row.steps}" if row.steps is not None else str(row.step)
+    said = f"{row.step}/{row.steps}" if row.steps is not None else str(row.step)
+    return said if row.goes_on_from is None else f"from {said}"
 
 
 def loss(row: Summary) -> str:
@@ -94,7 +96,7 @@ def status_text(run: RunDir) -> str:
         ("state", row.state),
         ("message", row.message),
         ("attempt", str(row.attempt)),
-        ("step", steps(row)),
+        ("step", steps(row) + ("" if row.goes_on_from is None else f": attempt {row.attempt} has made no step yet")),
         ("loss", loss(row)),
         ("checkpoints", ", ".join(map(str, saved)) or ("none here" if is_elsewhere(run) else "none")),
         *([("remote", upload.describe())] if upload is not None else []),

@@ -56,8 +56,8 @@ def resume(run: RunDir, wish: Wish, *, told: Callable[[str], None]) -> list[str]
         place = survey(new, launcher)
         plan = plan_on(new, place)
         check_length(run, changes, plan, start_from)
-        if not place.here:
-            start_from = as_seen_there(run, start_from)
+        seen = as_seen_there(run, start_from)
+        start_from = start_from if place.here else seen
         attempt = next_attempt(run, status)
         keep_earlier(run, attempt)
         said += [*given_up, where_from(run, start_from)]
@@ -69,7 +69,8 @@ def resume(run: RunDir, wish: Wish, *, told: Callable[[str], None]) -> list[str]
         write_plan(run, plan, deepspeed=not kept)
         if not place.here:
             leave_behind(run, attempt, start_from)
-        write_json(attempt.path / "resume.json", {"from": start_from, "after": status.state, **order})
+        step = seen if isinstance(seen, int) else max(checkpoint_steps(run), default=0)
+        write_json(attempt.path / "resume.json", {"from": start_from, "step": step, "after": status.state, **order})
         launch(run, plan, attempt, launcher=launcher)
     return said
 

@@ -1,5 +1,6 @@
 """What can be said about a run from its directory, whichever launcher it is with."""
 
+import contextlib
 import json
 import time
 from collections.abc import Mapping
@@ -11,17 +12,19 @@ from runjob.launchers import find_launcher
 from runjob.launchers.base import Fetcher, Launcher, read_handle
 from runjob.launchers.local import never_started
 from runjob.schemas.errors import RunjobError
-from runjob.schemas.run import ALIVE_STATES, Attempt, RunDir, Status
+from runjob.schemas.run import ALIVE_STATES, Attempt, RunDir, Status, read_json
 
 
 @dataclass(frozen=True, kw_only=True)
 class Summary:
-    """One line of `ps`; unknown values are None."""
+    """One line of `ps`; unknown values are None. `goes_on_from` is the step that a resumed attempt starts from, until
+    it has made one of its own; `step` is the same number then."""
 
     id: str
     state: str
     attempt: int
     step: int | None
+    goes_on_from: int | None
     steps: int | None
     loss: float | None
     launcher: str
@@ -95,18 +98,42 @@ def planned_steps(run: RunDir, progress: Mapping[str, Any]) -> int | None:
 
 def summarise(run: RunDir, status: Status) -> Summary:
     progress = read_progress(run)
+    steps = planned_steps(run, progress)
+    start = None if status.attempt <= 1 or is_of(status.attempt, progress) else starting_step(run, status.attempt)
+    if start is not None:
+        progress = {"step": start}  # what stands there is an earlier attempt's, or the preparation's
     return Summary(
         id=run.id,
         state=status.state,
         attempt=status.attempt,
         step=int(progress["step"]) if "step" in progress else None,
-        steps=planned_steps(run, progress),
+        goes_on_from=start,
+        steps=steps,
         loss=float(progress["loss"]) if "loss" in progress and progress["loss"] is not None else None,
         launcher=launcher_name(run),
         created=created_at(run),
         updated=status.updated,
         message=status.message,
     )
+
+
+def is_of(attempt: int, progress: Mapping[str, Any]) -> bool:
+    """Has this attempt trained, by what progress.json says? The preparation of the data is no training; code that was
+    frozen before attempts were named there means its own."""
+    if not progress or progress.get("stage") == "prepare":
+        return False
+    return "attempt" not in progress or progress["attempt"] == attempt
+
+
+def starting_step(run: RunDir, attempt: int) -> int:
+    """Where an attempt but the first starts: as `resume` said it, else the newest checkpoint here or on record (an
+    attempt that Slurm made by itself, whose checkpoints may lie elsewhere)."""
+    order = run.attempt(attempt).path / "resume.json"
+    with contextlib.suppress(RunjobError):
+        if order.exists() and "step" in (said := read_json(order)):
+            return int(said["step"])
+    saved = [record["step"] for record in run.read_events() if record["event"] == "checkpoint"]
+    return max([*checkpoint_steps(run), *saved], default=0)
 
 
 def newest_attempt(run: RunDir) -> Attempt:

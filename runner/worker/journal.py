@@ -62,7 +62,9 @@ class Journal(SilentJournal):
             return
         self.told = time.monotonic()
         beside = self.run.progress.with_name(".progress.json.tmp")
-        beside.write_text(json.dumps(values | {"updated": time.time()}) + "\n", encoding="utf-8")
+        beside.write_text(
+            json.dumps(values | {"attempt": self.attempt.number, "updated": time.time()}) + "\n", encoding="utf-8"
+        )
         beside.replace(self.run.progress)
 
     def sync(self) -> None:

@@ -32,7 +32,7 @@ def record(step: int) -> None:
         events.write(
             json.dumps({"event": "train", "step": step, "loss": 4.0 / step, "tokens_per_s": 10.0, **now}) + "\n"
         )
-    write_json(run.progress, {"step": step})
+    write_json(run.progress, {"step": step, "attempt": attempt.number})
 
 
 def train(steps: int, pause_s: float) -> None:
@@ -68,7 +68,7 @@ def train_exactly(steps: int, *, forgetful: bool) -> None:
         lines += [{"event": "eval", **common}] if step % 10 == 0 else []
         with run.events.open("a") as events:
             events.write("".join(json.dumps(line) + "\n" for line in lines))
-        write_json(run.progress, {"step": step, "steps": steps})
+        write_json(run.progress, {"step": step, "steps": steps, "attempt": attempt.number})
         # as the worker does: at the interval, and always at the last step
         if step == steps or (step % 5 == 0 and every != "never"):
             save(state)
@@ -106,6 +106,9 @@ def spawn_sleeper(*, tied: bool) -> None:
 match what:
     case "nothing":
         print("prepared")
+    case "preparing":
+        write_json(run.progress, {"step": 0, "stage": "prepare", "line": "tokenising  5 %", "updated": time.time()})
+        time.sleep(600)
     case "finish":
         train(3, 0.01)
     case "exact":

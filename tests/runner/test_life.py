@@ -139,6 +139,50 @@ def test_kill_9_of_the_supervisor_is_lost_and_resume_goes_on(small, running: Pat
     small("", "cancel", "latest")
 
 
+def saved_at(run: Path, *steps: int) -> None:
+    """Checkpoints, as far as `resume` looks into them."""
+    for step in steps:
+        folder = run / "checkpoints" / f"step-{step:08d}"
+        folder.mkdir()
+        (folder / "manifest.json").write_text("{}")
+
+
+def look(small) -> dict[str, object]:
+    return json.loads(small("", "status", "latest", "--json").stdout)
+
+
+def test_a_resumed_job_shows_the_step_that_it_goes_on_from_until_it_has_made_one(small, job, only_run, wait_until):
+    small("pause", job, *LOCAL)
+    run = only_run()
+    saved_at(run, 1, 2)
+    assert look(small)["goes_on_from"] is None
+    small("preparing", "resume", "latest", *LOCAL, "--detach")
+    wait_until(lambda: "tokenising" in (run / "progress.json").read_text(), within_s=20, what="the preparation")
+    assert (look(small)["step"], look(small)["goes_on_from"], look(small)["loss"]) == (2, 2, None)
+    assert "step         from 2/20: attempt 2 has made no step yet" in small("", "status", "latest").stdout
+    assert " from 2/20 " in small("", "ps").stdout
+    small("", "cancel", "latest")
+    small("preparing", "resume", "latest", *LOCAL, "--from", "1", "--detach")
+    assert (look(small)["step"], look(small)["goes_on_from"]) == (1, 1)
+    small("", "cancel", "latest")
+    small("long", "resume", "latest", *LOCAL, "--detach")
+    wait_until(lambda: look(small)["goes_on_from"] is None, within_s=20, what="a step of its own")
+    assert look(small)["step"] >= 3
+    small("", "cancel", "latest")
+
+
+def test_an_attempt_that_its_place_began_by_itself_shows_the_newest_checkpoint_on_record(small, job, only_run):
+    """As Slurm does: nobody here said where it goes on from, and its checkpoints lie there."""
+    small("pause", job, *LOCAL)
+    run = RunDir(only_run())
+    with run.events.open("a") as events:
+        events.write(json.dumps({"event": "checkpoint", "step": 1, "attempt": 1, "time": 0}) + "\n")
+    attempt = run.new_attempt()
+    (attempt.path / "resume.json").write_text('{"from": "latest", "after": "lost", "requeued": "lost"}')
+    run.write_status("preempted", attempt=attempt.number)
+    assert (look(small)["step"], look(small)["goes_on_from"]) == (1, 1)
+
+
 def test_a_running_job_is_not_resumed(small, running: Path):
     done = small("long", "resume", running.name, *LOCAL)
     assert done.returncode == 2
@@ -242,10 +286,7 @@ def test_a_pause_that_was_reached_is_dropped_by_resume(small, job, only_run):
 
 def test_resume_from_a_step_without_a_checkpoint_names_those_there_are(small, job, running: Path, only_run):
     small("", "cancel", "latest")
-    for step in (5, 10):
-        folder = running / "checkpoints" / f"step-{step:08d}"
-        folder.mkdir()
-        (folder / "manifest.json").write_text("{}")
+    saved_at(running, 5, 10)
     done = small("long", "resume", "latest", *LOCAL, "--from", "7")
     assert (done.returncode, "there are: 5, 10" in done.stderr) == (2, True)
     behind = small("long", "resume", "latest", *LOCAL, "--accept", "--set", "training.length=10 steps")
