@@ -17,7 +17,6 @@ from runjob.runner.runs import (
     ago,
     bring_logs,
     checkpoint_steps,
-    failing_log,
     is_elsewhere,
     newest_attempt,
     planned_steps,
@@ -27,12 +26,12 @@ from runjob.runner.runs import (
 )
 from runjob.runner.tail import EventTail, LogTail
 from runjob.runner.text import print_json, table, watch
+from runjob.runner.why import LAST_LINES, evidence, explain
 from runjob.schemas.errors import NotFoundError
 from runjob.schemas.plan import Plan
 from runjob.schemas.run import ALIVE_STATES, RunDir, Status, find_run, home, list_runs
 from runjob.schemas.upload import read_upload
 
-LAST_LINES = 20
 POLL_S = 0.2
 
 
@@ -191,48 +190,15 @@ def run_why(args: Namespace) -> int:
     status = state_soon(run)
     attempts = run.list_attempts()
     said = attempts[-1].read_exit() if attempts else None
-    log = failing_log(attempts[-1]) if attempts else None
     if args.json:
-        evidence = dataclasses.asdict(said) if said is not None else None
+        log = next(reversed(evidence(run, attempts[-1], status)), None) if attempts else None
+        words = dataclasses.asdict(said) if said is not None else None
         last = tail(log, LAST_LINES).splitlines() if log is not None else []
-        print_json({"id": run.id, **dataclasses.asdict(status), "exit": evidence, "log": str(log), "last_lines": last})
+        print_json({"id": run.id, **dataclasses.asdict(status), "exit": words, "log": str(log), "last_lines": last})
         return 0
     print(f"{run.id} is {status.state}" + (f": {status.message}" if status.message else ""))
     print(explain(run, status))
     return 0
-
-
-def explain(run: RunDir, status: Status) -> str:
-    """Rank 0's own words where there are any, and the last lines of the log where something went wrong."""
-    attempts = run.list_attempts()
-    if not attempts:
-        return "it was never started"
-    attempt = attempts[-1]
-    said = attempt.read_exit()
-    parts = []
-    if said is not None:
-        parts.append(f"rank 0 said, at step {said.step}: {said.outcome}" + (f", {said.reason}" if said.reason else ""))
-        if said.error.strip():
-            parts.append(said.error.strip())
-    elif status.state in ("failed", "lost"):
-        parts.append("no exit.json: it was ended, or broke, before it could say why")
-    log = failing_log(attempt)
-    if status.state in ("failed", "lost") and log is not None:
-        parts += [f"last lines of {log}:", tail(log, LAST_LINES)]
-    if status.state in ("failed", "lost", "preempted", "cancelled"):
-        parts.append(way_on(run))
-    if status.state == "unreachable":
-        parts.append(f"it most likely goes on; to give that place up: runjob resume {run.id} --accept")
-    return "\n".join(parts)
-
-
-def way_on(run: RunDir) -> str:
-    """What to type next; without a checkpoint a resume would only run into the same once more."""
-    if checkpoint_steps(run):
-        return f"to go on from the newest complete checkpoint: runjob resume {run.id}"
-    if is_elsewhere(run):
-        return f"no checkpoint of it is here; runjob resume {run.id} brings the newest home and goes on from it"
-    return f"it has no checkpoint yet; once that is mended, runjob resume {run.id} begins again at step 0"
 
 
 def configure_ps(parser: ArgumentParser) -> None:

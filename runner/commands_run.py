@@ -89,9 +89,9 @@ def tensorboard_program() -> str:
 
 
 def follow_to_the_end(run: RunDir) -> int:
-    from runjob.runner.commands_jobs import explain
     from runjob.runner.follow import follow
     from runjob.runner.requeue import begin_next, goes_on
+    from runjob.runner.why import explain
 
     status = follow(run)
     while status is not None and (why := goes_on(run, status)):

@@ -149,16 +149,6 @@ def checkpoint_steps(run: RunDir) -> list[int]:
     return sorted(int(path.parent.name.removeprefix("step-")) for path in found)
 
 
-def failing_log(attempt: Attempt) -> Path | None:
-    """The log that most likely holds the reason: the newest of a rank's, else of a stage's, else the supervisor's."""
-    logs = [path for path in attempt.path.glob("*.log") if path.stat().st_size]
-    return max(logs, key=lambda path: (_kind(attempt, path), path.stat().st_mtime), default=None)
-
-
-def _kind(attempt: Attempt, path: Path) -> int:
-    return 2 if path.name.startswith("rank-") else int(path != attempt.supervisor_log)
-
-
 def age(seconds: float) -> str:
     """`42s`, `7m`, `3h`, `2d`.
 

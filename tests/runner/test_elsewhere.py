@@ -154,8 +154,8 @@ def test_a_job_moves_next_door_and_back_and_equals_one_that_stayed(small, job, h
     there = small("exact", "resume", started, *THERE, "--detach")
     assert there.returncode == 0, there.stderr
     first = json.loads((moved / "attempts" / "2" / "resume.json").read_text())
-    assert first == {"from": "latest", "after": "lost"}
-    assert re.search(r"goes on from the checkpoint of step (5|10)$", there.stdout, re.M)
+    (saved,) = re.findall(r"goes on from the checkpoint of step (5|10)$", there.stdout, re.M)
+    assert first == {"from": "latest", "step": int(saved), "after": "lost"}
     wait_until(reached(nextdoor / "runs" / started, 12), within_s=20, what="step 12 there")
     kill_there(nextdoor, moved)
     back = small("exact", "resume", started, "--launcher", "small")

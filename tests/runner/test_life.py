@@ -128,6 +128,21 @@ def test_kill_9_of_the_supervisor_is_lost_and_resume_goes_on(small, running: Pat
     wait_until(lambda: not processes.alive(), within_s=5, what="no orphan")
     (row,) = json.loads(small("", "ps", "--json").stdout)
     assert row["state"] == "lost"
+    attempt = running / "attempts" / "1"
+    prepared_before(running, "prepared long ago\n")
+    why = small("", "why", "latest").stdout
+    assert "the supervisor itself was killed (kill -9," in why
+    assert f"last lines of {attempt}/supervisor.log:\n" in why
+    assert "stage train: [" in why
+    assert "prepared long ago" not in why
+    assert why.endswith(f"it has no checkpoint yet; runjob resume {running.name} begins again at step 0\n")
+    (attempt / "rank-0.log").write_text("step 3 went well\n")
+    why = small("", "why", "latest").stdout
+    assert why.index("supervisor.log:") < why.index("rank-0.log:\nstep 3 went well\n")
+    assert json.loads(small("", "why", "latest", "--json").stdout)["last_lines"] == ["step 3 went well"]
+    handle = json.loads((running / "handle.json").read_text())
+    (running / "handle.json").write_text(json.dumps({**handle, "boot_id": "another"}))
+    assert "this machine was started anew under it" in small("", "why", "latest").stdout
     reached = step_of(running)
     done = small("long", "resume", "latest", *LOCAL, "--detach")
     assert done.returncode == 0, done.stderr
@@ -145,6 +160,14 @@ def saved_at(run: Path, *steps: int) -> None:
         folder = run / "checkpoints" / f"step-{step:08d}"
         folder.mkdir()
         (folder / "manifest.json").write_text("{}")
+
+
+def prepared_before(run: Path, said: str) -> None:
+    """As if the plan had had a stage before the training, with this in its log."""
+    plan = json.loads((run / "plan.json").read_text())
+    plan["stages"].insert(0, {**plan["stages"][0], "name": "prepare"})
+    (run / "plan.json").write_text(json.dumps(plan))
+    (run / "attempts" / "1" / "prepare.log").write_text(said)
 
 
 def look(small) -> dict[str, object]:
@@ -324,6 +347,20 @@ def test_why_tells_the_words_of_rank_0(small, job):
     assert "ValueError: the loss is NaN at step 2" in done.stdout
     assert "it has no checkpoint yet; once that is mended, runjob resume small-" in done.stdout
     assert json.loads(small("", "why", "latest", "--json").stdout)["exit"]["step"] == 2
+
+
+def test_why_of_a_failure_shows_the_stage_that_failed_and_no_companion_or_earlier_stage(small, job, only_run):
+    small("crash", job, *LOCAL)
+    attempt = only_run() / "attempts" / "1"
+    prepared_before(only_run(), "prepared\n")
+    (attempt / "upload.log").write_text("uploaded\n")
+    why = small("", "why", "latest").stdout
+    assert f"last lines of {attempt}/supervisor.log:" in why
+    assert "stage train: ended with code 3" in why
+    (attempt / "train.log").write_text("torchrun's report\n")
+    why = small("", "why", "latest").stdout
+    assert f"last lines of {attempt}/train.log:\ntorchrun's report\n" in why
+    assert not {"prepared", "uploaded", "supervisor.log"} & set(why.replace("/", " ").split())
 
 
 def test_a_run_with_a_damaged_status_is_listed_beside_the_others(small, job, home, only_run):
