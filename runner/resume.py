@@ -10,6 +10,7 @@ from runjob.runner.asking import state_anew, state_soon
 from runjob.runner.changes import Change, find_changes
 from runjob.runner.lock import locked
 from runjob.runner.moving import as_seen_there, bring_checkpoints, leave_behind
+from runjob.runner.own_code import in_its_words
 from runjob.runner.place import plan_on, survey
 from runjob.runner.promise import promise
 from runjob.runner.remote_copy import bring_newer
@@ -49,7 +50,7 @@ def resume(run: RunDir, wish: Wish, *, told: Callable[[str], None]) -> list[str]
         start_from = check_start(run, wish.start_from)
         old = read_job_json(run.job)
         sets, said = drop_reached_pause(run, old, wish.sets)
-        new = override_job(old, sets)
+        new = in_its_words(run, override_job(old, sets))
         changes = find_changes(old.values, new.values)
         check_changes(status, changes, wish)
         old_plan = Plan.from_json(run.plan.read_text(encoding="utf-8"))

@@ -113,12 +113,16 @@ class Plan:
     companions: tuple[Companion, ...] = ()
 
     def to_json(self) -> str:
-        return json.dumps(dataclasses.asdict(self), indent=2, ensure_ascii=False) + "\n"
+        """Without companions where there are none: the code of a run that is older than they are reads this too."""
+        raw = dataclasses.asdict(self)
+        if not self.companions:
+            del raw["companions"]
+        return json.dumps(raw, indent=2, ensure_ascii=False) + "\n"
 
     @staticmethod
     def from_json(text: str) -> "Plan":
         raw = json.loads(text)
-        beside = raw.get("companions", ())  # plans that were written before there were any have none
+        beside = raw.get("companions", ())
         return Plan(
             **{
                 **raw,

@@ -10,6 +10,7 @@ from runjob.schemas.urls import hide_secrets
 
 LONGEST_PATH = 100
 SET = "--set "  # a Mark whose file begins so is an argument, not a file
+ADDED_SINCE = "added since: "  # before the place of a value that is younger than the run (schemas/earlier.py)
 
 
 class Mark(NamedTuple):
@@ -20,11 +21,17 @@ class Mark(NamedTuple):
     column: int
 
     def __str__(self) -> str:
-        return f"{self.file}:{self.line}:{self.column}" if self.line else self.file.split(" ", 1)[0]
+        if self.line:
+            return f"{self.file}:{self.line}:{self.column}"
+        return SET.strip() if self.is_set else self.file
 
     @property
     def is_set(self) -> bool:
         return self.line == 0 and self.file.startswith(SET)
+
+    @property
+    def is_default(self) -> bool:
+        return self.line == 0 and self.file.removeprefix(ADDED_SINCE) == DEFAULT.file
 
 
 DEFAULT = Mark("default", 0, 0)

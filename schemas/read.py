@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from runjob.schemas.check import Checker, plain_node
-from runjob.schemas.errors import RunjobError
 from runjob.schemas.overrides import apply_sets
 from runjob.schemas.problems import JobFileError, Mark, Problem
 from runjob.schemas.rules import find_broken_rules
@@ -75,16 +74,18 @@ def write_job_json(path: Path, resolved: Resolved) -> None:
 
 
 def read_job_json(path: Path) -> Resolved:
-    """What write_job_json wrote; its values were checked then."""
+    """What write_job_json wrote, here or in an earlier runjob; its values were checked then."""
+    from runjob.schemas.earlier import complete, unreadable
     from runjob.schemas.run import read_json
 
     raw = read_json(path)
     try:
-        resolved = Resolved(values=raw["job"], origins=raw["origins"])
+        values, origins = complete(raw["job"], raw["origins"], path)
+        resolved = Resolved(values=values, origins=origins)
         resolved.job  # noqa: B018 - here, where the file that holds it is known
         return resolved
-    except (KeyError, TypeError, ValueError) as error:
-        raise RunjobError(f"{path}: not a job.json of this version of runjob: {error!r}") from error
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
+        raise unreadable(path, f"not a job.json of this version of runjob: {error!r}") from error
 
 
 def _read_bytes(path: Path) -> bytes:

@@ -278,7 +278,7 @@ def _place(path: str, read: list[str], marks: Mapping[str, Mark]) -> Mark:
     for other in read:
         if other in marks and marks[other].is_set:
             return marks[other]
-    while own == DEFAULT and path:
+    while own.is_default and path:
         path = path.rpartition(".")[0]
         own = marks.get(path, DEFAULT)
     return own

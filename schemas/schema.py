@@ -38,11 +38,13 @@ def bundle_text() -> str:
     return json.dumps(bundled_schema(), indent=2, ensure_ascii=False) + "\n"
 
 
-def follow(schema: Schema) -> Schema:
-    """The schema that a `$ref` names, with what stands beside the `$ref` laid over it."""
+def follow(schema: Schema, bundle: Schema | None = None) -> Schema:
+    """The schema that a `$ref` names (in this bundle, else in today's), with what stands beside the `$ref` laid over
+    it."""
     while "$ref" in schema:
         beside = {key: value for key, value in schema.items() if key != "$ref"}
-        schema = {**bundled_schema()["$defs"][schema["$ref"].removeprefix("#/$defs/")], **beside}
+        definitions = (bundled_schema() if bundle is None else bundle)["$defs"]
+        schema = {**definitions[schema["$ref"].removeprefix("#/$defs/")], **beside}
     return schema
 
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from runjob.schemas import wording
-from runjob.schemas.problems import DEFAULT, JobFileError, Mark, Problem
+from runjob.schemas.problems import JobFileError, Mark, Problem
 from runjob.schemas.schema import Schema, bundled_schema, follow
 from runjob.schemas.yaml import MAX_BYTES, Entry, ListNode, MapNode, Node, Scalar, compose_bytes
 
@@ -124,7 +124,7 @@ def lay_under(tree: Node, site: Site) -> tuple[Node, dict[str, MapNode]]:
 
 def _is_default(node: Node) -> bool:
     """In a job.json that is resolved anew: nobody has said it."""
-    return isinstance(node, Scalar | ListNode) and node.mark == DEFAULT
+    return isinstance(node, Scalar | ListNode) and node.mark.is_default
 
 
 def block_schema(name: str) -> Schema:

@@ -6,7 +6,7 @@ from fractions import Fraction
 from typing import Any
 
 from runjob.schemas.check import WRONG
-from runjob.schemas.problems import DEFAULT, Mark
+from runjob.schemas.problems import Mark
 from runjob.schemas.quantities import Quantity, parse_quantity, parse_warmup
 
 
@@ -24,7 +24,7 @@ class Values:
 
     def written(self, path: str) -> bool:
         """Does it stand in the file, or in a --set? Else it is a default, or not there."""
-        return path in self._marks and self._marks[path] != DEFAULT
+        return path in self._marks and not self._marks[path].is_default
 
     def __getitem__(self, path: str) -> Any:  # noqa: ANN401 - any JSON value
         self.read.append(path)

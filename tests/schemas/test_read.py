@@ -99,7 +99,7 @@ def test_job_json_gives_the_same_job_back(name, tmp_path):
 def test_a_job_json_of_another_shape_is_refused_by_name(tmp_path):
     path = tmp_path / "job.json"
     path.write_text('{"job": {"schema": 1}, "origins": {}}')
-    with pytest.raises(RunjobError, match=r"job\.json: not a job\.json of this version"):
+    with pytest.raises(RunjobError, match=r"job\.json: name is missing and has no default; data is missing"):
         read_job_json(path)
 
 
