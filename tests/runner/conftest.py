@@ -2,6 +2,7 @@
 program named in SMALL in the place of the training stage. So every command is tested as a user types it, without torch.
 """
 
+import json
 import os
 import shutil
 import subprocess
@@ -107,6 +108,18 @@ def only_run(home) -> Callable[[], Path]:
         return path
 
     return find
+
+
+@pytest.fixture
+def running(small, job, only_run, wait_until) -> Path:
+    """A job that has done its first steps, submitted with --detach."""
+    done = small("long", "--launcher", "small", job, "--detach")
+    assert done.returncode == 0, done.stderr
+    run = only_run()
+    progress = run / "progress.json"
+    done_two = lambda: progress.exists() and json.loads(progress.read_text())["step"] >= 2  # noqa: E731
+    wait_until(done_two, within_s=20, what="two steps")
+    return run
 
 
 @pytest.fixture(scope="session")

@@ -32,16 +32,6 @@ def test_verify_resume_that_is_interrupted_leaves_no_run_behind(home, plugin, pr
     wait_until(lambda: processes.alive() == [], within_s=10, what="everything to end")
 
 
-@pytest.fixture
-def running(small, job, only_run, wait_until) -> Path:
-    """A job that has done its first steps, submitted with --detach."""
-    done = small("long", *LOCAL, job, "--detach")
-    assert done.returncode == 0, done.stderr
-    run = only_run()
-    wait_until(lambda: step_of(run) >= 2, within_s=20, what="two steps")
-    return run
-
-
 def test_a_submitted_job_says_its_id_first_follows_and_ends_with_0(small, job, only_run):
     done = small("exact", job, *LOCAL)
     lines = done.stdout.splitlines()
@@ -128,21 +118,6 @@ def test_kill_9_of_the_supervisor_is_lost_and_resume_goes_on(small, running: Pat
     wait_until(lambda: not processes.alive(), within_s=5, what="no orphan")
     (row,) = json.loads(small("", "ps", "--json").stdout)
     assert row["state"] == "lost"
-    attempt = running / "attempts" / "1"
-    prepared_before(running, "prepared long ago\n")
-    why = small("", "why", "latest").stdout
-    assert "the supervisor itself was killed (kill -9," in why
-    assert f"last lines of {attempt}/supervisor.log:\n" in why
-    assert "stage train: [" in why
-    assert "prepared long ago" not in why
-    assert why.endswith(f"it has no checkpoint yet; runjob resume {running.name} begins again at step 0\n")
-    (attempt / "rank-0.log").write_text("step 3 went well\n")
-    why = small("", "why", "latest").stdout
-    assert why.index("supervisor.log:") < why.index("rank-0.log:\nstep 3 went well\n")
-    assert json.loads(small("", "why", "latest", "--json").stdout)["last_lines"] == ["step 3 went well"]
-    handle = json.loads((running / "handle.json").read_text())
-    (running / "handle.json").write_text(json.dumps({**handle, "boot_id": "another"}))
-    assert "this machine was started anew under it" in small("", "why", "latest").stdout
     reached = step_of(running)
     done = small("long", "resume", "latest", *LOCAL, "--detach")
     assert done.returncode == 0, done.stderr
@@ -160,50 +135,6 @@ def saved_at(run: Path, *steps: int) -> None:
         folder = run / "checkpoints" / f"step-{step:08d}"
         folder.mkdir()
         (folder / "manifest.json").write_text("{}")
-
-
-def prepared_before(run: Path, said: str) -> None:
-    """As if the plan had had a stage before the training, with this in its log."""
-    plan = json.loads((run / "plan.json").read_text())
-    plan["stages"].insert(0, {**plan["stages"][0], "name": "prepare"})
-    (run / "plan.json").write_text(json.dumps(plan))
-    (run / "attempts" / "1" / "prepare.log").write_text(said)
-
-
-def look(small) -> dict[str, object]:
-    return json.loads(small("", "status", "latest", "--json").stdout)
-
-
-def test_a_resumed_job_shows_the_step_that_it_goes_on_from_until_it_has_made_one(small, job, only_run, wait_until):
-    small("pause", job, *LOCAL)
-    run = only_run()
-    saved_at(run, 1, 2)
-    assert look(small)["goes_on_from"] is None
-    small("preparing", "resume", "latest", *LOCAL, "--detach")
-    wait_until(lambda: "tokenising" in (run / "progress.json").read_text(), within_s=20, what="the preparation")
-    assert (look(small)["step"], look(small)["goes_on_from"], look(small)["loss"]) == (2, 2, None)
-    assert "step         from 2/20: attempt 2 has made no step yet" in small("", "status", "latest").stdout
-    assert " from 2/20 " in small("", "ps").stdout
-    small("", "cancel", "latest")
-    small("preparing", "resume", "latest", *LOCAL, "--from", "1", "--detach")
-    assert (look(small)["step"], look(small)["goes_on_from"]) == (1, 1)
-    small("", "cancel", "latest")
-    small("long", "resume", "latest", *LOCAL, "--detach")
-    wait_until(lambda: look(small)["goes_on_from"] is None, within_s=20, what="a step of its own")
-    assert look(small)["step"] >= 3
-    small("", "cancel", "latest")
-
-
-def test_an_attempt_that_its_place_began_by_itself_shows_the_newest_checkpoint_on_record(small, job, only_run):
-    """As Slurm does: nobody here said where it goes on from, and its checkpoints lie there."""
-    small("pause", job, *LOCAL)
-    run = RunDir(only_run())
-    with run.events.open("a") as events:
-        events.write(json.dumps({"event": "checkpoint", "step": 1, "attempt": 1, "time": 0}) + "\n")
-    attempt = run.new_attempt()
-    (attempt.path / "resume.json").write_text('{"from": "latest", "after": "lost", "requeued": "lost"}')
-    run.write_status("preempted", attempt=attempt.number)
-    assert (look(small)["step"], look(small)["goes_on_from"]) == (1, 1)
 
 
 def test_a_running_job_is_not_resumed(small, running: Path):
@@ -338,29 +269,6 @@ def test_logs_show_preparation_steps_and_last_words_and_follow_to_the_end(small,
     assert follower.wait(timeout=20) == 0
     steps = [line for line in out.splitlines() if line.startswith("step ")]
     assert len(steps) == len(set(steps)) == step_of(running)
-
-
-def test_why_tells_the_words_of_rank_0(small, job):
-    small("fail", job, *LOCAL)
-    done = small("", "why", "latest")
-    assert done.returncode == 0
-    assert "ValueError: the loss is NaN at step 2" in done.stdout
-    assert "it has no checkpoint yet; once that is mended, runjob resume small-" in done.stdout
-    assert json.loads(small("", "why", "latest", "--json").stdout)["exit"]["step"] == 2
-
-
-def test_why_of_a_failure_shows_the_stage_that_failed_and_no_companion_or_earlier_stage(small, job, only_run):
-    small("crash", job, *LOCAL)
-    attempt = only_run() / "attempts" / "1"
-    prepared_before(only_run(), "prepared\n")
-    (attempt / "upload.log").write_text("uploaded\n")
-    why = small("", "why", "latest").stdout
-    assert f"last lines of {attempt}/supervisor.log:" in why
-    assert "stage train: ended with code 3" in why
-    (attempt / "train.log").write_text("torchrun's report\n")
-    why = small("", "why", "latest").stdout
-    assert f"last lines of {attempt}/train.log:\ntorchrun's report\n" in why
-    assert not {"prepared", "uploaded", "supervisor.log"} & set(why.replace("/", " ").split())
 
 
 def test_a_run_with_a_damaged_status_is_listed_beside_the_others(small, job, home, only_run):
