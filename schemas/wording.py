@@ -19,14 +19,6 @@ TYPES = {
     "null": "null",
 }
 FORMATS = {
-    "job-name": "a lower-case letter or digit, then up to 40 of a-z, 0-9, `_` and `-`",
-    "length": "a number and a unit (steps, epochs or tokens)",
-    "steps": "a number of steps",
-    "interval": "a number and a unit (steps, epochs, tokens, s, min or h), or `never`",
-    "patience": "a number and a unit (evaluations, steps, epochs, tokens, s, min or h)",
-    "duration": "a duration as HH:MM:SS or D-HH:MM:SS",
-    "size": "a size in KB, MB, GB, TB, KiB, MiB, GiB or TiB",
-    "count": "a whole number",
     "path": "a path",
     "path-or-name": "a path or a name on the Hub",
 }
@@ -93,6 +85,8 @@ def expected(schema: Schema) -> str:
         for name in types_of(branch):
             if "const" in branch:
                 words.append(f"`{branch['const']}`")
+            elif name == "string" and "pattern" in branch:
+                words.append(branch["patternErrorMessage"])
             elif name == "string" and branch.get("format") in FORMATS:
                 words.append(FORMATS[branch["format"]])
             elif name == "string" and "enum" in branch:

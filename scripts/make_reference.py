@@ -80,8 +80,14 @@ def values(field: dict[str, Any], root: dict[str, Any]) -> str:
         choices = field["anyOf"] if "anyOf" in field else field["oneOf"]
         return " or ".join(values(resolved(one, root), root) for one in choices)
     types = field["type"] if isinstance(field["type"], list) else [field["type"]]
-    words = [f"{one} ({field['format']})" if one == "string" and "format" in field else one for one in types]
-    return " or ".join(words) + bounds(field)
+    return " or ".join(text(field) if one == "string" else one for one in types) + bounds(field)
+
+
+def text(field: dict[str, Any]) -> str:
+    """What may stand in a field of text: the rule of its pattern, or what it names."""
+    if "pattern" in field:
+        return str(field["patternErrorMessage"])
+    return f"string ({field['format']})" if "format" in field else "string"
 
 
 def bounds(field: dict[str, Any]) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from runjob.schemas.earlier import ADDED_DEFAULT
@@ -59,6 +59,7 @@ def defaults_of(values: dict[str, Any], origins: dict[str, str], path: str = "")
             yield from defaults_of(value, origins, here)
 
 
+@settings(deadline=None)
 @given(st.data())
 def test_any_fields_that_have_a_default_may_be_missing(data: st.DataObject):
     today = TODAY[data.draw(st.sampled_from(sorted(TODAY)))]

@@ -14,6 +14,7 @@ from runjob.schemas.check import Checker, plain_node
 from runjob.schemas.problems import DEFAULT, Mark
 from runjob.schemas.read import read_job
 from runjob.schemas.schema import BUNDLE, SCHEMA_ID, SECTIONS, bundle_text, bundled_schema, tags_of
+from runjob.schemas.wording import expected
 
 SCHEMAS = Path(bundled_schema.__wrapped__.__code__.co_filename).parent
 VALID = sorted((Path(__file__).parent.parent / "cases" / "valid").glob("*.yaml"))
@@ -24,7 +25,7 @@ KEYWORDS = (
     {"type", "properties", "required", "additionalProperties", "items", "minItems", "maxItems", "pattern"}
     | {"minLength", "maxLength"}
     | {"enum", "const", "minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "oneOf", "anyOf", "$ref", "$defs"}
-    | {"$schema", "$id", "$comment", "title", "description", "default", "examples", "format"}
+    | {"$schema", "$id", "$comment", "title", "description", "default", "examples", "format", "patternErrorMessage"}
 )
 
 
@@ -60,6 +61,16 @@ def test_the_committed_bundle_is_the_sections_of_today():
 def test_no_schema_uses_a_keyword_that_the_walk_does_not_read():
     for path, schema in parts(bundled_schema()):
         assert set(schema) <= KEYWORDS, path
+
+
+def test_every_pattern_says_its_rule_in_words_and_nothing_else_does():
+    """Editors show it in the place of the expression; `validate` writes `expected RULE, such as EXAMPLE, not ...`."""
+    for path, schema in parts(bundled_schema()):
+        assert ("pattern" in schema) == ("patternErrorMessage" in schema), path
+        if "pattern" in schema:
+            assert expected(schema) == schema["patternErrorMessage"] + (
+                f", such as `{schema['examples'][0]}`" if "examples" in schema else ""
+            ), path
 
 
 def test_every_field_has_a_description_and_valid_examples():
