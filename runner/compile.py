@@ -3,6 +3,7 @@ can't know before the data are prepared (steps of `3 epochs`) it says, with the 
 
 from fractions import Fraction
 
+from runjob.runner.computation import work_of
 from runjob.runner.deepspeed_config import deepspeed_config
 from runjob.runner.estimate import count_parameters
 from runjob.schemas.batch_rule import batch_problem
@@ -47,6 +48,7 @@ def compile_job(job: Job, machine: Machine, *, facts: Facts | None = None) -> Pl
         unknown=unknown,
         stop_deadline_s=STOP_DEADLINE_S,
         companions=(upload_companion(),) if job.output.remote is not None else (),
+        work=work_of(job, batch, facts),
     )
 
 

@@ -97,6 +97,17 @@ class Resources:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Work:
+    """What one optimiser step computes, on average: floating-point `operations` (None where the network's sizes can't
+    be known), for so many input `tokens`, padding not among them. `most`: both as if every row were full, since nobody
+    knows the rows yet."""
+
+    operations: int | None
+    tokens: int
+    most: bool
+
+
+@dataclass(frozen=True, kw_only=True)
 class Plan:
     """`steps` and `parameters` are None where they can't be known yet; `unknown` says what makes them known."""
 
@@ -111,10 +122,12 @@ class Plan:
     unknown: tuple[str, ...]
     stop_deadline_s: int
     companions: tuple[Companion, ...] = ()
+    work: Work | None = None  # for who plans; what runs has no use for it, and plan.json lacks it
 
     def to_json(self) -> str:
         """Without companions where there are none: the code of a run that is older than they are reads this too."""
         raw = dataclasses.asdict(self)
+        del raw["work"]
         if not self.companions:
             del raw["companions"]
         return json.dumps(raw, indent=2, ensure_ascii=False) + "\n"

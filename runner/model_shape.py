@@ -1,0 +1,134 @@
+"""The sizes of a job's network that decide how much it computes: from the job where it says them, from the
+configuration of a checkpoint that lies here or in the Hub's cache, and from a table of public ones that jobs name."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from runjob.runner.estimate import vocabulary_size
+from runjob.runner.needs import hub_cache, is_name
+from runjob.schemas.job import Job
+from runjob.schemas.job_model import (
+    GuideInit,
+    PretrainedInit,
+    ScratchCanine,
+    ScratchDebertaV2,
+    ScratchInit,
+    ScratchModernBert,
+    ScratchMPNet,
+    StudentInit,
+    TileInit,
+)
+from runjob.schemas.teacher import gated_size
+
+# transformers' names of families whose layers are counted in runner/computation.py
+FAMILIES = frozenset({"bert", "canine", "deberta-v2", "gpt2", "modernbert", "mpnet", "roberta"})
+# The classes of a released CANINE's head (runner/worker/models/canine.py)
+CANINE_CLASSES = 16_384
+# Width, layers and inner width in config.json, GPT-2's own names of them, and what a configuration may leave out
+USUAL_NAMES = ("hidden_size", "num_hidden_layers", "intermediate_size")
+OWN_NAMES = ("n_embd", "n_layer", "n_inner")
+GIVEN = {"character_table": CANINE_CLASSES, "position_buckets": -1}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Shape:
+    """`classes`: rows of the head; `buckets` of distance that DeBERTa's attention multiplies with, to either side."""
+
+    family: str
+    width: int
+    layers: int
+    inner: int
+    classes: int
+    buckets: int
+
+
+# As released, so that a plan needs neither network nor copy
+KNOWN_SHAPES = {
+    "google/canine-c": Shape(family="canine", width=768, layers=12, inner=3072, classes=CANINE_CLASSES, buckets=0),
+    "google/canine-s": Shape(family="canine", width=768, layers=12, inner=3072, classes=CANINE_CLASSES, buckets=0),
+    "microsoft/deberta-v3-base": Shape(
+        family="deberta-v2", width=768, layers=12, inner=3072, classes=128_100, buckets=256
+    ),
+}
+
+
+def shape_of(job: Job) -> Shape | None:
+    """None where neither the job nor a file here says the sizes, or nobody counts such layers."""
+    init, tokens = job.model.init, vocabulary_size(job.data.tokenizer)
+    if not isinstance(init, PretrainedInit):
+        return None if tokens is None else shape_of_scratch(init, tokens)
+    known = KNOWN_SHAPES[init.path] if init.path in KNOWN_SHAPES else shape_of_files(init)
+    if known is None or known.family == "canine" or tokens is None:
+        return known
+    return replace(known, classes=tokens)
+
+
+def shape_of_scratch(init: ScratchInit | StudentInit, tokens: int) -> Shape:
+    inner = init.intermediate_size if init.intermediate_size is not None else 4 * init.hidden_size
+    family, classes, buckets = "modernbert", tokens, 0
+    match init:
+        case GuideInit() | TileInit() | ScratchModernBert():
+            inner = gated_size(init)
+        case ScratchCanine():
+            family, classes = "canine", init.character_table
+        case ScratchMPNet():
+            family, classes = "mpnet", -(-tokens // init.vocabulary_multiple) * init.vocabulary_multiple
+        case ScratchDebertaV2():
+            family, buckets = "deberta-v2", init.position_buckets
+        case _:
+            family = init.architecture
+    return Shape(
+        family=family,
+        width=init.hidden_size,
+        layers=init.num_hidden_layers,
+        inner=inner,
+        classes=classes,
+        buckets=buckets,
+    )
+
+
+def shape_of_files(init: PretrainedInit) -> Shape | None:
+    file = configuration_file(init)
+    if not file.is_file():
+        return None
+    try:
+        config = json.loads(file.read_text(encoding="utf-8"))
+    except ValueError:  # what is wrong with it the worker says
+        return None
+    return shape_of_config(config) if isinstance(config, dict) else None
+
+
+def configuration_file(init: PretrainedInit) -> Path:
+    """Of a directory, or of the Hub's cache, where refs/ says which commit a revision is."""
+    if not is_name(init.path):
+        return Path(init.path) / "config.json"
+    copy = hub_cache() / f"models--{init.path.replace('/', '--')}"
+    wanted = init.revision or "main"
+    named = copy / "refs" / wanted
+    commit = named.read_text(encoding="utf-8").strip() if named.is_file() else wanted
+    return copy / "snapshots" / commit / "config.json"
+
+
+def shape_of_config(config: Mapping[str, Any]) -> Shape | None:
+    """As config.json of transformers says it."""
+    family = config.get("model_type")
+    if family not in FAMILIES:
+        return None
+    given = {**GIVEN, **config}
+    names = OWN_NAMES if family == "gpt2" else USUAL_NAMES
+    classes = "character_table" if family == "canine" else "vocab_size"
+    sizes = [given.get(name) for name in (names[0], names[1], classes)]
+    width, layers, rows = (size if isinstance(size, int) else 0 for size in sizes)
+    if not (width and layers and rows):
+        return None
+    return Shape(
+        family=family,
+        width=width,
+        layers=layers,
+        inner=given.get(names[2]) or 4 * width,
+        classes=rows,
+        buckets=max(given["position_buckets"], 0) if family == "deberta-v2" else 0,
+    )
