@@ -59,6 +59,21 @@ def fetch_at_the_end(run: RunDir) -> bool:
     return False
 
 
+def tell_of_loss(run: RunDir) -> None:
+    """To whoever leaves a job alone at a place that is there for a while only, and has named no other for what it
+    makes."""
+    from runjob.launchers.base import Lender
+    from runjob.runner.runs import launcher_of
+    from runjob.schemas.read import read_job_json
+
+    launcher = launcher_of(run)
+    if isinstance(launcher, Lender) and read_job_json(run.job).job.output.remote is None:
+        tell(
+            f"what it makes is gone when {launcher.gone_when(run)}: bring it home with `runjob logs -f {run.id}` or "
+            f"`runjob fetch {run.id}`, or name output.remote next time"
+        )
+
+
 def configure_fetch(parser: ArgumentParser) -> None:
     add_id(parser)
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from runjob.runner.command import Command, add_detach, add_id, add_json, add_launcher, add_sets
-from runjob.runner.commands_fetch import fetch_at_the_end, tell
+from runjob.runner.commands_fetch import fetch_at_the_end, tell, tell_of_loss
 from runjob.schemas.errors import JobError, RunjobError
 from runjob.schemas.run import EXIT_CODES, RunDir, Status, find_run, home
 
@@ -79,6 +79,7 @@ def after_start(run: RunDir, *, detach: bool, tensorboard: bool) -> int:
         print(shlex.join([tensorboard_program(), "--logdir", str(run.tensorboard)]), flush=True)
     if detach:
         print(f"follow with: runjob logs -f {run.id}", flush=True)
+        tell_of_loss(run)
         return 0
     return follow_to_the_end(run)
 
@@ -103,6 +104,7 @@ def follow_to_the_end(run: RunDir) -> int:
         status = follow(run)
     if status is None:
         print(f"detached; runjob status {run.id}, runjob logs -f {run.id}, runjob cancel {run.id}", flush=True)
+        tell_of_loss(run)
         return 0
     said = f"{run.id} is {status.state}" + (f": {status.message}" if status.message else "")
     print(said, flush=True)

@@ -10,7 +10,7 @@ from runjob.launchers.aws import AwsLauncher
 from runjob.launchers.base import Handle
 from runjob.launchers.ssh_link import Link
 from runjob.launchers.ssh_target import SshTarget
-from runjob.runner.commands_fetch import fetch_at_the_end
+from runjob.runner.commands_fetch import fetch_at_the_end, tell_of_loss
 from runjob.schemas.read import read_job, write_job_json
 from runjob.schemas.run import RunDir, State, Status
 from tests.conftest import ROOT
@@ -19,10 +19,10 @@ NOTICE = "spot interruption at 2026-11-21T12:02:00Z"
 TAKEN = "the machine i-1 is gone (spot machine, taken back: Server.SpotInstanceTermination); what it had not ..."
 
 
-def run_with(home: Path, *, spot: bool, machines: int) -> RunDir:
+def run_with(home: Path, *, spot: bool, machines: int, sets: tuple[str, ...] = ()) -> RunDir:
     run = RunDir.create(home, "small")
     block = {"instance": "g5.xlarge", "max_hours": 2, "spot": spot, "spot_retries": 2}
-    job = read_job(ROOT / "jobs" / "tiny" / "gpt2_dutch.yaml", [f"hardware.aws={json.dumps(block)}"])
+    job = read_job(ROOT / "jobs" / "tiny" / "gpt2_dutch.yaml", [f"hardware.aws={json.dumps(block)}", *sets])
     write_job_json(run.job, job)
     run.aws.mkdir()
     line = {"machine": "i-1", "attempt": 1, "spot": int(spot), "usd_hour": 1.0, "from": 1.0, "to": 2.0}
@@ -75,3 +75,21 @@ def test_who_could_not_fetch_is_told_how_long_it_is_there(
     said = capsys.readouterr().err
     assert f"what it made is still there; to bring it home: runjob fetch {run.id}\n" in said
     assert said.endswith("it is gone when its machine has had nothing to do for 20 min, and ends itself\n")
+
+
+def test_who_leaves_a_job_alone_there_is_told_how_long_it_keeps_what_it_makes(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = run_with(tmp_path, spot=False, machines=1)
+    Handle(launcher="aws", attempt=1, facts={}).write(run)
+    tell_of_loss(run)
+    assert capsys.readouterr().err == (
+        "what it makes is gone when its machine has had nothing to do for 20 min, and ends itself: bring it home with "
+        f"`runjob logs -f {run.id}` or `runjob fetch {run.id}`, or name output.remote next time\n"
+    )
+    kept = run_with(tmp_path, spot=False, machines=1, sets=("output.remote=s3://bucket/runs",))
+    Handle(launcher="aws", attempt=1, facts={}).write(kept)
+    Handle(launcher="local", attempt=1, facts={}).write(run)
+    tell_of_loss(kept)
+    tell_of_loss(run)
+    assert capsys.readouterr().err == ""
