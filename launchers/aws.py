@@ -29,6 +29,7 @@ from runjob.launchers.aws_rental import (
     record_end,
     settings_of,
 )
+from runjob.launchers.aws_time import expected_time
 from runjob.launchers.base import Handle, StoppedError, read_handle
 from runjob.launchers.local import LocalLauncher, never_started
 from runjob.launchers.place import look_for
@@ -87,10 +88,19 @@ class AwsLauncher:
         return Machine(cores=kind.cores, gpus=kind.gpus, processor=kind.processor)
 
     def preview(self, job: Job, plan: Plan) -> str:
-        return aws_preview.preview(job)
+        return aws_preview.preview(job, plan)
 
     def foresee(self, job: Job) -> Machine | None:
         return aws_preview.foreseen_machine(job)
+
+    def in_time(self, job: Job, plan: Plan, machine: Machine, *, done: int) -> tuple[str, ...]:
+        settings = job.hardware.aws
+        if settings is None:
+            return ()
+        never, hardly = aws_preview.in_time(job, settings, expected_time(job, plan, machine, done=done))
+        if never:
+            raise MissingError(never)
+        return (hardly,) if hardly else ()
 
     def submit(self, run: RunDir, plan: Plan, attempt: Attempt) -> Handle:
         settings = settings_of(run)

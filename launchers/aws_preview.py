@@ -1,28 +1,32 @@
-"""What `plan --launcher aws` shows without a network: what would be rented, for how long, what that may cost, and what
-ends it; and the machine as the shipped table knows it."""
+"""What `plan --launcher aws` shows without a network: what would be rented, how long the job would train there, what
+that may cost, and what ends it; and the machine as the shipped table knows it."""
 
 import os
 
 from runjob.launchers.aws_account import CPU_IMAGE, GPU_IMAGE
 from runjob.launchers.aws_prices import cost_of, over_budget, table
+from runjob.launchers.aws_time import Expected, expected_time, impossible, too_long
 from runjob.schemas.job import Job
 from runjob.schemas.job_hardware import Aws
 from runjob.schemas.machine import Machine
+from runjob.schemas.plan import Plan
 
 REGION_VARIABLE = "AWS_DEFAULT_REGION"
 
 
-def preview(job: Job) -> str:
+def preview(job: Job, plan: Plan) -> str:
     settings = job.hardware.aws
     if settings is None:
         return ""
     region = planned_region(settings)
+    expected = expected_time(job, plan, foreseen_machine(job), done=0)
     market = "a spot machine" if settings.spot else "one machine"
     lines = [
         ("rents", f"{market}, {described(settings)}, disk of {settings.disk_gib} GiB"),
         ("where", f"{region or 'the region of the AWS configuration'}, {zones_text(settings)}"),
         ("image", settings.image or f"the newest of {GPU_IMAGE if with_gpus(settings) else CPU_IMAGE}"),
-        ("cost", cost_text(settings, region)),
+        ("time", str(expected)),
+        ("cost", cost_text(settings, region, expected)),
         ("budget", "none" if settings.budget_usd is None else f"${settings.budget_usd:g}"),
         ("ends", f"when all is home{' is its watchdog`s matter (keep)' if settings.keep else ''}; by itself after "
                  f"{settings.max_hours:g} h, or {settings.idle_minutes} min without work"),
@@ -32,7 +36,17 @@ def preview(job: Job) -> str:
     ]  # fmt: skip
     problems = [*several_nodes(job), *too_few_gpus(job, gpus_of(settings))]
     problems += filter(None, [over_budget(settings, cost_of(settings, region), 0.0)])
-    return "\n".join([f"{name:<12} {value}" for name, value in lines] + [f"{'missing':<12} {one}" for one in problems])
+    never, hardly = in_time(job, settings, expected)
+    lines += [("careful", hardly)] if hardly else []
+    lines += [("missing", one) for one in (*problems, *filter(None, [never]))]
+    return "\n".join(f"{name:<12} {value}" for name, value in lines)
+
+
+def in_time(job: Job, settings: Aws, expected: Expected) -> tuple[str, str]:
+    """Why the machine's life can't be long enough, or may not be; at most one of the two is said."""
+    remote, cost = job.output.remote is not None, cost_of(settings, planned_region(settings))
+    never = impossible(expected, settings, remote=remote, cost=cost)
+    return never, "" if never else too_long(expected, settings, remote=remote, cost=cost)
 
 
 def described(settings: Aws) -> str:
@@ -48,12 +62,17 @@ def zones_text(settings: Aws) -> str:
     return f"zones {', '.join(settings.zones)} in this order" if settings.zones else "any zone that has one"
 
 
-def cost_text(settings: Aws, region: str | None) -> str:
+def cost_text(settings: Aws, region: str | None, expected: Expected) -> str:
+    """What the training would cost, where its time is known, and the most that the machine can."""
     cost = cost_of(settings, region)
-    if cost.most is None:
+    if cost.most is None or cost.hourly is None:
         return f"unknown: {cost.source}"
+    training = ""
+    if expected.hours is not None:
+        longer = ", longer than max_hours" if expected.hours > settings.max_hours else ""
+        training = f"{expected.about} ${expected.hours * cost.hourly:.2f} to train{longer}; "
     spot = "; spot is mostly less, never more" if settings.spot else ""
-    return f"at most ${cost.most:.2f} = {cost.hours:g} h x ${cost.hourly:g} an hour ({cost.source}){spot}"
+    return f"{training}at most ${cost.most:.2f} = {cost.hours:g} h x ${cost.hourly:g} an hour ({cost.source}){spot}"
 
 
 def planned_region(settings: Aws) -> str | None:

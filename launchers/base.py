@@ -127,6 +127,16 @@ class Foreseer(Protocol):
 
 
 @runtime_checkable
+class Timekeeper(Protocol):
+    """A launcher whose places end by themselves, maybe before the job does."""
+
+    def in_time(self, job: "Job", plan: Plan, machine: Machine, *, done: int) -> tuple[str, ...]:
+        """Before a run is sent there, of which `done` steps are made: what its user should hear. MissingError where the
+        rest can't end in time, whatever happens, and would be lost. Asks nobody."""
+        ...
+
+
+@runtime_checkable
 class Requeuer(Protocol):
     """A launcher whose place may be taken away, and from which a job goes on in another of the same kind."""
 

@@ -21,14 +21,17 @@ TELL_S = 0.3
 def run_submit(args: Namespace) -> int:
     from runjob.launchers import find_launcher
     from runjob.runner.lock import locked
-    from runjob.runner.place import plan_on, survey
+    from runjob.runner.place import foretell, plan_on, survey
     from runjob.runner.submit import create_run, launch
     from runjob.schemas.read import read_job
 
     find_launcher(args.launcher)
     source = Path(args.file)
     resolved = read_job(source, args.sets)
-    plan = plan_on(resolved, survey(resolved, args.launcher))
+    place = survey(resolved, args.launcher)
+    plan = plan_on(resolved, place)
+    for line in foretell(resolved, place):
+        tell(line)
     run = create_run(resolved, plan, source=source, home=home(), launcher=args.launcher)
     print(run.id, flush=True)
     with showing_submission(run), locked(run, patience_s=0.0):

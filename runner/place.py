@@ -7,14 +7,14 @@ its place lacks; from here it needs its block of the job, and the files that it 
 from dataclasses import dataclass
 
 from runjob.launchers import find_launcher
-from runjob.launchers.base import Foreseer, Previewer, Surveyor
+from runjob.launchers.base import Foreseer, Previewer, Surveyor, Timekeeper
 from runjob.runner.compile import compile_job
 from runjob.runner.local_files import missing_files
 from runjob.runner.loopback import missing_loopback
 from runjob.runner.needs import missing_needs
 from runjob.schemas import wording
 from runjob.schemas.errors import MissingError
-from runjob.schemas.facts import Facts
+from runjob.schemas.facts import Facts, recall_facts
 from runjob.schemas.job import Job
 from runjob.schemas.machine import Machine, detect_machine
 from runjob.schemas.plan import Plan
@@ -91,6 +91,16 @@ def refuse(missing: tuple[str, ...], absent: tuple[Problem, ...]) -> None:
 
 def plan_on(resolved: Resolved, place: Place, *, facts: Facts | None = None) -> Plan:
     return compile_job(resolved.job, place.machine, facts=facts)
+
+
+def foretell(resolved: Resolved, place: Place, *, done: int = 0) -> tuple[str, ...]:
+    """What is to be heard before a job, of which `done` steps are made, goes to a place that ends by itself, by what
+    preparing its data here has taught. MissingError where it can't come to its end there."""
+    launcher = find_launcher(place.launcher)
+    if not isinstance(launcher, Timekeeper):
+        return ()
+    plan = plan_on(resolved, place, facts=recall_facts(resolved.job))
+    return launcher.in_time(resolved.job, plan, place.machine, done=done)
 
 
 def preview(resolved: Resolved, plan: Plan, place: Place) -> str | None:

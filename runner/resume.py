@@ -11,7 +11,7 @@ from runjob.runner.changes import Change, find_changes
 from runjob.runner.lock import locked
 from runjob.runner.moving import as_seen_there, bring_checkpoints, leave_behind
 from runjob.runner.own_code import in_its_words
-from runjob.runner.place import plan_on, survey
+from runjob.runner.place import foretell, plan_on, survey
 from runjob.runner.promise import promise
 from runjob.runner.remote_copy import bring_newer
 from runjob.runner.runs import checkpoint_steps, launcher_name
@@ -57,11 +57,12 @@ def resume(run: RunDir, wish: Wish, *, told: Callable[[str], None]) -> list[str]
         place = survey(new, launcher)
         plan = plan_on(new, place)
         check_length(run, changes, plan, start_from)
+        told_first = foretell(new, place, done=steps_done(run, start_from))
         seen = as_seen_there(run, start_from)
         start_from = start_from if place.here else seen
         attempt = next_attempt(run, status)
         keep_earlier(run, attempt)
-        said += [*given_up, where_from(run, start_from)]
+        said += [*given_up, *told_first, where_from(run, start_from)]
         edited = edited_by_hand(run, old_plan)
         kept = edited and plan.deepspeed == old_plan.deepspeed
         said += tell_of_edit(kept=kept, attempt=attempt) if edited else []
@@ -70,8 +71,8 @@ def resume(run: RunDir, wish: Wish, *, told: Callable[[str], None]) -> list[str]
         write_plan(run, plan, deepspeed=not kept)
         if not place.here:
             leave_behind(run, attempt, start_from)
-        step = seen if isinstance(seen, int) else max(checkpoint_steps(run), default=0)
-        write_json(attempt.path / "resume.json", {"from": start_from, "step": step, "after": status.state, **order})
+        there = {"from": start_from, "step": steps_done(run, seen), "after": status.state, **order}
+        write_json(attempt.path / "resume.json", there)
         launch(run, plan, attempt, launcher=launcher)
     return said
 
@@ -147,12 +148,18 @@ def check_changes(status: Status, changes: Sequence[Change], wish: Wish) -> None
         raise StateError("\n".join([*map(str, wanting), "if that is meant, say it with --accept"]))
 
 
+def steps_done(run: RunDir, start_from: str | int) -> int:
+    """Steps that the next attempt need not make again; after `best` they may be more."""
+    there = checkpoint_steps(run)
+    return start_from if isinstance(start_from, int) else max(there, default=0)
+
+
 def check_length(run: RunDir, changes: Sequence[Change], plan: Plan, start_from: str | int) -> None:
     """A length that lies at or behind the checkpoint leaves nothing to train."""
     there = checkpoint_steps(run)
     if not there or plan.steps is None or not any(change.path == "training.length" for change in changes):
         return
-    start = start_from if isinstance(start_from, int) else there[-1]
+    start = steps_done(run, start_from)
     if plan.steps <= start:
         raise StateError(
             f"training.length: {plan.steps} steps are over at the checkpoint of step {start}; "

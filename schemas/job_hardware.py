@@ -55,6 +55,7 @@ class Aws:
     max_hours: float
     budget_usd: float | None
     price_usd_hour: float | None
+    tokens_per_s: float | None
     keep: bool
     spot: bool
     spot_retries: int

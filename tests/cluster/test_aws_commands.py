@@ -102,6 +102,21 @@ def test_what_can_be_wrong_is_said_before_anything_is_rented(
     assert aws.door.calls("RunInstances") == []
 
 
+def test_a_machine_that_must_end_before_the_job_is_not_rented(aws: Amazon, runjob: Runjob, home) -> None:
+    """By the GPUs that Amazon says the type has: 5.7e16 operations take two hours of a T4 at its peak."""
+    words = ["--set", "hardware.device=cuda", "--set", "hardware.gpus=all", "--set", "hardware.ranks=null"]
+    words += [
+        "--set",
+        "training.length=10B tokens",
+    ]
+    sets = block(instance="g4dn.xlarge", max_hours=0.1)
+    done = runjob("--launcher", "aws", TINY, *words, "--set", sets, "--detach", env=aws.env)
+    assert done.returncode == 2, done.stdout + done.stderr
+    assert re.search(r"max_hours: 0\.1, and even at the full speed of 1 x NVIDIA T4, 8\.1 TFLOP/s", done.stderr)
+    assert aws.door.calls("RunInstances") == []
+    assert list(home.runs.glob("*-????????")) == []
+
+
 @pytest.mark.parametrize(
     ("action", "code", "exit_code", "said"),
     [
