@@ -17,8 +17,9 @@ from collections.abc import Collection, Iterable, Iterator
 from typing import Any
 
 from runjob.data.terms import Repeated, Term, TermTable
-from runjob.data.words import SPACE_MARK, scheme_of
+from runjob.data.words import scheme_of
 from runjob.schemas.errors import DataError
+from runjob.schemas.tokenizer_files import SPACE_MARK
 
 SPECIAL = ("bos_token", "eos_token", "unk_token", "sep_token", "pad_token", "cls_token", "mask_token")
 # What a transformers tokenizer knows besides its engine and its special tokens

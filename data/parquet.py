@@ -1,12 +1,12 @@
 """Documents of Parquet files: one column of text, read a row group at a time, a thousand rows of it at once."""
 
 import hashlib
-import importlib
 from collections.abc import Iterator
 from typing import Any
 
 from runjob.data.digests import DigestCache
 from runjob.data.documents import BadRows, Document
+from runjob.data.fields import import_pyarrow, open_parquet
 from runjob.data.files import CorpusFile
 from runjob.schemas.errors import DataError
 
@@ -34,7 +34,7 @@ class ParquetSource:
         for file in self.files:
             before, size = self.done, file.path.stat().st_size
             with file.path.open("rb") as raw:
-                opened = self._open(file.name, raw)
+                opened = open_parquet(file.name, raw, field=self.field)
                 rows = opened.metadata.num_rows
                 for number, value in enumerate(self._values(file.name, opened), 1):
                     self.done = before + size * number // rows
@@ -59,26 +59,9 @@ class ParquetSource:
         elif not self.bad.stops:
             yield Document(text=text, origin=origin)
 
-    def _open(self, name: str, raw: Any) -> Any:  # noqa: ANN401 - pyarrow has no types
-        pyarrow, parquet = _pyarrow()
-        try:
-            opened = parquet.ParquetFile(raw)
-        except (pyarrow.ArrowInvalid, OSError) as error:
-            raise DataError(f"{name}: can't be read as Parquet ({str(error).splitlines()[0]})") from error
-        schema = opened.schema_arrow
-        if self.field not in schema.names:
-            raise DataError(f"data.field: {name} has no column {self.field!r}, but {', '.join(schema.names)}")
-        texts = [column.name for column in schema if _holds_text(column.type, pyarrow.types)]
-        if self.field not in texts:
-            raise DataError(
-                f"data.field: column {self.field!r} of {name} holds {schema.field(self.field).type} and not text; "
-                f"columns of text: {', '.join(texts) or 'none'}"
-            )
-        return opened
-
     def _values(self, name: str, opened: Any) -> Iterator[bytes | None]:  # noqa: ANN401
         """As bytes, since pyarrow checks no UTF-8 and fails on a whole batch where one text of it is broken."""
-        pyarrow, _ = _pyarrow()
+        pyarrow, _ = import_pyarrow()
         try:
             for batch in opened.iter_batches(batch_size=ROWS_AT_ONCE, columns=[self.field]):
                 column = batch.column(0)
@@ -89,13 +72,3 @@ class ParquetSource:
             raise DataError(
                 f"{name}: can't be read to its end ({str(error).splitlines()[0]}); fetch or write it again"
             ) from error
-
-
-def _holds_text(kind: Any, types: Any) -> bool:  # noqa: ANN401
-    inner = kind.value_type if types.is_dictionary(kind) else kind
-    return bool(types.is_string(inner) or types.is_large_string(inner))
-
-
-def _pyarrow() -> tuple[Any, Any]:
-    """pyarrow comes with `datasets`; it is imported only by those who read Parquet."""
-    return importlib.import_module("pyarrow"), importlib.import_module("pyarrow.parquet")

@@ -11,7 +11,6 @@ counted too, and stop the job where they are more than `data.bad_rows` allows (d
 
 import hashlib
 import io
-import json
 from collections.abc import Callable, Iterator
 from typing import BinaryIO
 
@@ -19,6 +18,7 @@ from runjob.data.compression import DAMAGED, open_packed
 from runjob.data.digests import DigestCache
 from runjob.data.documents import BadRows, Document, Source
 from runjob.data.downloads import Downloads
+from runjob.data.fields import Read, field_reader
 from runjob.data.files import LIKE, CorpusFile, find_files
 from runjob.schemas.errors import DataError
 from runjob.schemas.job_data import CharacterTokenizer, HubData, JsonlData, ParquetData, SingleData, TextData
@@ -32,13 +32,8 @@ OTHER_MARKS = {
     b"\xfe\xff": "UTF-16",
 }
 
-# Said of a row that begins an array: most often all of the file is one
-WHOLE_ARRAY = "a file that is one array becomes lines with `jq -c '.[]' FILE`"
-
 # What one file's bytes hold: (line number, the document's bytes as they stand there)
 Cut = Callable[[BinaryIO], Iterator[tuple[int, bytes]]]
-# A document's text out of those bytes; ValueError says what is wrong with them
-Read = Callable[[bytes], str]
 
 
 class FileSource:
@@ -168,34 +163,3 @@ def _without_mark(data: bytes, line: int) -> bytes:
 
 
 CUTS: dict[str, Cut] = {"line": cut_lines, "paragraph": cut_paragraphs, "file": cut_file}
-
-
-def field_reader(field: str) -> Read:
-    """A reader of one string field out of a JSON object."""
-
-    def read(data: bytes) -> str:
-        try:
-            row = json.loads(data.decode())
-        except json.JSONDecodeError as error:
-            hint = f"; {WHOLE_ARRAY}" if data.lstrip().startswith(b"[") else ""
-            raise ValueError(f"is not JSON ({error.msg} at column {error.colno}){hint}") from error
-        except RecursionError as error:
-            raise ValueError("is not JSON that can be read (nested too deeply)") from error
-        if not isinstance(row, dict):
-            hint = f"; {WHOLE_ARRAY}" if isinstance(row, list) else ""
-            raise ValueError(f"is {_kind(row)} and not an object with the field {field!r}{hint}")
-        if field not in row:
-            raise ValueError(f"has no field {field!r}, but {', '.join(map(repr, list(row)[:8])) or 'none at all'}")
-        text = row[field]
-        if not isinstance(text, str):
-            raise ValueError(f"field {field!r} is {_kind(text)} and not a string")
-        if any("\ud800" <= character <= "\udfff" for character in text):
-            raise ValueError(f"field {field!r} holds half a surrogate pair, which no UTF-8 can write")
-        return text
-
-    return read
-
-
-def _kind(value: object) -> str:
-    names = {dict: "an object", list: "an array", str: "a string", bool: "a boolean", type(None): "null"}
-    return names.get(type(value), "a number")

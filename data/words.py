@@ -22,8 +22,8 @@ import numpy as np
 import numpy.typing as npt
 
 from runjob.schemas.errors import JobError
+from runjob.schemas.tokenizer_files import SPACE_MARK, word_scheme, words_problem
 
-SPACE_MARK = "▁"
 # Byte-level pieces are written with one character a byte, and these stand for space, tab, line feed, carriage return.
 BYTE_SPACE, BYTE_BREAKS = "\u0120", "\u0109\u010a\u010d"
 BYTE_PIECE = re.compile(r"<0x[0-9A-F]{2}>")
@@ -69,13 +69,10 @@ def table_size(tokenizer: Any) -> int:  # noqa: ANN401
 
 
 def _pieces(tokenizer: Any) -> Iterator[_Piece]:  # noqa: ANN401
-    scheme = scheme_of(tokenizer)
-    if scheme is None:
-        kind = json.loads(tokenizer.backend_tokenizer.to_str())["model"]["type"]
-        raise JobError(
-            f"objective.unit: this tokenizer ({kind}) has no mark for the beginning of a word, such as WordPiece's ##, "
-            "SentencePiece's ▁ or a byte-level space; choose one that has, or write `unit: token`"
-        )
+    engine = json.loads(tokenizer.backend_tokenizer.to_str())
+    if (said := words_problem(engine)) is not None:
+        raise JobError(f"objective.unit: {said}")
+    scheme = word_scheme(engine)
     added = tokenizer.added_tokens_decoder  # by id: a tokenizer of lower case gives their text in lower case
     special = set(tokenizer.all_special_tokens)
     for number, text in enumerate(tokenizer.convert_ids_to_tokens(list(range(table_size(tokenizer))))):
@@ -93,27 +90,7 @@ def _pieces(tokenizer: Any) -> Iterator[_Piece]:  # noqa: ANN401
 
 def scheme_of(tokenizer: Any) -> str | None:  # noqa: ANN401
     """`bytes`, `spaces`, or the prefix of WordPiece's inner pieces; None where words are not marked."""
-    engine = json.loads(tokenizer.backend_tokenizer.to_str())
-    if engine["model"]["type"] == "WordPiece":
-        prefix: str = engine["model"]["continuing_subword_prefix"]
-        return prefix or None
-    kinds = {*_types(engine["pre_tokenizer"]), *_types(engine["decoder"])}
-    if "ByteLevel" in kinds:
-        return "bytes"
-    # some SentencePiece vocabularies are written with replacements instead of a Metaspace
-    return "spaces" if "Metaspace" in kinds or SPACE_MARK in json.dumps(engine["decoder"], ensure_ascii=False) else None
-
-
-def _types(part: Any) -> Iterator[str]:  # noqa: ANN401 - any JSON value
-    """The `type` of a step and of all steps inside it."""
-    if isinstance(part, dict):
-        if isinstance(part.get("type"), str):
-            yield part["type"]
-        for inner in part.values():
-            yield from _types(inner)
-    elif isinstance(part, list):
-        for inner in part:
-            yield from _types(inner)
+    return word_scheme(json.loads(tokenizer.backend_tokenizer.to_str()))
 
 
 def _word_piece(text: str, prefix: str) -> _Piece:

@@ -1,5 +1,6 @@
-"""What a job names on this machine and is not there: each with its place in the job file, before a run exists. That is
-the submission's to ask and not the schema's: `validate` judges a job on any machine."""
+"""What a job names on this machine and is not there, or is there and does not fit (local_fields.py, local_fit.py): each
+with its place in the job file, before a run exists. That is the submission's to ask and not the schema's: `validate`
+judges a job on any machine."""
 
 import json
 import re
@@ -7,6 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from runjob.data.samples import locate_model, locate_tokenizer
+from runjob.runner.local_fields import find_other_fields
+from runjob.runner.local_fit import find_misfits
 from runjob.runner.needs import sources_of
 from runjob.schemas.errors import MissingError
 from runjob.schemas.job_data import (
@@ -19,7 +22,7 @@ from runjob.schemas.job_data import (
     PretrainedTokenizer,
 )
 from runjob.schemas.job_model import GuideInit, Init, PretrainedInit, TileInit
-from runjob.schemas.problems import Problem
+from runjob.schemas.problems import DEFAULT, Problem
 from runjob.schemas.read import Resolved, mark_of
 from runjob.schemas.teacher import teacher_problems
 from runjob.schemas.urls import is_url
@@ -28,13 +31,15 @@ LAST_KEY = re.compile(r"(\.[^.\[]+|\[\d+\])$")
 
 
 def missing_files(resolved: Resolved) -> tuple[Problem, ...]:
-    """The files and directories of the whole job that are not here."""
-    return (*missing_data_files(resolved), *_placed(resolved, list(find_missing_model(resolved.job.model.init))))
+    """The files and directories of the whole job that are not here, or are not what the job takes them for."""
+    model = (*find_missing_model(resolved.job.model.init), *find_misfits(resolved.job))
+    return (*missing_data_files(resolved), *_placed(resolved, list(model)))
 
 
 def missing_data_files(resolved: Resolved) -> tuple[Problem, ...]:
     """Those of its data, which is all that `prepare` needs."""
-    return _placed(resolved, list(find_missing(resolved.job.data)))
+    data = resolved.job.data
+    return _placed(resolved, [*find_missing(data), *find_other_fields(data)])
 
 
 # (path in the job, what is wrong)
@@ -130,7 +135,9 @@ def _placed(resolved: Resolved, found: list[Found]) -> tuple[Problem, ...]:
 
 
 def _origin(resolved: Resolved, path: str) -> str:
-    """Where the value was written, or the list that it is in."""
+    """Where the value was written, or the list that it is in; of a default, where its section says its kind."""
     while path not in resolved.origins:
         path = LAST_KEY.sub("", path)
-    return resolved.origins[path]
+    written = resolved.origins[path]
+    beside = LAST_KEY.sub(".kind", path)
+    return resolved.origins.get(beside, written) if mark_of(written) == DEFAULT else written

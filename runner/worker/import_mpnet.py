@@ -24,9 +24,9 @@ from transformers.utils.logging import disable_progress_bar
 from runjob.runner.worker.export import export_model
 from runjob.runner.worker.export_run import refuse_occupied
 from runjob.runner.worker.foreign_pickle import read_pickle
-from runjob.runner.worker.models.configs import MPNET_PADDING
 from runjob.runner.worker.prompts import PLAIN
 from runjob.schemas.errors import CheckpointError, MissingError, NotFoundError, RunjobError
+from runjob.schemas.tokenizer_files import MPNET_PADDING
 
 Tensors = dict[str, torch.Tensor]
 

@@ -10,8 +10,9 @@ from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers,
 from transformers import PreTrainedTokenizerFast
 
 from runjob.data.samples import locate
-from runjob.data.words import marks_words, table_size, text_bytes, word_boundaries
+from runjob.data.words import marks_words, scheme_of, table_size, text_bytes, word_boundaries
 from runjob.schemas.errors import JobError
+from runjob.schemas.tokenizer_files import read_tokenizer, word_scheme
 
 SPECIAL = {
     "pad_token": "[PAD]",
@@ -140,3 +141,16 @@ def test_a_tokenizer_without_marks_is_refused_by_name():
     assert not marks_words(tokenizer)
     with pytest.raises(JobError, match=r"objective\.unit: this tokenizer \(WordLevel\) has no mark .* `unit: token`"):
         word_boundaries(tokenizer)
+
+
+@pytest.mark.parametrize("make", [wordpiece, unigram, byte_level])
+def test_the_files_of_a_tokenizer_say_what_the_tokenizer_does(text, make, tmp_path):
+    tokenizer = make(text)
+    tokenizer.save_pretrained(tmp_path)
+    files = read_tokenizer(tmp_path)
+    assert files is not None
+    assert files.tokens == {id_: token for token, id_ in tokenizer.get_vocab().items()}
+    assert files.added == tokenizer.added_tokens_decoder.keys()
+    assert files.padding == tokenizer.pad_token_id == 0
+    assert word_scheme(files.engine) == scheme_of(tokenizer)
+    assert read_tokenizer(tmp_path / "none") is None

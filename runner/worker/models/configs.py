@@ -27,9 +27,7 @@ from runjob.schemas.job_model import (
     TileInit,
 )
 from runjob.schemas.teacher import gated_size
-
-# transformers' MPNet has this id for padding, whatever the configuration says; positions are counted from the next one
-MPNET_PADDING = 1
+from runjob.schemas.tokenizer_files import MPNET_PADDING, padding_problem
 
 
 def new_config(init: ScratchInit | StudentInit, tokenizer: TokenizerSummary) -> PreTrainedConfig:
@@ -154,13 +152,8 @@ def mpnet_config(init: ScratchMPNet, tokenizer: TokenizerSummary) -> MPNetConfig
 
 def refuse_padding(tokenizer: TokenizerSummary, where: str) -> None:
     """JobError for a tokenizer whose padding is not where transformers' MPNet has it, whatever a configuration says."""
-    if tokenizer.pad_id == MPNET_PADDING:
-        return
-    has = "none" if tokenizer.pad_id is None else f"id {tokenizer.pad_id}"
-    raise JobError(
-        f"{where}: mpnet takes id {MPNET_PADDING} for padding, and the tokenizer has {has}; use a tokenizer made for "
-        "MPNet or RoBERTa (<s>, <pad>, </s> first), one that the job trains with `marks: mpnet`, or architecture bert"
-    )
+    if (said := padding_problem(tokenizer.pad_id)) is not None:
+        raise JobError(f"{where}: {said}")
 
 
 def canine_config(init: ScratchCanine) -> CanineConfig:

@@ -19,10 +19,7 @@ from runjob.data.extend import added_tokens, old_pieces
 from runjob.data.terms import TABLE
 from runjob.runner.worker.models.loading import Source
 from runjob.schemas.errors import JobError
-
-# Any of these in a directory is a tokenizer; without one, transformers may make up an empty one
-TOKENIZER_FILES = ("tokenizer.json", "spm.model", "spiece.model", "sentencepiece.bpe.model", "vocab.txt", "vocab.json")
-SHOWN = 3
+from runjob.schemas.tokenizer_files import TOKENIZER_FILES, vocabulary_problem
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,22 +69,10 @@ def _new_tokens(tokenizer: Any, before: Any, source: Source) -> list[int]:  # no
     """Ids of tokens that the checkpoint has none for."""
     mine = {id_: token for token, id_ in tokenizer.get_vocab().items()}
     theirs = {id_: token for token, id_ in before.get_vocab().items()}
-    differing = [id_ for id_ in sorted(mine.keys() & theirs.keys()) if mine[id_] != theirs[id_]]
-    if differing:
-        shown = ", ".join(f"{id_}: {mine[id_]!r} here, {theirs[id_]!r} there" for id_ in differing[:SHOWN])
-        raise JobError(
-            f"data.tokenizer: {len(differing):,} of its {len(mine):,} ids are other tokens than in {source.field} "
-            f"{source.path} ({shown}), whose rows would stand for the wrong words; write data.tokenizer: "
-            f"{{kind: pretrained, path: {source.path}}}, or init.kind: scratch"
-        )
-    new = sorted(mine.keys() - theirs.keys())
-    strange = [mine[id_] for id_ in new if id_ not in tokenizer.added_tokens_decoder]
-    if strange:
-        raise JobError(
-            f"data.tokenizer: {len(strange):,} of its pieces are unknown to {source.field} {source.path} "
-            f"({', '.join(map(repr, strange[:SHOWN]))}) and no added terms; add words with data.tokenizer.terms"
-        )
-    return new
+    added = tokenizer.added_tokens_decoder.keys()
+    if said := vocabulary_problem(mine, theirs, added=added, where=source.field, path=source.path):
+        raise JobError(f"data.tokenizer: {said}")
+    return sorted(mine.keys() - theirs.keys())
 
 
 @torch.no_grad()

@@ -23,6 +23,7 @@ from runjob.runner.worker.models.loading import AUTO, NAMES, Source, Task, atten
 from runjob.runner.worker.models.student import Made, Tensor, make_student, refuse_teacher
 from runjob.schemas.errors import CheckpointError, JobError, MissingError
 from runjob.schemas.job_model import GuideInit, Model, PretrainedInit, ScratchInit, ScratchMPNet, StudentInit, TileInit
+from runjob.schemas.tokenizer_files import rows_problem
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -212,11 +213,8 @@ def _refuse_tokenizer(network: PreTrainedModel, tokenizer: TokenizerSummary, sou
             f"characters are read by canine alone; use that model's own tokenizer: {{kind: pretrained, path: "
             f"{source.path}}}"
         )
-    if tokenizer.vocab_size > rows:
-        raise JobError(
-            f"data.tokenizer: its {tokenizer.vocab_size} ids do not fit the {rows} rows of {source.field} "
-            f"{source.path}; use that model's own tokenizer, or init.kind: scratch"
-        )
+    if said := rows_problem(tokenizer.vocab_size, rows=rows, where=source.field, path=source.path):
+        raise JobError(f"data.tokenizer: {said}")
 
 
 def _report(network: PreTrainedModel, *, missing: set[str], unexpected: Iterable[str]) -> InitReport:

@@ -29,8 +29,8 @@ from transformers import MPNetForMaskedLM, PreTrainedModel
 
 from runjob.runner.worker.models.canine_ordered import Places, ordered_places
 from runjob.runner.worker.models.causal_lm import IGNORED, Answer
-from runjob.runner.worker.models.configs import MPNET_PADDING
 from runjob.schemas.errors import JobError
+from runjob.schemas.tokenizer_files import MPNET_PADDING
 
 
 def check_streams(network: PreTrainedModel) -> None:
