@@ -1,5 +1,7 @@
 """Does a student learn faster from its teacher's weights? jobs/tiny/modernbert_student.yaml is trained from different
 first weights, on the same rows in the same order with the same places hidden, and its evaluations are set side by side.
+They are over the lines that the teacher's own training left out (jobs/tiny/modernbert_teacher.yaml), so that neither
+teacher nor student has seen what they are judged by; the students learn from the lines that the teacher learnt from.
 
     python benchmarks/guide.py [--steps 500] [--seeds 1 2 3] [--starts random tile guide] [--to FILE.json] [--svg FILE]
 
@@ -8,16 +10,23 @@ band from the lowest to the highest.
 """
 
 import argparse
+import gzip
 import json
 import math
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
+from runjob.data.samples import locate
+from runjob.data.split import hash_side
+from runjob.schemas.job_data import HashSplit
+from runjob.schemas.read import read_job
 from runjob.schemas.run import RunDir, home
 
-JOB = Path(__file__).parent.parent / "jobs" / "tiny" / "modernbert_student.yaml"
+JOBS = Path(__file__).parent.parent / "jobs" / "tiny"
+JOB = JOBS / "modernbert_student.yaml"
 # as deep as the teacher, so that all layers can be projected too
 SIZES = "hidden_size: 64, num_hidden_layers: 4, num_attention_heads: 2, intermediate_size: 128, local_attention: 32"
 COMMON = f"{SIZES}, max_position_embeddings: 512"
@@ -45,22 +54,42 @@ def main() -> int:
     parser.add_argument("--svg", type=Path)
     args = parser.parse_args()
     curves: Curves = json.loads(args.to.read_text()) if args.to is not None and args.to.exists() else {}
-    for seed in args.seeds:  # a seed of every start before the next one
-        for start in args.starts:
-            if str(seed) in curves.get(start, {}):
-                continue
-            curves.setdefault(start, {})[str(seed)] = train(start, seed=seed, steps=args.steps)
-            if args.to is not None:
-                args.to.write_text(json.dumps(curves))
+    with tempfile.TemporaryDirectory() as folder:
+        sides = write_sides(Path(folder))
+        for seed in args.seeds:  # a seed of every start before the next one
+            for start in args.starts:
+                if str(seed) in curves.get(start, {}):
+                    continue
+                curves.setdefault(start, {})[str(seed)] = train(start, sides, seed=seed, steps=args.steps)
+                if args.to is not None:
+                    args.to.write_text(json.dumps(curves))
     print(table(curves))
     if args.svg is not None:
         args.svg.write_text(draw(curves), encoding="utf-8")
     return 0
 
 
-def train(start: str, *, seed: int, steps: int) -> list[tuple[int, float]]:
+def write_sides(folder: Path) -> tuple[str, ...]:
+    """The corpus as two files, cut as the teacher's job cuts it; the values that name them."""
+    teacher = read_job(JOBS / "modernbert_teacher.yaml").job
+    assert isinstance(teacher.data.split, HashSplit)
+    seen, unseen = folder / "seen.txt", folder / "unseen.txt"
+    with (
+        gzip.open(locate("english"), "rt", encoding="utf-8") as corpus,
+        seen.open("w") as train,
+        unseen.open("w") as rest,
+    ):
+        for line in corpus:
+            text, share = line.rstrip("\r\n"), teacher.data.split.validation
+            side = hash_side(text, validation=share, test=None, seed=teacher.seed)
+            (train if side == "train" else rest).write(f"{text}\n")
+    return f"data.path={seen}", f"data.split={{kind: files, validation: {unseen}}}"
+
+
+def train(start: str, sides: tuple[str, ...], *, seed: int, steps: int) -> list[tuple[int, float]]:
     """The evaluations of one run."""
     sets = [
+        *sides,
         f"seed={seed}",
         f"model.init={STARTS[start]}",
         f"training.length={steps} steps",

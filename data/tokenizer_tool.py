@@ -12,10 +12,11 @@ from typing import Any
 from runjob.data import tokenizers
 from runjob.data.compression import open_packed
 from runjob.data.extend import added_tokens, bare_engine, extend, without_tokens
+from runjob.data.fields import field_reader
 from runjob.data.fragmentation import SENTENCES, Counts, Fragmentation, measure_corpus, measure_terms
 from runjob.data.normalize import Normalizer
 from runjob.data.samples import PREFIX, locate, locate_tokenizer
-from runjob.data.sources import cut_lines, field_reader, not_utf8, open_source
+from runjob.data.sources import cut_lines, not_utf8, open_source
 from runjob.data.terms import TermTable, read_table, read_terms
 from runjob.data.vocabulary import save_extended
 from runjob.schemas.build import build_value

@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from runjob.schemas.errors import JobError
-from runjob.schemas.tokenizer_files import SPACE_MARK, word_scheme, words_problem
+from runjob.schemas.tokenizer_files import SPACE_MARK, no_words, word_scheme
 
 # Byte-level pieces are written with one character a byte, and these stand for space, tab, line feed, carriage return.
 BYTE_SPACE, BYTE_BREAKS = "\u0120", "\u0109\u010a\u010d"
@@ -70,9 +70,9 @@ def table_size(tokenizer: Any) -> int:  # noqa: ANN401
 
 def _pieces(tokenizer: Any) -> Iterator[_Piece]:  # noqa: ANN401
     engine = json.loads(tokenizer.backend_tokenizer.to_str())
-    if (said := words_problem(engine)) is not None:
-        raise JobError(f"objective.unit: {said}")
     scheme = word_scheme(engine)
+    if scheme is None:
+        raise JobError(f"objective.unit: {no_words(engine)}")
     added = tokenizer.added_tokens_decoder  # by id: a tokenizer of lower case gives their text in lower case
     special = set(tokenizer.all_special_tokens)
     for number, text in enumerate(tokenizer.convert_ids_to_tokens(list(range(table_size(tokenizer))))):

@@ -11,15 +11,16 @@ from runjob.data.samples import locate_model, locate_tokenizer
 from runjob.schemas.errors import MissingError
 from runjob.schemas.job import Job
 from runjob.schemas.job_data import PretrainedTokenizer
-from runjob.schemas.job_model import GuideInit, PretrainedInit, ScratchMPNet, TileInit
+from runjob.schemas.job_model import GuideInit, MaskedLM, PermutedLM, PretrainedInit, ScratchMPNet, TileInit
 from runjob.schemas.tokenizer_files import (
     TOKENIZER_FILES,
     TokenizerFiles,
+    no_words,
     padding_problem,
     read_tokenizer,
     rows_problem,
     vocabulary_problem,
-    words_problem,
+    word_scheme,
 )
 
 # (path in the job, what is wrong)
@@ -38,8 +39,9 @@ def find_misfits(job: Job) -> Findings:
     tokenizer = read_tokenizer(folder)
     if tokenizer is None:
         return
-    if getattr(job.objective, "unit", None) == "word" and (said := words_problem(tokenizer.engine)):
-        yield "objective.unit", said
+    whole_words = isinstance(job.objective, MaskedLM | PermutedLM) and job.objective.unit == "word"
+    if whole_words and word_scheme(tokenizer.engine) is None:
+        yield "objective.unit", no_words(tokenizer.engine)
     config = _config(checkpoint)
     mpnet = isinstance(job.model.init, ScratchMPNet) or config.get("model_type") == "mpnet"
     # where no file says which token pads, transformers may know

@@ -21,7 +21,7 @@ from runjob.schemas.job_data import (
     SingleData,
 )
 from runjob.schemas.job_model import GuideInit, PretrainedInit, TileInit
-from runjob.schemas.machine import Machine
+from runjob.schemas.machine import Machine, missing_compiler
 from runjob.schemas.urls import is_url
 
 HUB_PATIENCE_S = 5.0
@@ -39,6 +39,8 @@ def missing_needs(job: Job, machine: Machine, *, ask_hub: bool) -> tuple[str, ..
     """One line for each thing missing here: GPUs, and data and models that neither a local copy nor the Hub gives.
     `plan` never asks the network (`ask_hub` false); whoever is about to start does."""
     lines = [*missing_place(job), *missing_gpus(job, machine), *missing_packages(job), *missing_tracking(job)]
+    if job.training.compile and (lacking := missing_compiler(job.hardware.device)) is not None:
+        lines.append(lacking)
     lines += missing_hub(job, ask_hub=ask_hub)
     if lines and job.name in TWINS:
         lines.append(f"a small twin of this job runs on any machine: {TWINS[job.name]}")

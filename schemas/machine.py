@@ -5,6 +5,7 @@ import os
 import platform
 import shutil
 import subprocess
+import sysconfig
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -54,3 +55,19 @@ def processor_name() -> str:
     flags = named["flags"].split() if "flags" in named else []
     kernels = [flag for flag in ("avx2", "avx512f", "avx512_bf16", "amx_bf16") if flag in flags]
     return " ".join([model, *kernels])
+
+
+def missing_compiler(device: str) -> str | None:
+    """What torch.compile lacks here: it writes C++ for processors, and for GPUs a little C around its kernels; both are
+    built against Python's own headers. Looked for where torch 2.13 and Triton look."""
+    variable, known = ("CC", ("gcc", "clang")) if device == "cuda" else ("CXX", ("g++",))
+    wanted = (os.environ[variable],) if os.environ.get(variable) else known
+    headers = Path(sysconfig.get_path("include")) / "Python.h"
+    missing = []
+    if not any(shutil.which(name) for name in wanted):
+        missing.append(f"a compiler ({' or '.join(wanted)}; apt-get install g++)")
+    if not headers.is_file():
+        missing.append(f"Python's headers ({headers}; apt-get install python3-dev)")
+    if not missing:
+        return None
+    return f"training.compile: torch.compile needs {' and '.join(missing)}, not found here; write false to do without"

@@ -90,10 +90,8 @@ def _types(part: Any) -> Iterator[str]:  # noqa: ANN401 - any JSON value
             yield from _types(inner)
 
 
-def words_problem(engine: Mapping[str, Any]) -> str | None:
-    """Why no whole words can be hidden with it."""
-    if word_scheme(engine) is not None:
-        return None
+def no_words(engine: Mapping[str, Any]) -> str:
+    """Why no whole words can be hidden with one that has no scheme."""
     return (
         f"this tokenizer ({engine['model']['type']}) has no mark for the beginning of a word, such as WordPiece's ##, "
         "SentencePiece's ▁ or a byte-level space; choose one that has, or write `unit: token`"

@@ -39,8 +39,10 @@ from runjob.runner.worker.start import Start, choose_start, refuse_foreign
 from runjob.runner.worker.state import TrainingState
 from runjob.runner.worker.stopping import StopWatch
 from runjob.schemas.data_rules import cycle_of
+from runjob.schemas.errors import MissingError
 from runjob.schemas.job import Job
 from runjob.schemas.job_data import MixData, streamed
+from runjob.schemas.machine import missing_compiler
 from runjob.schemas.plan import Plan
 from runjob.schemas.run import Attempt, RunDir, read_json
 
@@ -93,6 +95,8 @@ def assemble(run: RunDir, attempt: Attempt, job: Job, plan: Plan, stop_watch: St
     if job.training.gradient_checkpointing and job.objective.kind != "plm":  # which does it by itself
         enable_gradient_checkpointing(network)
     module = open_module(job, network, store.summary.tokenizer)
+    if job.training.compile and (lacking := missing_compiler(job.hardware.device)) is not None:
+        raise MissingError(lacking)
     engine = Engine(module, run.deepspeed, ranks=exchange.ranks, compiled=job.training.compile)
     learning_rate = LearningRate(job.training.schedule, clock, peak=engine.peak_learning_rate)
     if start.checkpoint is not None:

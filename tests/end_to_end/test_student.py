@@ -8,9 +8,9 @@ import pytest
 import torch
 from transformers import AutoModelForMaskedLM, AutoTokenizer
 
-from runjob.schemas.run import read_json
+from runjob.schemas.run import RunDir, read_json
 from tests.conftest import ROOT, Home, Processes, Runjob
-from tests.end_to_end.conftest import Bench, assert_same_run, flags, records
+from tests.end_to_end.conftest import Bench, assert_same_run, flags, losses, records
 
 pytestmark = pytest.mark.slow
 
@@ -69,6 +69,22 @@ def test_a_student_is_trained_killed_resumed_and_handed_out(student: Bench, home
     assert len([json.loads(line) for line in filled.stdout.splitlines()]) == 2
 
 
+def test_all_layers_projected_at_the_teachers_scale_learn_and_are_named(student: Bench) -> None:
+    run = student.submit(*SHORT, "model.init.layers=uniform", "model.init.embedding_scale=teacher")
+    [init] = [record for record in run.read_events() if record["event"] == "init"]
+    # the second of two layers is the third of four
+    matrices = ("attn.Wqkv", "attn.Wo", "mlp.Wi", "mlp.Wo")
+    assert init["projected"] == {
+        "model.embeddings.tok_embeddings.weight": "model.embeddings.tok_embeddings.weight",
+        **{f"model.layers.0.{name}.weight": f"model.layers.0.{name}.weight" for name in matrices},
+        **{f"model.layers.1.{name}.weight": f"model.layers.2.{name}.weight" for name in matrices},
+    }
+    assert init["embedding_rms"] == pytest.approx(init["projected_rms"], rel=1e-6)
+    assert init["projected_rms"] > 1.5 * 0.02  # a fresh network's
+    first, *_, last = records(run, "eval")
+    assert last["loss"] < first["loss"] - 0.2
+
+
 def test_a_teacher_that_does_not_fit_is_refused_before_anything_starts(student: Bench, home: Home) -> None:
     sets = ("model.init.hidden_size=192", "model.init.num_attention_heads=6")
     done = student.runjob(student.job, *flags(sets))
@@ -78,3 +94,24 @@ def test_a_teacher_that_does_not_fit_is_refused_before_anything_starts(student: 
     gone = student.runjob(student.job, "--set", f"model.init.teacher={home.path}/gone")
     assert gone.returncode == 2
     assert "model.init.teacher" in gone.stderr and "no such directory" in gone.stderr
+
+
+def close(one: RunDir, other: RunDir, *, rel: float) -> None:
+    """The same rows, and losses as near as rounding leaves them."""
+    assert [step["batch"] for step in records(one, "train")] == [step["batch"] for step in records(other, "train")]
+    assert losses(one) == pytest.approx(losses(other), rel=rel)
+
+
+def test_what_saves_memory_or_time_computes_the_same(student: Bench) -> None:
+    plain = student.submit(*SHORT)
+    recomputed = student.submit(*SHORT, "training.gradient_checkpointing=true")
+    assert records(recomputed, "train") == records(plain, "train")
+    half = (*SHORT, "training.precision=bf16", "training.gradient_checkpointing=true")
+    straight = student.submit(*half)
+    close(straight, plain, rel=1e-2)
+    assert losses(straight) != losses(plain)
+    broken = student.start(*half)
+    student.reach(broken, 5)
+    student.kill_everything(broken)
+    student.resume(broken)
+    assert_same_run(straight, broken)

@@ -57,6 +57,18 @@ def test_more_gpus_than_there_are_is_an_error_and_never_the_cpu() -> None:
     assert "asks for 8, nvidia-smi lists 4" in missing_needs(job, FOUR, ask_hub=False)[0]
 
 
+def test_a_compiler_is_asked_for_where_the_job_compiles(monkeypatch) -> None:
+    monkeypatch.setenv("CXX", "/nowhere/c++")
+    assert missing_needs(tiny(), BARE, ask_hub=False) == ()
+    [line] = missing_needs(tiny("training.compile=true"), BARE, ask_hub=False)
+    assert line == (
+        "training.compile: torch.compile needs a compiler (/nowhere/c++; apt-get install g++), not found here; write "
+        "false to do without"
+    )
+    monkeypatch.delenv("CXX")
+    assert missing_needs(tiny("training.compile=true"), BARE, ask_hub=False) == ()
+
+
 def test_a_second_node_is_not_silently_left_out() -> None:
     assert "hardware.nodes: 2" in missing_needs(tiny("hardware.nodes=2"), BARE, ask_hub=False)[0]
 
