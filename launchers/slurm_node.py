@@ -19,8 +19,9 @@ from runjob.launchers.base import read_handle
 from runjob.launchers.outcome import describe_end
 from runjob.launchers.slurm_fate import ask_fate, requeue
 from runjob.launchers.slurm_meeting import address_of
-from runjob.launchers.supervisor import LEFT_TO_LAUNCHER, say
+from runjob.launchers.supervisor import LEFT_TO_LAUNCHER
 from runjob.schemas.lifeline import SIGNALS_VARIABLE, set_parent_death_signal
+from runjob.schemas.own_log import say
 from runjob.schemas.quantities import counted
 from runjob.schemas.run import ALIVE_STATES, Attempt, RunDir, read_json, write_json
 

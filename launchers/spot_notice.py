@@ -16,6 +16,7 @@ from http import HTTPStatus
 from pathlib import Path
 
 from runjob.schemas.lifeline import ATTEMPT_VARIABLE, die_with_parent
+from runjob.schemas.own_log import say
 from runjob.schemas.plan import Companion
 from runjob.schemas.run import RunDir
 
@@ -86,12 +87,6 @@ def watch(run: RunDir, number: int) -> int:
             say(trouble or f"the metadata service at {metadata.endpoint} answers; there is no notice")
             said = trouble
         time.sleep(POLL_S)
-
-
-def say(text: str) -> None:
-    """One line with its time to spot_notice.log (our standard output)."""
-    sys.stdout.write(f"{time.strftime('%Y-%m-%d %H:%M:%S')} {text}\n")
-    sys.stdout.flush()
 
 
 def main() -> int:

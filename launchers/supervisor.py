@@ -36,6 +36,7 @@ from runjob.schemas.lifeline import (
     own_start_time,
     set_parent_death_signal,
 )
+from runjob.schemas.own_log import say
 from runjob.schemas.plan import ALONE, Meeting, Plan, Stage
 from runjob.schemas.read import read_job_json
 from runjob.schemas.run import ALIVE_STATES, Attempt, RunDir, State, read_json, write_json
@@ -338,14 +339,6 @@ class Supervisor:
 def read_time(request: Path) -> int:
     """When a request to stop was last written; 0 where there is none."""
     return request.stat().st_mtime_ns if request.exists() else 0
-
-
-def say(text: str) -> None:
-    """One line with its time to supervisor.log (our standard output); a full disk swallows it."""
-    try:
-        print(time.strftime("%Y-%m-%d %H:%M:%S"), text, flush=True)
-    except OSError:
-        return
 
 
 def free_port() -> int:

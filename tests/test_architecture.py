@@ -92,7 +92,7 @@ SPEAKERS = (
     "runner/follow",
     "runner/verify",
     "runner/worker/",
-    "launchers/supervisor",
+    "schemas/own_log",
 )
 
 

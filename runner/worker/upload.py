@@ -22,6 +22,7 @@ from runjob.schemas.errors import RunjobError
 from runjob.schemas.job import Job
 from runjob.schemas.lifeline import die_with_parent
 from runjob.schemas.manifest import MANIFEST, parse_manifest, step_of
+from runjob.schemas.own_log import say
 from runjob.schemas.read import read_job_json
 from runjob.schemas.run import Attempt, RunDir, read_json
 from runjob.schemas.upload import Upload, UploadState
@@ -259,14 +260,6 @@ def named_best(run: RunDir, step: int) -> int | None:
     except RunjobError:  # pruned meanwhile
         return None
     return None if best is None else int(best["step"])
-
-
-def say(text: str) -> None:
-    """One line with its time to upload.log (our standard output); a full disk swallows it."""
-    try:
-        print(time.strftime("%Y-%m-%d %H:%M:%S"), text, flush=True)
-    except OSError:
-        return
 
 
 def main(run: RunDir) -> int:
