@@ -2,7 +2,6 @@
 starts them again if they die, and gives those that have something left to do time for it when the stages have ended.
 They have no say in how the job ends, and none of them outlives the supervisor."""
 
-import os
 import subprocess
 import sys
 import time
@@ -10,7 +9,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from runjob.launchers.outcome import describe_end
-from runjob.schemas.lifeline import set_parent_death_signal
+from runjob.launchers.programs import start_program
+from runjob.schemas.own_log import say
 from runjob.schemas.plan import Companion
 from runjob.schemas.run import Attempt, RunDir, State, write_json
 from runjob.schemas.upload import read_upload
@@ -31,13 +31,10 @@ class Running:
 
 
 class Companions:
-    def __init__(
-        self, run: RunDir, attempt: Attempt, *, variables: Mapping[str, str], say: Callable[[str], None]
-    ) -> None:
+    def __init__(self, run: RunDir, attempt: Attempt, *, variables: Mapping[str, str]) -> None:
         self.run = run
         self.attempt = attempt
         self.variables = variables
-        self.say = say
         self.running: list[Running] = []
 
     def start(self, companions: tuple[Companion, ...]) -> None:
@@ -90,25 +87,16 @@ class Companions:
 
     def _start(self, one: Running) -> None:
         located = one.companion.located(run=str(self.run.path), python=sys.executable)
-        self.say(f"companion {located.name}: {list(located.argv)}")
+        say(f"companion {located.name}: {list(located.argv)}")
+        log = self.attempt.stage_log(located.name)
         try:
-            with self.attempt.stage_log(located.name).open("ab") as log:
-                one.process = subprocess.Popen(
-                    located.argv,
-                    cwd=self.run.path,
-                    env={**os.environ, **located.env, **self.variables},
-                    stdin=subprocess.DEVNULL,
-                    stdout=log,
-                    stderr=log,
-                    process_group=0,
-                    preexec_fn=set_parent_death_signal,  # safe: there is one thread here
-                )
+            one.process = start_program(located, self.run, log, variables=self.variables)
         except OSError as error:
-            self.say(f"companion {located.name} can't be started: {error}")
+            say(f"companion {located.name} can't be started: {error}")
             one.start_at = time.monotonic() + RESTART_S
 
     def _ended(self, one: Running, code: int) -> None:
         one.process, one.done = None, code == 0
         one.start_at = time.monotonic() + RESTART_S
         again = "" if one.done else f"; it is started again in {RESTART_S:.0f} s"
-        self.say(f"companion {one.companion.name} {describe_end(code)}{again}")
+        say(f"companion {one.companion.name} {describe_end(code)}{again}")
