@@ -72,7 +72,7 @@ def train_exactly(steps: int, *, forgetful: bool) -> None:
         # as the worker does: at the interval, and always at the last step
         if step == steps or (step % 5 == 0 and every != "never"):
             save(state)
-    run.model.mkdir()
+    run.model.mkdir(exist_ok=True)
     (run.model / "model.safetensors").write_text(repr(state["weight"]))
     end("finished", 0, steps, "all steps done")
 
@@ -80,7 +80,7 @@ def train_exactly(steps: int, *, forgetful: bool) -> None:
 def save(state: dict[str, object]) -> None:
     """A checkpoint as the worker's, in small."""
     folder = run.checkpoints / f".step-{state['step']:08d}.tmp"
-    folder.mkdir()
+    folder.mkdir(exist_ok=True)  # a kill may have fallen into the save before
     (folder / "weights-00001.safetensors").write_text(repr(state["weight"]))
     write_json(folder / "state.json", {"state": state})
     files = {

@@ -4,6 +4,7 @@ A meant change of a plan is a change of these files: delete the one in question,
 one and fails), look at the difference, commit it.
 """
 
+import dataclasses
 import difflib
 from pathlib import Path
 
@@ -58,9 +59,10 @@ def tiny(*sets: str) -> Job:
     return read_job(TINY, sets).job
 
 
-def test_a_plan_survives_its_file() -> None:
+def test_a_plan_survives_its_file_but_for_what_only_who_plans_wants() -> None:
     plan = compile_job(tiny(), LAPTOP)
-    assert Plan.from_json(plan.to_json()) == plan
+    assert plan.work is not None
+    assert Plan.from_json(plan.to_json()) == dataclasses.replace(plan, work=None)
 
 
 def test_threads_are_the_cores_shared_by_the_ranks() -> None:
