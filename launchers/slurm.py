@@ -269,7 +269,7 @@ def keep_last_words(run: RunDir, there: RunDir, attempt: int, number: str) -> No
     log = there.path / "slurm" / f"{number}_0_log.out"
     if log.exists():
         for one in {there.path: there, run.path: run}.values():
-            shutil.copyfile(log, one.attempt(attempt).path / "slurm.log")
+            shutil.copyfile(log, one.attempt(attempt).launcher_log)
 
 
 def settle(run: RunDir, there: RunDir, handle: Handle, status: Status) -> None:

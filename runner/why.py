@@ -59,11 +59,11 @@ def killer_of(run: RunDir) -> str:
 
 def evidence(run: RunDir, attempt: Attempt, status: Status) -> list[Path]:
     """The logs that hold the reason, the most telling one last: the newest of a rank's, else that of the stage that
-    came last; before it the supervisor's, where that was lost or nobody else wrote."""
+    came last, else what its launcher kept; before it the supervisor's, where that was lost or nobody else wrote."""
     ranks = sorted(filter(has_content, attempt.path.glob("rank-*.log")), key=lambda path: path.stat().st_mtime)
     stages = [attempt.stage_log(stage["name"]) for stage in read_json(run.plan)["stages"]] if run.plan.exists() else []
     began = [log for log in stages if log.exists()]
-    found = ranks[-1:] or list(filter(has_content, began[-1:]))
+    found = ranks[-1:] or list(filter(has_content, began[-1:] or [attempt.launcher_log]))
     if has_content(attempt.supervisor_log) and (status.state == "lost" or not found):
         return [attempt.supervisor_log, *found]
     return found

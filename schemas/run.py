@@ -89,6 +89,8 @@ class Attempt:
         self.plan = path / "plan.json"
         self.deepspeed = path / "deepspeed.json"
         self.supervisor_log = path / "supervisor.log"
+        # What a launcher kept of a start that never came to write logs of its own
+        self.launcher_log = path / "launcher.log"
         # Its presence asks the job to save and stop at the next step: {"reason": "cancel" | "preempt", "time": ...}
         self.stop_request = path / "stop.json"
         # Its stages have ended: {"state", "message", "time"}, for companions that have something left to do
