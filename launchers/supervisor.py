@@ -21,12 +21,13 @@ from runjob.launchers.base import Handle
 from runjob.launchers.companions import Companions
 from runjob.launchers.heartbeat import Heartbeat
 from runjob.launchers.kernel import count_oom_kills, tell_oom_kills
+from runjob.launchers.node_line import HeadLine, HelperLine, open_line
 from runjob.launchers.nodes import Post, failed_node, is_over, open_meeting, tell_end, wait_for_meeting
 from runjob.launchers.outcome import describe_end, outcome_of, with_kernel
 from runjob.launchers.place import own_place
 from runjob.launchers.programs import start_program
 from runjob.launchers.tree import end_descendants
-from runjob.schemas.errors import RunjobError
+from runjob.schemas.errors import LaunchError, RunjobError
 from runjob.schemas.less_memory import less_memory
 from runjob.schemas.lifeline import (
     ATTEMPT_VARIABLE,
@@ -60,6 +61,7 @@ class Supervisor:
         self.attempt = attempt
         self.post = post
         self.signalled = False
+        self.line: HeadLine | HelperLine | None = None
         self.status = Heartbeat(run, attempt, silent=post.helps)
         self.variables = {
             **post.variables(),
@@ -84,6 +86,8 @@ class Supervisor:
         if not self.post.node:
             self.companions.start(plan.companions)
         state, message = self._run_stages(plan)
+        if self.line is not None:
+            self.line.close(state, message)
         message = self._finish_companions(state, "; ".join(filter(None, [self.attempt.stop_note(), message])))
         if self.status.superseded():
             say(f"a later attempt has taken over; this one ended as {state} and writes nothing more")
@@ -125,6 +129,10 @@ class Supervisor:
         signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
     def _run_stages(self, plan: Plan) -> tuple[State, str]:
+        try:
+            self.line = open_line(self.run, self.attempt, self.post, plan) if self.post.apart else None
+        except LaunchError as error:
+            return "failed", str(error)
         for stage in plan.stages:
             if self._stop_wanted():
                 return self._stopped_outside_train(stage)
@@ -136,14 +144,18 @@ class Supervisor:
             code = self._run_stage(located, plan.stop_deadline_s)
             kernel = self._answer_memory(tell_oom_kills(killed_before, count_oom_kills()), plan)
             say(f"stage {stage.name}: {describe_end(code)}")
-            if stage.name == "train" and not self.attempt.exit.exists() and (failed := failed_node(self.attempt)):
+            failed = self._failed_node()
+            if stage.name == "train" and not self.attempt.exit.exists() and failed:
                 return "failed", f"{failed}; see {self.attempt.stage_log(stage.name)}"
             if self.post.node and stage.name == "train":
                 return self._share_done(code)
             if self.attempt.exit.exists() or stage.name == "train":
-                return outcome_of(self.attempt, stage.name, code, kernel=kernel)
+                state, message = outcome_of(self.attempt, stage.name, code, kernel=kernel)
+                return state, "; ".join(filter(None, [failed if state == "failed" else "", message]))
             if self._stop_wanted():
                 return self._stopped_outside_train(stage)
+            if failed:
+                return "failed", failed
             if code != 0:
                 end = with_kernel(f"stage {stage.name} {describe_end(code)}", kernel)
                 return "failed", f"{end}; see {self.attempt.stage_log(stage.name)}"
@@ -211,7 +223,7 @@ class Supervisor:
                 say(f"asked to stop ({self.attempt.stop_reason()}), {grace_s:.0f} s from now at the latest")
                 self.status.become("stopping", "saving" if grace_s else "")
             if linger_until == float("inf"):
-                linger_until = now + self._patience_left()
+                linger_until = now + self._patience_left(grace_s)
             if self.status.superseded():
                 say("a later attempt has taken over: everything of this one ends now, unsaved")
                 self._end_processes(process, grace_s=0.0)
@@ -224,11 +236,18 @@ class Supervisor:
             self.status.beat()
             time.sleep(POLL_S)
 
-    def _patience_left(self) -> float:
+    def _patience_left(self, grace_s: float) -> float:
         """How long a stage may still take: endless while the attempt has neither said how it ended nor lost a node."""
         if self.attempt.exit.exists() or (self.post.helps and is_over(self.run, self.attempt)):
             return LINGER_S
-        return NODE_GRACE_S if not self.post.node and failed_node(self.attempt) else float("inf")
+        return min(NODE_GRACE_S, grace_s) if not self.post.helps and self._failed_node() else float("inf")
+
+    def _failed_node(self) -> str:
+        """Which other node failed, and how: where nodes are apart by what the line brings, else by their files."""
+        if self.line is not None:
+            self.line.look()
+            return self.line.failure()
+        return failed_node(self.attempt)
 
     def _end_processes(self, stage: "subprocess.Popen[bytes]", *, grace_s: float) -> int:
         return end_descendants(stage.pid, grace_s=grace_s, spare=self.companions.pids())
