@@ -20,6 +20,7 @@ from runjob.runner import (
     commands_prepare,
     commands_run,
     commands_tokenizer,
+    commands_upload,
 )
 from runjob.runner.command import Command
 from runjob.runner.text import did_you_mean
@@ -32,6 +33,7 @@ ROOMS = (
     commands_jobs,
     commands_run,
     commands_fetch,
+    commands_upload,
     commands_adopt,
     commands_model,
     commands_convert,

@@ -29,8 +29,8 @@ from runjob.runner.text import print_json, table, watch
 from runjob.runner.why import LAST_LINES, evidence, explain
 from runjob.schemas.errors import NotFoundError
 from runjob.schemas.plan import Plan
-from runjob.schemas.run import ALIVE_STATES, RunDir, Status, find_run, home, list_runs
-from runjob.schemas.upload import read_upload
+from runjob.schemas.run import ALIVE_STATES, STORED_STATES, RunDir, Status, find_run, home, list_runs
+from runjob.schemas.upload import Upload, read_upload
 
 POLL_S = 0.2
 
@@ -99,12 +99,19 @@ def status_text(run: RunDir) -> str:
         ("loss", loss(row)),
         ("checkpoints", ", ".join(map(str, saved)) or ("none here" if is_elsewhere(run) else "none")),
         *([("remote", upload.describe())] if upload is not None else []),
+        *([("to send it", f"runjob upload {run.id}")] if left_behind(row, upload) else []),
         ("launcher", row.launcher),
         ("submitted", f"{ago(row.created)} ago"),
         ("last sign", f"{ago(row.updated)} ago"),
         ("directory", str(run.path)),
     ]
     return "\n".join(f"{name:<12} {value}".rstrip() for name, value in facts)
+
+
+def left_behind(row: Summary, upload: Upload | None) -> bool:
+    """Has it ended, and not everything is at its `output.remote`?"""
+    ended = row.state in STORED_STATES and row.state not in ALIVE_STATES
+    return ended and upload is not None and bool(upload.problem())
 
 
 def run_logs(args: Namespace) -> int:

@@ -114,7 +114,7 @@ def follow_to_the_end(run: RunDir) -> int:
     all_here = status.state == "lost" or fetch_at_the_end(run)
     if status.state in ("failed", "lost"):
         print(explain(run, status), file=sys.stderr)
-    for hint in next_commands(run, status.state):
+    for hint in (*next_commands(run, status.state), *way_to_upload(run)):
         print(f"  {hint}")
     # a model that could not be brought home is a service that could not be reached
     return exit_code(run, status) or int(not all_here)
@@ -137,6 +137,13 @@ def next_commands(run: RunDir, state: str) -> list[str]:
             return [f"runjob why {run.id}", f"runjob resume {run.id}"]
         case _:
             return [f"runjob resume {run.id}"]
+
+
+def way_to_upload(run: RunDir) -> list[str]:
+    from runjob.schemas.upload import read_upload
+
+    upload = read_upload(run)
+    return [f"runjob upload {run.id}"] if upload is not None and upload.problem() else []
 
 
 def run_verify(args: Namespace) -> int:

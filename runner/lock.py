@@ -1,4 +1,4 @@
-"""One submission, resume or cancel of a job at a time."""
+"""One submission, resume, cancel or upload of a job at a time."""
 
 import contextlib
 
@@ -12,7 +12,7 @@ FETCH_PATIENCE_S = 1800.0
 
 def locked(run: RunDir, *, patience_s: float) -> contextlib.AbstractContextManager[None]:
     """Hold the run's lock, which ends with this process however it ends; StateError if another keeps it too long."""
-    said = f"{run.id} is being submitted, resumed or cancelled by somebody else; look with `runjob ps`"
+    said = f"{run.id} is being submitted, resumed, cancelled or uploaded by somebody else; look with `runjob ps`"
     return held(run.lock, patience_s=patience_s, busy=StateError(said), broken=RunjobError)
 
 

@@ -1,5 +1,6 @@
 """The uploader against a real S3 endpoint, and against one that fails."""
 
+import json
 import random
 import re
 import shutil
@@ -13,7 +14,7 @@ from runjob.schemas.run import RunDir
 from runjob.schemas.upload import Upload, read_upload
 from tests.cluster.remote_runs import begin_attempt, end, make_run, save, upload_all, uploader
 from tests.cluster.s3_server import BUCKET, KEY, SECRET, Faults, credentials, faulty, free_port, s3_server
-from tests.conftest import Runjob
+from tests.conftest import Runjob, make_home, run_script
 
 
 @pytest.fixture(scope="module")
@@ -58,6 +59,46 @@ def test_a_run_goes_to_a_bucket_and_comes_back_and_no_secret_is_written_down(run
     written = b"".join(path.read_bytes() for one in (run.path, found) for path in one.rglob("*") if path.is_file())
     assert KEY.encode() not in written
     assert SECRET.encode() not in written
+
+
+def test_what_a_finished_job_could_not_upload_is_sent_by_one_command(endpoint, runjob: Runjob, home, tmp_path):
+    """Its bucket was away when it ended."""
+    run = make_run(home.runs, f"s3://{BUCKET}/later", id="small-0b1c2d3e")
+    save(run, 7)
+    run.model.mkdir()
+    (run.model / "model.safetensors").write_bytes(b"weights")
+    away = credentials(f"http://127.0.0.1:{free_port()}") | IMPATIENT
+    assert upload_all(run, away) == 0
+    run.write_status("finished", attempt=1, message=f"all steps done; {told(run).problem()}")
+    behind = f"the checkpoint of step 7 is only here, the newest at s3://{BUCKET}/later/{run.id} is none: "
+    assert f"to send it   runjob upload {run.id}\n" in runjob("status", run.id).stdout
+    done = runjob("upload", run.id, env={**away, "RUNJOB_TEST_WAITS": "0.1 0.1"})
+    assert (done.returncode, behind in done.stdout) == (1, True), done.stdout + done.stderr
+    assert run.read_status().message.startswith(f"all steps done; {behind}")
+    done = runjob("upload", run.id, env=credentials(endpoint))
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout == f"s3://{BUCKET}/later/{run.id}: step 7 there, finished\n"
+    assert "step 7: complete there after" in done.stderr
+    assert "step 7: complete there after" in log(run)
+    assert (run.read_status().state, run.read_status().message) == ("finished", "all steps done")
+    assert "to send it" not in runjob("status", run.id).stdout
+    (tmp_path / "other").mkdir()
+    other = make_home(tmp_path / "other")
+    assert run_script(other, "adopt", f"s3://{BUCKET}/later/{run.id}", env=credentials(endpoint)).returncode == 0
+    for name in ("model/model.safetensors", "checkpoints/step-00000007/weights-00001.safetensors"):
+        assert (other.runs / run.id / name).read_bytes() == (run.path / name).read_bytes()
+
+
+def test_upload_is_refused_while_the_jobs_own_uploader_is_at_work_and_where_there_is_nowhere(runjob: Runjob, home):
+    run = make_run(home.runs, f"s3://{BUCKET}/later", id="small-0b1c2d3e")
+    done = runjob("upload", run.id)
+    assert (done.returncode, f"{run.id} is running, and its own uploader is at work" in done.stderr) == (2, True)
+    run.write_status("finished", attempt=1)
+    raw = json.loads(run.job.read_text())
+    raw["job"]["output"]["remote"] = None
+    run.job.write_text(json.dumps(raw))
+    done = runjob("upload", run.id)
+    assert (done.returncode, "names no output.remote" in done.stderr) == (2, True)
 
 
 def test_an_endpoint_that_fails_for_a_while_is_asked_again(run, endpoint):

@@ -60,6 +60,7 @@ def test_a_job_whose_copy_can_not_be_made_goes_on_and_says_so(runjob, plugin, pr
     where = f"s3://bucket/runs/{only_run().name}"
     said = f"is finished: all steps done; the checkpoint of step 20 is only here, the newest at {where} is none: "
     assert said in done.stdout
+    assert f"  runjob upload {only_run().name}\n" in done.stdout
 
 
 def test_a_job_goes_on_from_its_copy_and_comes_back(small, plugin, job, far, only_run, tmp_path):
