@@ -111,6 +111,19 @@ def test_what_the_job_takes_along_is_missed_here(small, job, home):
     assert list(home.runs.iterdir()) == []
 
 
+def test_a_place_that_ends_before_the_job_warns_or_refuses_by_the_steps_that_are_left(small, job, home, nextdoor):
+    lives = nextdoor / "lives"
+    lives.write_text("0")
+    refused = small("exact", *THERE, job)
+    assert (refused.returncode, "20 steps are left, and " in refused.stderr) == (2, True), refused.stderr
+    assert list(home.runs.iterdir()) == []
+    lives.write_text("8")
+    done = small("exact", *THERE, job)
+    assert (done.returncode, f"20 steps are left, and {nextdoor} makes 8\n" in done.stderr) == (0, True), done.stderr
+    longer = small("nothing", "resume", "latest", *THERE, "--set", "training.length=35 steps", "--detach")
+    assert (longer.returncode, f"\n15 steps are left, and {nextdoor} makes 8\n" in longer.stdout) == (0, True)
+
+
 def test_a_copy_that_can_not_be_made_is_a_failed_job_and_a_message(small, job, only_run, nextdoor):
     (nextdoor / "runs").write_text("not a folder")
     done = small("exact", *THERE, job)

@@ -1,5 +1,5 @@
 """`--launcher nextdoor`: a job runs in another folder of this machine, $NEXTDOOR, with nothing but a copy of its run
-directory. All that a launcher for a farther place does is in here: survey, copy, start, bring news home, fetch."""
+directory. All that a launcher for a farther place does is in here: survey, judge, copy, start, bring news, fetch."""
 
 import json
 import os
@@ -32,6 +32,15 @@ class Nextdoor:
 
     def preview(self, job: Job, plan: Plan) -> str:
         return f"cp -r RUN {place() / 'runs'}"
+
+    def in_time(self, job: Job, plan: Plan, machine: Machine, *, done: int) -> tuple[str, ...]:
+        """A file named `lives` says for how many steps of each attempt the place is there."""
+        if plan.steps is None or not (place() / "lives").exists():
+            return ()
+        left, most = plan.steps - done, int((place() / "lives").read_text())
+        if left and not most:
+            raise MissingError(f"{left} steps are left, and {place()} will not make one")
+        return (f"{left} steps are left, and {place()} makes {most}",) if left > most else ()
 
     def submit(self, run: RunDir, plan: Plan, attempt: Attempt) -> Handle:
         there = RunDir(place() / "runs" / run.id)
