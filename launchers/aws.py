@@ -7,7 +7,7 @@ the machine that nobody waits for any more.
 
 import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,7 +19,6 @@ from runjob.launchers.aws_keys import login_key
 from runjob.launchers.aws_lending import lent_session
 from runjob.launchers.aws_prices import cost_of, over_budget
 from runjob.launchers.aws_rental import (
-    SUBMITTER,
     Rental,
     cost_of_line,
     machine_facts,
@@ -30,9 +29,9 @@ from runjob.launchers.aws_rental import (
     settings_of,
 )
 from runjob.launchers.aws_time import expected_time
-from runjob.launchers.base import Handle, StoppedError, read_handle
+from runjob.launchers.base import Handle, StoppedError, Told, read_handle
 from runjob.launchers.local import LocalLauncher, never_started
-from runjob.launchers.place import look_for
+from runjob.launchers.place import look_for_submitter, submitter_of
 from runjob.launchers.spot_notice import spot_companion
 from runjob.launchers.ssh import SshLauncher, submit_over_ssh
 from runjob.launchers.ssh_fetch import fetch_run
@@ -139,7 +138,7 @@ class AwsLauncher:
         if handle.facts["phase"] != "running":
             return self._submission(run, status, handle)
         seen = self._ssh.state(run)
-        if seen.state == "lost" and submitter(handle) == "dead":
+        if seen.state == "lost" and look_for_submitter(handle.facts) == "dead":
             return self._submission(run, status, handle)
         if seen.state in ("unreachable", "lost"):
             return self._as_amazon_says(run, seen, handle)
@@ -147,11 +146,11 @@ class AwsLauncher:
 
     def _submission(self, run: RunDir, status: Status, handle: Handle) -> Status:
         """Somebody is preparing a machine; or was, and then what it rented is ended here and now."""
-        presence = submitter(handle)
+        presence = look_for_submitter(handle.facts)
         if presence == "alive":
             return status
         if presence == "elsewhere":
-            message = f"being submitted by another machine ({handle.facts[SUBMITTER + 'host']}): {status.message}"
+            message = f"being submitted by another machine ({submitter_of(handle.facts)['host']}): {status.message}"
             return replace(status, message=message)
         try:
             clients = connect(str(handle.facts["region"]), quick=True)
@@ -211,11 +210,11 @@ class AwsLauncher:
             return
         if handle.facts["phase"] == "running" and self.state(run).state != "lost":
             self._ssh.cancel(run, attempt)
-        elif submitter(handle) == "dead":
+        elif look_for_submitter(handle.facts) == "dead":
             said = give_up(connect(str(handle.facts["region"])), run)
             run.write_status("cancelled", attempt=attempt.number, message=f"cancelled before it started{said}")
 
-    def fetch(self, run: RunDir, *, told: Callable[[str], None]) -> None:
+    def fetch(self, run: RunDir, *, told: Told) -> None:
         """Everything home; and when the job has ended there, the machine is ended too, unless the job keeps it."""
         handle = read_handle(run)
         if handle is None or not handle.facts or handle.facts["phase"] != "running":
@@ -269,12 +268,6 @@ def let_in_again(run: RunDir, region: str) -> None:
     settings = settings_of(run)
     if settings.from_address is None:
         ensure_group(connect(region, quick=True), settings, login_key(run.path.parent))
-
-
-def submitter(handle: Handle) -> str:
-    """Is the process that prepares the machine alive, dead, elsewhere; or `none`, since the job was started."""
-    facts = {name.removeprefix(SUBMITTER): value for name, value in handle.facts.items() if name.startswith(SUBMITTER)}
-    return look_for(facts) if facts else "none"
 
 
 def end_all(clients: Clients, run: RunDir) -> list[str]:

@@ -13,6 +13,7 @@ from typing import Any
 from runjob.launchers.aws_account import Image
 from runjob.launchers.aws_client import Clients
 from runjob.launchers.aws_errors import NOT_IN_ZONE, AbsentError, CapacityError, api
+from runjob.launchers.base import Told
 from runjob.schemas.errors import LaunchError
 from runjob.schemas.job_hardware import Aws
 
@@ -23,8 +24,6 @@ LIVE = ("pending", "running", "stopping", "stopped")
 SETTLE_S = 10.0
 ADDRESS_PATIENCE_S = 300.0
 POLL_S = 2.0
-
-Told = Callable[[str], None]
 
 
 @dataclass(frozen=True, kw_only=True)

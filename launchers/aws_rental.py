@@ -30,7 +30,7 @@ from runjob.launchers.aws_login import expect_host, write_login
 from runjob.launchers.aws_prices import alike, cost_of, over_budget
 from runjob.launchers.aws_user_data import user_data
 from runjob.launchers.base import Handle, refuse_stopped
-from runjob.launchers.place import own_place
+from runjob.launchers.place import as_submitter
 from runjob.launchers.ssh_target import SshTarget, UnreachableError
 from runjob.schemas.errors import LaunchError, MissingError
 from runjob.schemas.job_hardware import Aws, Ssh
@@ -42,8 +42,6 @@ BOOT_S = 600.0
 ANSWER_S = 10.0
 POLL_S = 2.0
 FIRST_START = "! command -v cloud-init >/dev/null || cloud-init status --wait >/dev/null 2>&1 || :"
-# What stands in handle.json for "somebody is at it": the one who submits, by the facts that find a process again.
-SUBMITTER = "by_"
 # of rented.jsonl
 Line = dict[str, str | float | None]
 
@@ -135,7 +133,7 @@ class Rental:
     def note(self, phase: str, machine: Rented | None, said: str) -> None:
         """What is about to be done, for whoever looks: handle.json first, then the sentence."""
         facts = {"phase": phase, "region": self.clients.region, **machine_facts(machine), "since": int(time.time())}
-        facts |= {SUBMITTER + name: value for name, value in own_place().items()}
+        facts |= as_submitter()
         Handle(launcher="aws", attempt=self.attempt.number, facts=facts).write(self.run)
         self.say(said)
 

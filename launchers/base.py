@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 # How long a submitted job may be without a sign of its supervisor before it counts as lost: a cold Python start on a
 # busy shared disk was seen to take seconds, never ten.
 SUBMISSION_GRACE_S = 15.0
+# Who hears how far something is that takes its time
+Told = Callable[[str], None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +53,17 @@ def refuse_stopped(attempt: Attempt) -> None:
     """For a launcher that takes its time until something runs: between two steps somebody may have thought better."""
     if attempt.stop_request.exists():
         raise StoppedError("cancelled before it started")
+
+
+def teller(run: RunDir, attempt: Attempt) -> Told:
+    """While a copy is sent home's status.json says how far it is: nothing runs yet that could. StoppedError if the job
+    was cancelled meanwhile."""
+
+    def told(line: str) -> None:
+        refuse_stopped(attempt)
+        run.write_status("pending", attempt=attempt.number, message=line)
+
+    return told
 
 
 class Launcher(Protocol):
@@ -102,7 +115,7 @@ class Revisitor(Protocol):
 class Fetcher(Protocol):
     """A launcher whose runs leave their large files elsewhere until they are fetched."""
 
-    def fetch(self, run: RunDir, *, told: Callable[[str], None]) -> None:
+    def fetch(self, run: RunDir, *, told: Told) -> None:
         """Bring home the newest complete checkpoint, the model and the curves; `told` hears the progress. Goes on where
         an earlier call broke off."""
         ...

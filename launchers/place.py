@@ -14,6 +14,8 @@ from typing import Literal
 from runjob.schemas.lifeline import own_start_time, process_alive
 
 Presence = Literal["alive", "dead", "elsewhere"]
+# What stands in a handle for "somebody is at it": the facts of the process that submits, until something runs there
+SUBMITTER = "by_"
 
 
 def boot_id() -> str:
@@ -39,9 +41,25 @@ def own_place() -> dict[str, str | int]:
     }
 
 
-def submitted_elsewhere(facts: Mapping[str, str | int]) -> str:
+def as_submitter() -> dict[str, str | int]:
+    """This process, in the handle of a job that it is about to bring somewhere."""
+    return {SUBMITTER + name: value for name, value in own_place().items()}
+
+
+def submitter_of(handle: Mapping[str, str | int]) -> dict[str, str | int]:
+    """Who is submitting, by a handle's facts; empty once something runs there."""
+    return {name.removeprefix(SUBMITTER): value for name, value in handle.items() if name.startswith(SUBMITTER)}
+
+
+def look_for_submitter(handle: Mapping[str, str | int]) -> Presence | Literal["none"]:
+    """Does the process that submits still live? `none`: the job was started, and nobody submits it any more."""
+    found = submitter_of(handle)
+    return look_for(found) if found else "none"
+
+
+def submitted_elsewhere(submitter: Mapping[str, str | int]) -> str:
     """Of a submission that another login node or container of the same RUNJOB_HOME has begun: it may be at it."""
-    seen = f"{facts['host']} (pid {facts['pid']}), whose processes can't be seen from here"
+    seen = f"{submitter['host']} (pid {submitter['pid']}), whose processes can't be seen from here"
     return f"unreachable: its submission was begun on {seen}; nothing runs yet"
 
 

@@ -13,12 +13,13 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from runjob.launchers.base import Handle, StoppedError, read_handle, refuse_stopped
+from runjob.launchers.base import Handle, StoppedError, Told, read_handle, refuse_stopped, teller
 from runjob.launchers.handover import held_by
-from runjob.launchers.place import look_for, own_place, submitted_elsewhere
+from runjob.launchers.local import LocalLauncher
+from runjob.launchers.place import as_submitter, look_for, look_for_submitter, submitted_elsewhere, submitter_of
 from runjob.launchers.slurm_copy import bring_files, bring_news, stage_there
 from runjob.launchers.slurm_queue import PATIENCE_S, WAITING, Queue, SlurmSilentError
 from runjob.launchers.slurm_survey import survey
@@ -43,8 +44,6 @@ from runjob.schemas.run import ALIVE_STATES, Attempt, RunDir, Status, home, writ
 
 # The supervisor writes status.json every 5 s: with a sign so fresh nobody need ask Slurm.
 SIGN_S = 8.0
-# Of the process that submits, until the Slurm job has a number
-BY = "by_"
 
 
 class SlurmLauncher:
@@ -79,8 +78,8 @@ class SlurmLauncher:
         there = run if slurm.folder is None else RunDir(Path(slurm.folder, "runs", run.id))
         check_path(str(there.path), "RUNJOB_HOME" if slurm.folder is None else "hardware.slurm.folder", slurm)
         # Before anything is started: whoever finds a submission that broke off knows where to look.
-        us = {f"{BY}{name}": value for name, value in own_place().items()}
-        handle = Handle(launcher="slurm", attempt=attempt.number, facts={"job": "", "run": str(there.path), **us})
+        facts = {"job": "", "run": str(there.path), **as_submitter()}
+        handle = Handle(launcher="slurm", attempt=attempt.number, facts=facts)
         handle.write(run)
         plan = for_slurm(plan)
         write_atomic(run.plan, plan.to_json())
@@ -91,8 +90,8 @@ class SlurmLauncher:
             **parameters(str(there.path), attempt.number, hardware, plan),
             "setup": setup_of(slurm, str(there.path)),
         }
-        facts = (attempt.number, slurm.node_failure_retries, slurm.signal_before)
-        arguments = (str(there.path), *map(str, facts))
+        numbers = (attempt.number, slurm.node_failure_retries, slurm.signal_before)
+        arguments = (str(there.path), *map(str, numbers))
         refuse_stopped(attempt)
         number = hand_in(there.path / "slurm", slurm.python, told, arguments)
         return settle_handle(run, there, handle, number)
@@ -103,7 +102,7 @@ class SlurmLauncher:
             return stored
         handle = self._handle(run)
         there = there_of(run, handle)
-        if not handle.facts["job"] and look_for(submitter_of(handle)) == "alive":
+        if look_for_submitter(handle.facts) == "alive":
             return stored  # its copy is being made just now
         try:
             if not handle.facts["job"] and there.read_status().attempt < handle.attempt:
@@ -131,7 +130,7 @@ class SlurmLauncher:
             if not handle.facts["job"]:
                 found = self.queue.named(run.id, comment_of(handle.attempt))
                 if found is None:
-                    return unsubmitted(status, submitter_of(handle))
+                    return unsubmitted(status, submitter_of(handle.facts))
                 handle = settle_handle(run, there, handle, found.id)
             number = str(handle.facts["job"])
             job = self.queue.find(number)
@@ -159,13 +158,12 @@ class SlurmLauncher:
             handle = self._handle(run)
             if handle.facts["job"]:  # until it is submitted what lies there is of an earlier attempt
                 bring_news(run, there_of(run, handle), handle)
-        logs = attempt.path.glob("*.log")
-        return tuple(sorted(logs, key=lambda path: (path.stat().st_mtime, path.name)))
+        return LocalLauncher().logs(run, attempt)
 
     def cancel(self, run: RunDir, attempt: Attempt) -> None:
         attempt.request_stop("cancel")
         handle = self._handle(run)
-        if not handle.facts["job"] and look_for(submitter_of(handle)) == "alive":
+        if look_for_submitter(handle.facts) == "alive":
             return  # who submits it hears of it between two steps
         there = there_of(run, handle)
         status = there.read_status()
@@ -181,7 +179,7 @@ class SlurmLauncher:
             settle(run, there, handle, dataclasses.replace(status, state="cancelled", message=message))
             scancel(job.id)
 
-    def fetch(self, run: RunDir, *, told: Callable[[str], None]) -> None:
+    def fetch(self, run: RunDir, *, told: Told) -> None:
         handle = self._handle(run)
         bring_files(run, there_of(run, handle), handle, told=told)
 
@@ -231,29 +229,13 @@ def outside_of_jobs() -> Iterator[None]:
 
 def settle_handle(run: RunDir, there: RunDir, handle: Handle, number: str) -> Handle:
     """From now on the job has a number, and who submitted it does not matter."""
-    kept = {key: value for key, value in handle.facts.items() if not key.startswith(BY)}
-    settled = dataclasses.replace(handle, facts={**kept, "job": number})
+    settled = dataclasses.replace(handle, facts={"job": number, "run": handle.facts["run"]})
     with held_by(run, handle) as ours:
         if ours:
             settled.write(run)
             if there.path != run.path:
                 settled.write(there)
     return settled
-
-
-def submitter_of(handle: Handle) -> dict[str, str | int]:
-    return {key.removeprefix(BY): value for key, value in handle.facts.items() if key.startswith(BY)}
-
-
-def teller(run: RunDir, attempt: Attempt) -> Callable[[str], None]:
-    """While a copy is made home's status.json says how far it is: nothing runs yet that could. StoppedError if the job
-    was cancelled meanwhile."""
-
-    def told(line: str) -> None:
-        refuse_stopped(attempt)
-        run.write_status("pending", attempt=attempt.number, message=line)
-
-    return told
 
 
 def unsubmitted(status: Status, submitter: Mapping[str, str | int]) -> Status:

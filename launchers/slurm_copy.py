@@ -1,10 +1,9 @@
 """A run and its copy in a folder that this machine and the nodes share: plain file copies, both ways."""
 
 import shutil
-from collections.abc import Callable
 from pathlib import Path
 
-from runjob.launchers.base import Handle, read_handle
+from runjob.launchers.base import Handle, Told, read_handle
 from runjob.launchers.checkpoint_files import damaged, is_same, needed_for, sha256_of
 from runjob.launchers.handover import held_by, only_held_by
 from runjob.launchers.staging import below_if, stage, was_given_up
@@ -16,8 +15,6 @@ from runjob.schemas.run import Attempt, RunDir, write_atomic
 NEWS = ("progress.json", "data.json", "init.json", "wandb.json", "statistics.json", "upload.json", "events.jsonl")
 # As much of the end of a file tells whether it has only grown.
 OVERLAP = 4096
-
-Told = Callable[[str], None]
 
 
 def stage_there(run: RunDir, attempt: Attempt, folder: str, *, told: Told) -> None:

@@ -8,13 +8,13 @@ whatever becomes of this process, the next look finds the job or says that it ne
 
 import dataclasses
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
-from runjob.launchers.base import Handle, StoppedError, read_handle, refuse_stopped
+from runjob.launchers.base import Handle, StoppedError, Told, read_handle, teller
 from runjob.launchers.handover import hand_over, held_by
 from runjob.launchers.local import LocalLauncher
-from runjob.launchers.place import look_for, own_place, submitted_elsewhere
+from runjob.launchers.place import as_submitter, look_for, look_for_submitter, submitted_elsewhere, submitter_of
 from runjob.launchers.shell import quote
 from runjob.launchers.ssh_environment import Found, look_around, make_environment, survey_hosts, target_of
 from runjob.launchers.ssh_fetch import fetch_run
@@ -23,7 +23,6 @@ from runjob.launchers.ssh_mirror import away_since, bring_home
 from runjob.launchers.ssh_nodes import helper_facts, start_all, stop, stop_helpers
 from runjob.launchers.ssh_target import UnreachableError
 from runjob.launchers.staging import stage, was_given_up
-from runjob.launchers.staging_place import Told
 from runjob.schemas.errors import LaunchError, MissingError, RunjobError
 from runjob.schemas.job import Job
 from runjob.schemas.job_hardware import Ssh
@@ -36,8 +35,6 @@ from runjob.schemas.run import ALIVE_STATES, Attempt, RunDir, Status, read_json
 LOOK_EVERY_S = 1.0
 # A host that did not answer is not asked again at once.
 RETRY_AFTER_S = 5.0
-# Of own_place(): who is sending the copy, while nothing runs there yet
-BY = "by_"
 NOTHING_LENT: Mapping[str, str] = {}
 
 
@@ -90,8 +87,7 @@ class SshLauncher:
         return self._look(run, handle, status)
 
     def _look(self, run: RunDir, handle: Handle, status: Status) -> Status:
-        sender = sender_of(handle)
-        if sender and look_for(sender) == "alive":
+        if look_for_submitter(handle.facts) == "alive":
             return status
         try:
             there = bring_home(run, handle, Link.from_facts(handle.facts))
@@ -126,7 +122,7 @@ class SshLauncher:
         if handle is not None:
             stop_helpers(handle)
 
-    def fetch(self, run: RunDir, *, told: Callable[[str], None]) -> None:
+    def fetch(self, run: RunDir, *, told: Told) -> None:
         handle = read_handle(run)
         if handle is None or not handle.facts:
             raise LaunchError(f"{run.id}: nothing of it runs anywhere; there is nothing to fetch")
@@ -135,7 +131,7 @@ class SshLauncher:
         try:
             fetch_run(run, handle, Link.from_facts(handle.facts), policy=policy, told=told)
         except NoCopyError:
-            if not sender_of(handle):
+            if not submitter_of(handle.facts):
                 raise
             told(f"{run.id}: nothing was started there yet; there is nothing to fetch")
 
@@ -164,9 +160,8 @@ def submit_over_ssh(
     found = [look_around(target_of(block, host), block) for host in hosts]
     links = [link_to(one, block, run) for one in found]
     told(f"sending the run to {', '.join(hosts)}")
-    sending = {BY + name: value for name, value in own_place().items()}
     where = {**links[0].facts(), **helper_facts(links[1:]), **facts}
-    handle = Handle(launcher=launcher, attempt=attempt.number, facts={**where, **sending})
+    handle = Handle(launcher=launcher, attempt=attempt.number, facts={**where, **as_submitter()})
     hand_over(run, handle)
     goes_on_there = same_copy(run, handle) and not was_given_up(attempt)
     for number, one in enumerate(found):
@@ -203,30 +198,14 @@ def same_copy(run: RunDir, now: Handle) -> bool:
     return same and (before["launcher"], before["attempt"]) == (now.launcher, now.attempt - 1)
 
 
-def teller(run: RunDir, attempt: Attempt) -> Told:
-    """While a copy is sent home's status.json says how far it is: nothing runs yet that could. StoppedError if the job
-    was cancelled meanwhile."""
-
-    def told(line: str) -> None:
-        refuse_stopped(attempt)
-        run.write_status("pending", attempt=attempt.number, message=line)
-
-    return told
-
-
 def not_there(status: Status, handle: Handle, why: str) -> Status:
     """The host answers and does not have this attempt: it was on its way, or has been removed."""
-    sender = sender_of(handle)
+    sender = submitter_of(handle.facts)
     if sender and look_for(sender) == "elsewhere":
         return dataclasses.replace(status, state="unreachable", message=submitted_elsewhere(sender))
     if sender:
         why = f"its submission (pid {sender['pid']} on {sender['host']}) broke off before anything was started there"
     return Status(state="lost", attempt=status.attempt, updated=status.updated, message=why)
-
-
-def sender_of(handle: Handle) -> dict[str, str | int]:
-    """Who is sending the copy, while nothing runs there yet; empty once it was started."""
-    return {name.removeprefix(BY): value for name, value in handle.facts.items() if name.startswith(BY)}
 
 
 def unreachable(status: Status, since: float, why: str) -> Status:

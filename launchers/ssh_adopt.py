@@ -12,14 +12,13 @@ import shutil
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from runjob.launchers.base import Handle
+from runjob.launchers.base import Handle, Told
 from runjob.launchers.errand import MARK
 from runjob.launchers.ssh_link import Link
 from runjob.launchers.ssh_mirror import bring_home
 from runjob.launchers.ssh_place import ERRAND_S, run_errand
 from runjob.launchers.ssh_target import SshTarget
 from runjob.launchers.staging import FILES, JOB_OF_HOME
-from runjob.launchers.staging_place import Told
 from runjob.schemas.errors import JobError, NotFoundError, RunjobError
 from runjob.schemas.read import Resolved, override_job, read_job_json, write_job_json
 from runjob.schemas.run import ID, RunDir

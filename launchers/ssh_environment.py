@@ -13,11 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from runjob.launchers import environment
+from runjob.launchers.base import Told
 from runjob.launchers.errand import MARK
 from runjob.launchers.shell import end, with_setup
 from runjob.launchers.ssh_place import ERRAND_S, SshPlace, errand_command, last_line, read_answer, unread
 from runjob.launchers.ssh_target import SSH_FAILED, SshTarget, explain
-from runjob.launchers.staging_place import Told
 from runjob.schemas import machine
 from runjob.schemas.errors import LaunchError, MissingError
 from runjob.schemas.job import Job

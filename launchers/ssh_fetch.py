@@ -6,12 +6,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
-from runjob.launchers.base import Handle
+from runjob.launchers.base import Handle, Told
 from runjob.launchers.checkpoint_files import best_of, damaged, is_same, sha256_of
 from runjob.launchers.handover import only_held_by
 from runjob.launchers.ssh_link import Link
 from runjob.launchers.ssh_mirror import alone
-from runjob.launchers.staging_place import Told
 from runjob.schemas.errors import LaunchError
 from runjob.schemas.manifest import step_of
 from runjob.schemas.run import RunDir, sync_path, write_atomic

@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import IO, Any
 
 from runjob.launchers import errand
+from runjob.launchers.base import Told
 from runjob.launchers.errand import MARK, find_there, receive, send
 from runjob.launchers.shell import Answer, close, end, start_here, with_setup
 from runjob.launchers.ssh_target import SSH_FAILED, SshTarget, explain
-from runjob.launchers.staging_place import Teller, Told, measure
+from runjob.launchers.staging_place import Teller, measure
 from runjob.schemas.errors import LaunchError, RunjobError
 
 # What a command there may take that does no real work; a cold Python on a busy shared disk was seen to take seconds.

@@ -14,9 +14,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from runjob.launchers.base import Told
 from runjob.launchers.checkpoint_files import needed_for
 from runjob.launchers.staging_inputs import find_inputs, moved
-from runjob.launchers.staging_place import Place, Told
+from runjob.launchers.staging_place import Place
 from runjob.schemas.errors import LaunchError
 from runjob.schemas.read import Resolved, read_job_json, write_job_json
 from runjob.schemas.run import Attempt, RunDir, read_json

@@ -6,16 +6,16 @@ on where they broke off, and a file has its name only when it is whole.
 
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from runjob.launchers.base import Told
 from runjob.launchers.errand import BLOCK, File, find_there, part_of
 from runjob.launchers.shell import Answer, run_to_end, start_here
 from runjob.schemas.errors import LaunchError
 
-Told = Callable[[str], None]
 # A line of progress each second is enough for eyes.
 TOLD_EVERY_S = 1.0
 

@@ -13,10 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from runjob.launchers import slurm, ssh
-from runjob.launchers.base import Handle, StoppedError, read_handle
+from runjob.launchers.base import Handle, StoppedError, read_handle, teller
 from runjob.launchers.handover import hand_over, held_by
-from runjob.launchers.place import own_place
+from runjob.launchers.place import as_submitter, own_place
 from runjob.launchers.staging import was_given_up
 from runjob.runner.cancel import cancel
 from runjob.runner.lock import locked
@@ -310,15 +309,13 @@ def test_a_cancel_is_left_for_a_submission_that_takes_its_time(tmp_path: Path):
     """It holds the run until something runs there."""
     run = RunDir.create(tmp_path, "early")
     attempt = run.new_attempt()
-    sender = {f"by_{name}": value for name, value in own_place().items()}
-    hand_over(run, Handle(launcher="ssh", attempt=1, facts={"host": "gpu-box", **sender}))
+    hand_over(run, Handle(launcher="ssh", attempt=1, facts={"host": "gpu-box", **as_submitter()}))
     run.write_status("pending", attempt=1, message="sending the run to gpu-box")
     with locked(run, patience_s=0.0):
         assert "is being submitted; it stops as soon as it starts" in cancel(run)
     assert attempt.stop_reason() == "cancel"
-    for told in (ssh.teller(run, attempt), slurm.teller(run, attempt)):
-        with pytest.raises(StoppedError):
-            told("starting")
+    with pytest.raises(StoppedError):
+        teller(run, attempt)("starting")
     gone = {**own_place(), "start_time": 1}
     Handle(launcher="local", attempt=1, facts=gone).write(run)  # lost, and somebody is about to resume it
     run.write_status("running", attempt=1)
