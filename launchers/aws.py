@@ -112,9 +112,7 @@ class AwsLauncher:
             lent = lent_session(clients, read_job_json(run.job).values, settings)
             return submit_over_ssh(run, plan, attempt, ssh, launcher="aws", facts=facts, lent=lent)
         except StoppedError as error:
-            said = give_up(clients, run)
-            run.write_status("cancelled", attempt=attempt.number, message=f"{error}{said}")
-            return read_handle(run) or Handle(launcher="aws", attempt=attempt.number, facts={})
+            raise StoppedError(f"{error}{give_up(clients, run)}") from error
         except KeyboardInterrupt:
             said = give_up(clients, run)
             run.write_status("cancelled", attempt=attempt.number, message=f"interrupted before it started{said}")

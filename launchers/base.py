@@ -68,7 +68,8 @@ def teller(run: RunDir, attempt: Attempt) -> Told:
 
 class Launcher(Protocol):
     def submit(self, run: RunDir, plan: Plan, attempt: Attempt) -> Handle:
-        """Start the attempt, detached; returns when its handle stands in handle.json. LaunchError if it can't."""
+        """Start the attempt, detached; returns when its handle stands in handle.json. LaunchError if it can't,
+        StoppedError if the job was cancelled before anything ran."""
         ...
 
     def state(self, run: RunDir) -> Status:

@@ -16,7 +16,7 @@ import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from runjob.launchers.base import Handle, StoppedError, Told, read_handle, refuse_stopped, teller
+from runjob.launchers.base import Handle, Told, read_handle, refuse_stopped, teller
 from runjob.launchers.handover import held_by
 from runjob.launchers.local import LocalLauncher
 from runjob.launchers.place import as_submitter, look_for, look_for_submitter, submitted_elsewhere, submitter_of
@@ -62,17 +62,6 @@ class SlurmLauncher:
         return sbatch_text(make_executor(there / "slurm", slurm.python or sys.executable, told))
 
     def submit(self, run: RunDir, plan: Plan, attempt: Attempt) -> Handle:
-        try:
-            handle = self._submit(run, plan, attempt)
-        except StoppedError as error:
-            run.write_status("cancelled", attempt=attempt.number, message=str(error))
-            return self._handle(run)
-        self.queue.forget()  # what it said a moment ago it said without this job
-        if attempt.stop_request.exists():
-            self.cancel(run, attempt)
-        return handle
-
-    def _submit(self, run: RunDir, plan: Plan, attempt: Attempt) -> Handle:
         hardware = read_job_json(run.job).job.hardware
         slurm = block_of(hardware)
         there = run if slurm.folder is None else RunDir(Path(slurm.folder, "runs", run.id))
@@ -94,7 +83,11 @@ class SlurmLauncher:
         arguments = (str(there.path), *map(str, numbers))
         refuse_stopped(attempt)
         number = hand_in(there.path / "slurm", slurm.python, told, arguments)
-        return settle_handle(run, there, handle, number)
+        handle = settle_handle(run, there, handle, number)
+        self.queue.forget()  # what it said a moment ago it said without this job
+        if attempt.stop_request.exists():
+            self.cancel(run, attempt)
+        return handle
 
     def state(self, run: RunDir) -> Status:
         stored = run.read_status()

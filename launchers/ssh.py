@@ -11,7 +11,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from runjob.launchers.base import Handle, StoppedError, Told, read_handle, teller
+from runjob.launchers.base import Handle, Told, read_handle, teller
 from runjob.launchers.handover import hand_over, held_by
 from runjob.launchers.local import LocalLauncher
 from runjob.launchers.place import as_submitter, look_for, look_for_submitter, submitted_elsewhere, submitter_of
@@ -59,11 +59,7 @@ class SshLauncher:
 
     def submit(self, run: RunDir, plan: Plan, attempt: Attempt) -> Handle:
         block = block_of(read_job_json(run.job).job)
-        try:
-            return submit_over_ssh(run, plan, attempt, block, launcher="ssh", facts={})
-        except StoppedError as error:
-            run.write_status("cancelled", attempt=attempt.number, message=str(error))
-            return read_handle(run) or Handle(launcher="ssh", attempt=attempt.number, facts={})
+        return submit_over_ssh(run, plan, attempt, block, launcher="ssh", facts={})
 
     def state(self, run: RunDir) -> Status:
         status = run.read_status()

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from runjob.launchers import find_launcher
-from runjob.launchers.base import Handle
+from runjob.launchers.base import Handle, StoppedError
 from runjob.launchers.handover import hand_over
 from runjob.runner.snapshot import freeze
 from runjob.schemas.errors import RunjobError
@@ -50,13 +50,16 @@ def write_plan(run: RunDir, plan: Plan, *, deepspeed: bool = True) -> None:
 
 
 def launch(run: RunDir, plan: Plan, attempt: Attempt, *, launcher: str) -> None:
-    """Hand the attempt over. If that fails, status.json says so: a job nobody started must not look as if it waited."""
+    """Hand the attempt over. If that comes to nothing, status.json says so: a job nobody started must not look as if it
+    waited."""
     chosen = find_launcher(launcher)
     # from here on the place that had the job before has nothing more to say
     hand_over(run, Handle(launcher=launcher, attempt=attempt.number, facts={}))
     run.write_status("pending", attempt=attempt.number)
     try:
         chosen.submit(run, plan, attempt)
+    except StoppedError as error:
+        run.write_status("cancelled", attempt=attempt.number, message=str(error))
     except RunjobError as error:
         run.write_status("failed", attempt=attempt.number, message=str(error).splitlines()[0])
         raise

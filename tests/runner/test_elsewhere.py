@@ -18,9 +18,13 @@ from runjob.launchers.handover import hand_over, held_by
 from runjob.launchers.place import as_submitter, own_place
 from runjob.launchers.staging import was_given_up
 from runjob.runner.cancel import cancel
+from runjob.runner.compile import compile_job
 from runjob.runner.lock import locked
 from runjob.runner.moving import as_seen_there
+from runjob.runner.submit import launch
 from runjob.schemas.errors import StateError
+from runjob.schemas.machine import Machine
+from runjob.schemas.read import read_job, write_job_json
 from runjob.schemas.run import RunDir, read_json, write_json
 from tests.conftest import ROOT
 
@@ -321,6 +325,17 @@ def test_a_cancel_is_left_for_a_submission_that_takes_its_time(tmp_path: Path):
     run.write_status("running", attempt=1)
     with locked(run, patience_s=0.0), pytest.raises(StateError, match="by somebody else"):
         cancel(run)
+
+
+def test_a_cancel_between_two_steps_of_a_submission_is_no_failure(tmp_path: Path):
+    resolved = read_job(ROOT / "jobs" / "gpt2_dutch_medium.yaml", ["hardware.slurm.partition=gpu"])
+    run = RunDir.create(tmp_path, "early")
+    write_job_json(run.job, resolved)
+    attempt = run.new_attempt()
+    attempt.request_stop("cancel")
+    plan = compile_job(resolved.job, Machine(cores=64, gpus=("a100",) * 4, processor=""))
+    launch(run, plan, attempt, launcher="slurm")
+    assert (run.read_status().state, run.read_status().message) == ("cancelled", "cancelled before it started")
 
 
 def test_the_best_checkpoint_is_named_before_an_attempt_is_made(tmp_path: Path):
