@@ -39,9 +39,18 @@ class Handle:
 
 
 def read_handle(run: RunDir) -> Handle | None:
-    if not run.handle.exists():
+    return _handle_in(run.handle)
+
+
+def handle_before(run: RunDir, attempt: Attempt) -> Handle | None:
+    """Where the attempt before this one ran: `resume` keeps its handle beside it."""
+    return _handle_in(run.attempt(attempt.number - 1).path / run.handle.name)
+
+
+def _handle_in(file: Path) -> Handle | None:
+    if not file.exists():
         return None
-    raw = read_json(run.handle)
+    raw = read_json(file)
     return Handle(launcher=raw.pop("launcher"), attempt=raw.pop("attempt"), facts=raw)
 
 

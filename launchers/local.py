@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from runjob.launchers.base import SUBMISSION_GRACE_S, Handle, read_handle
@@ -76,12 +77,12 @@ class LocalLauncher:
             return status
         if presence == "elsewhere":
             message = f"it runs on {handle.facts['host']}, whose processes can't be seen from here; last sign at {seen}"
-            return Status(state="unreachable", attempt=status.attempt, updated=status.updated, message=message)
+            return replace(status, state="unreachable", message=message)
         message = (
             f"the supervisor (pid {handle.facts['pid']} on {handle.facts['host']}) is gone without a word; "
             f"it was {status.state}, last seen at {seen}"
         )
-        return Status(state="lost", attempt=status.attempt, updated=status.updated, message=message)
+        return replace(status, state="lost", message=message)
 
     def logs(self, run: RunDir, attempt: Attempt) -> tuple[Path, ...]:
         return tuple(sorted(attempt.path.glob("*.log"), key=lambda path: (path.stat().st_mtime, path.name)))
@@ -96,7 +97,7 @@ def never_started(status: Status) -> Status:
         return status
     seen = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(status.updated))
     message = f"attempt {status.attempt} was submitted at {seen} and its supervisor never started"
-    return Status(state="lost", attempt=status.attempt, updated=status.updated, message=message)
+    return replace(status, state="lost", message=message)
 
 
 def frozen_environment(run: RunDir) -> dict[str, str]:

@@ -3,10 +3,10 @@
 import shutil
 from pathlib import Path
 
-from runjob.launchers.base import Handle, Told, read_handle
+from runjob.launchers.base import Handle, Told, handle_before
 from runjob.launchers.checkpoint_files import damaged, is_same, needed_for, sha256_of
 from runjob.launchers.handover import held_by, only_held_by
-from runjob.launchers.staging import below_if, stage, was_given_up
+from runjob.launchers.staging import below_if, copy_path, stage, was_given_up
 from runjob.launchers.staging_place import FolderPlace, copy_files
 from runjob.schemas.errors import LaunchError
 from runjob.schemas.manifest import MANIFEST
@@ -20,10 +20,8 @@ OVERLAP = 4096
 def stage_there(run: RunDir, attempt: Attempt, folder: str, *, told: Told) -> None:
     """Make or refresh the copy for this attempt."""
     place = FolderPlace(root=folder)
-    earlier = RunDir(run.path / "attempts" / str(attempt.number - 1))
-    before = read_handle(earlier)
-    same = before is not None and before.launcher == "slurm"
-    same = same and before is not None and before.facts.get("run") == f"{folder}/runs/{run.id}"
+    before = handle_before(run, attempt)
+    same = before is not None and (before.launcher, before.facts.get("run")) == ("slurm", copy_path(place, run))
     stage(run, attempt, place, goes_on_there=same and not was_given_up(attempt), told=told)
 
 

@@ -11,7 +11,7 @@ import time
 from collections.abc import Mapping
 from pathlib import Path
 
-from runjob.launchers.base import Handle, Told, read_handle, teller
+from runjob.launchers.base import Handle, Told, handle_before, read_handle, teller
 from runjob.launchers.handover import hand_over, held_by
 from runjob.launchers.local import LocalLauncher
 from runjob.launchers.place import as_submitter, look_for, look_for_submitter, submitted_elsewhere, submitter_of
@@ -29,7 +29,7 @@ from runjob.schemas.job_hardware import Ssh
 from runjob.schemas.machine import Machine
 from runjob.schemas.plan import Plan
 from runjob.schemas.read import read_job_json
-from runjob.schemas.run import ALIVE_STATES, Attempt, RunDir, Status, read_json
+from runjob.schemas.run import ALIVE_STATES, Attempt, RunDir, Status
 
 # A following process asks four times a second; the host is asked once in this time.
 LOOK_EVERY_S = 1.0
@@ -159,7 +159,7 @@ def submit_over_ssh(
     where = {**links[0].facts(), **helper_facts(links[1:]), **facts}
     handle = Handle(launcher=launcher, attempt=attempt.number, facts={**where, **as_submitter()})
     hand_over(run, handle)
-    goes_on_there = same_copy(run, handle) and not was_given_up(attempt)
+    goes_on_there = same_copy(handle_before(run, attempt), handle) and not was_given_up(attempt)
     for number, one in enumerate(found):
         make_environment(one, block, told=told)
         # Node 0 alone saves: the others get from home what they start from
@@ -186,12 +186,11 @@ def link_to(found: Found, block: Ssh, run: RunDir) -> Link:
     )
 
 
-def same_copy(run: RunDir, now: Handle) -> bool:
+def same_copy(before: Handle | None, now: Handle) -> bool:
     """Did the attempt before run in the very copy that this one goes to?"""
-    file = run.attempt(now.attempt - 1).path / run.handle.name
-    before = read_json(file) if file.exists() else {}
-    same = all(before.get(name) == now.facts[name] for name in ("host", "path", "config_file"))
-    return same and (before["launcher"], before["attempt"]) == (now.launcher, now.attempt - 1)
+    if before is None or (before.launcher, before.attempt) != (now.launcher, now.attempt - 1):
+        return False
+    return all(before.facts.get(name) == now.facts[name] for name in ("host", "path", "config_file"))
 
 
 def not_there(status: Status, handle: Handle, why: str) -> Status:
@@ -201,12 +200,12 @@ def not_there(status: Status, handle: Handle, why: str) -> Status:
         return dataclasses.replace(status, state="unreachable", message=submitted_elsewhere(sender))
     if sender:
         why = f"its submission (pid {sender['pid']} on {sender['host']}) broke off before anything was started there"
-    return Status(state="lost", attempt=status.attempt, updated=status.updated, message=why)
+    return dataclasses.replace(status, state="lost", message=why)
 
 
 def unreachable(status: Status, since: float, why: str) -> Status:
     message = f"unreachable since {clock(since)} (last sign {clock(status.updated)}): {why}"
-    return Status(state="unreachable", attempt=status.attempt, updated=status.updated, message=message)
+    return dataclasses.replace(status, state="unreachable", message=message)
 
 
 def clock(moment: float) -> str:

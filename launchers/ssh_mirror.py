@@ -4,6 +4,7 @@ that it wrote.
 """
 
 import contextlib
+import dataclasses
 import fcntl
 import os
 import time
@@ -63,7 +64,7 @@ def as_last_seen(run: RunDir) -> Status:
     if since is None:
         return status
     message = f"unreachable since {time.strftime('%H:%M:%S', time.localtime(since))}; another process is asking"
-    return Status(state="unreachable", attempt=status.attempt, updated=status.updated, message=message)
+    return dataclasses.replace(status, state="unreachable", message=message)
 
 
 def away_since(run: RunDir) -> float:
