@@ -17,7 +17,7 @@ from pathlib import Path
 
 from runjob.schemas.lifeline import ATTEMPT_VARIABLE, die_with_parent
 from runjob.schemas.own_log import say
-from runjob.schemas.plan import Companion
+from runjob.schemas.plan import RUN_ENVIRONMENT, Companion
 from runjob.schemas.run import RunDir
 
 # The name and the default that AWS's own libraries have
@@ -32,9 +32,8 @@ TOKEN_RENEWED_S = TOKEN_LIVES_S / 2
 
 def spot_companion() -> Companion:
     """For the plan of a job that runs on a spot machine."""
-    env = {"PYTHONPATH": "{run}/code", "PYTHONSAFEPATH": "1", "PYTHONUNBUFFERED": "1"}
     argv = ("{python}", "-m", "runjob.launchers.spot_notice", "{run}")
-    return Companion(name="spot_notice", argv=argv, env=env, finish_s=0)
+    return Companion(name="spot_notice", argv=argv, env=RUN_ENVIRONMENT, finish_s=0)
 
 
 class Metadata:

@@ -13,7 +13,7 @@ from runjob.schemas.job import Job
 from runjob.schemas.job_data import streamed
 from runjob.schemas.job_hardware import Hardware
 from runjob.schemas.machine import Machine
-from runjob.schemas.plan import Batch, Companion, Plan, Resources, Stage
+from runjob.schemas.plan import RUN_ENVIRONMENT, Batch, Companion, Plan, Resources, Stage
 
 # glibc gives pages back to the kernel after each step and faults them in again: with both thresholds high, steps here
 # were 1.4 to 4 times faster. 32 MiB is the largest mmap threshold that every glibc takes.
@@ -111,10 +111,7 @@ def count_steps(
 
 def base_environment(resources: Resources) -> dict[str, str]:
     return {
-        "PYTHONPATH": "{run}/code",
-        # `import data` must not find a user's own folder of that name
-        "PYTHONSAFEPATH": "1",
-        "PYTHONUNBUFFERED": "1",
+        **RUN_ENVIRONMENT,
         "OMP_NUM_THREADS": str(resources.threads),
         "TOKENIZERS_PARALLELISM": "true",
         **ALLOCATOR,
@@ -134,15 +131,14 @@ def worker_environment(resources: Resources) -> dict[str, str]:
 
 def upload_companion() -> Companion:
     """Copies of the run go to `output.remote` from a process of their own, so that no step waits for the network."""
-    env = {"PYTHONPATH": "{run}/code", "PYTHONSAFEPATH": "1", "PYTHONUNBUFFERED": "1"}
     argv = ("{python}", "-m", "runjob.runner.worker.upload", "{run}")
-    return Companion(name="upload", argv=argv, env=env, finish_s=UPLOAD_FINISH_S)
+    return Companion(name="upload", argv=argv, env=RUN_ENVIRONMENT, finish_s=UPLOAD_FINISH_S)
 
 
 def prepare_stage() -> Stage:
     """Data before any process group: a tokenisation inside one dies of the collective's timeout. No thread limit:
     tokenising takes all cores."""
-    env = {"PYTHONPATH": "{run}/code", "PYTHONSAFEPATH": "1", "PYTHONUNBUFFERED": "1", "TOKENIZERS_PARALLELISM": "true"}
+    env = {**RUN_ENVIRONMENT, "TOKENIZERS_PARALLELISM": "true"}
     return Stage(name="prepare", argv=("{python}", "-m", "runjob.runner.worker.prepare", "{run}"), env=env)
 
 

@@ -10,11 +10,14 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 StageName = Literal["prepare", "train"]
 CompanionName = Literal["upload", "spot_notice"]
 PLACEHOLDER = re.compile(r"\{(run|python|node|master|port)\}")
+# Of every program of a run: the code that is frozen in it and no folder of the user's own (`import data`), and words
+# that are in its log when they are said
+RUN_ENVIRONMENT = {"PYTHONPATH": "{run}/code", "PYTHONSAFEPATH": "1", "PYTHONUNBUFFERED": "1"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,17 +42,9 @@ class Stage:
 
     def located(self, *, run: str, python: str, meeting: Meeting = ALONE) -> "Stage":
         """The same stage with the run directory and the interpreter of the place where it runs."""
-        values = {"run": run, "python": python, **{key: str(value) for key, value in vars(meeting).items()}}
-        return dataclasses.replace(
-            self,
-            argv=tuple(_fill(word, values) for word in self.argv),
-            env={key: _fill(value, values) for key, value in self.env.items()},
+        return _located(
+            self, {"run": run, "python": python, **{key: str(value) for key, value in vars(meeting).items()}}
         )
-
-
-def _fill(text: str, values: Mapping[str, str]) -> str:
-    """In one pass: a directory may well be called {node}."""
-    return PLACEHOLDER.sub(lambda found: values[found[1]] if found[1] in values else found[0], text)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -64,12 +59,20 @@ class Companion:
 
     def located(self, *, run: str, python: str) -> "Companion":
         """The same companion with the run directory and the interpreter of the place where it runs."""
-        values = {"run": run, "python": python}
-        return dataclasses.replace(
-            self,
-            argv=tuple(_fill(word, values) for word in self.argv),
-            env={key: _fill(value, values) for key, value in self.env.items()},
-        )
+        return _located(self, {"run": run, "python": python})
+
+
+Program = TypeVar("Program", Stage, Companion)
+
+
+def _located(program: Program, values: Mapping[str, str]) -> Program:
+    argv = tuple(_fill(word, values) for word in program.argv)
+    return dataclasses.replace(program, argv=argv, env={key: _fill(text, values) for key, text in program.env.items()})
+
+
+def _fill(text: str, values: Mapping[str, str]) -> str:
+    """In one pass: a directory may well be called {node}."""
+    return PLACEHOLDER.sub(lambda found: values[found[1]] if found[1] in values else found[0], text)
 
 
 @dataclass(frozen=True, kw_only=True)
