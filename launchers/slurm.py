@@ -7,14 +7,13 @@ under `hardware.slurm.folder` that news are brought home from. Its files say how
 
 import contextlib
 import dataclasses
-import io
 import os
 import shutil
 import subprocess
-import sys
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from runjob.launchers.base import Handle, Told, read_handle, refuse_stopped, teller
 from runjob.launchers.handover import held_by
@@ -22,21 +21,20 @@ from runjob.launchers.local import LocalLauncher
 from runjob.launchers.place import as_submitter, look_for, look_for_submitter, submitted_elsewhere, submitter_of
 from runjob.launchers.slurm_copy import bring_files, bring_news, stage_there
 from runjob.launchers.slurm_queue import PATIENCE_S, WAITING, Queue, SlurmSilentError
+from runjob.launchers.slurm_submitit import hand_in, sbatch_text
 from runjob.launchers.slurm_survey import survey
 from runjob.launchers.slurm_text import (
     block_of,
     check_path,
     comment_of,
     for_slurm,
-    make_executor,
     parameters,
-    sbatch_text,
     setup_lines,
 )
 from runjob.launchers.slurm_verdict import clock, judge
 from runjob.schemas.errors import LaunchError, RunjobError
 from runjob.schemas.job import Job
-from runjob.schemas.job_hardware import Slurm
+from runjob.schemas.job_hardware import Hardware, Slurm
 from runjob.schemas.machine import Machine
 from runjob.schemas.plan import Plan
 from runjob.schemas.read import read_job_json
@@ -58,8 +56,7 @@ class SlurmLauncher:
         slurm = block_of(job.hardware)
         runs = Path(slurm.folder, "runs") if slurm.folder is not None else home()
         there = runs / f"{job.name}-XXXXXXXX"
-        told = {**parameters(str(there), 1, job.hardware, plan), "setup": setup_of(slurm, str(there))}
-        return sbatch_text(make_executor(there / "slurm", slurm.python or sys.executable, told))
+        return sbatch_text(there / "slurm", slurm.python, order_of(str(there), 1, job.hardware, plan))
 
     def submit(self, run: RunDir, plan: Plan, attempt: Attempt) -> Handle:
         hardware = read_job_json(run.job).job.hardware
@@ -75,10 +72,7 @@ class SlurmLauncher:
         if slurm.folder is not None:
             stage_there(run, attempt, slurm.folder, told=teller(run, attempt))
             handle.write(there)
-        told = {
-            **parameters(str(there.path), attempt.number, hardware, plan),
-            "setup": setup_of(slurm, str(there.path)),
-        }
+        told = order_of(str(there.path), attempt.number, hardware, plan)
         numbers = (attempt.number, slurm.node_failure_retries, slurm.signal_before)
         arguments = (str(there.path), *map(str, numbers))
         refuse_stopped(attempt)
@@ -182,42 +176,18 @@ def there_of(run: RunDir, handle: Handle) -> RunDir:
     return RunDir(Path(str(handle.facts["run"])))
 
 
-def setup_of(slurm: Slurm, run: str) -> list[str]:
+def order_of(run: str, attempt: int, hardware: Hardware, plan: Plan) -> dict[str, Any]:
+    """All that submitit is told."""
+    slurm = block_of(hardware)
+    return {**parameters(run, attempt, hardware, plan), "setup": setup_lines(slurm, run, cache_of(slurm))}
+
+
+def cache_of(slurm: Slurm) -> dict[str, str]:
     """A copy's prepared data lie beside it; a run in place uses the cache that its submitter does."""
     if slurm.folder is not None:
-        return setup_lines(slurm, run, {"RUNJOB_CACHE": f"{slurm.folder}/cache"})
+        return {"RUNJOB_CACHE": f"{slurm.folder}/cache"}
     named = os.environ.get("RUNJOB_CACHE")
-    return setup_lines(slurm, run, {"RUNJOB_CACHE": str(Path(named).absolute())} if named else {})
-
-
-def hand_in(folder: Path, python: str | None, told: dict[str, object], arguments: tuple[str, ...]) -> str:
-    """sbatch, by submitit; the number of the Slurm job."""
-    from submitit.core.utils import FailedJobError, FailedSubmissionError
-
-    from runjob.launchers.slurm_node import stand_by
-
-    said = io.StringIO()
-    try:
-        # submitit prints what sbatch says, and raises it too
-        with outside_of_jobs(), contextlib.redirect_stderr(said):
-            job = make_executor(folder, python or sys.executable, told).submit(stand_by, *arguments)
-    except (FailedJobError, FailedSubmissionError) as error:
-        raise LaunchError(f"sbatch refused the job: {str(error).strip() or said.getvalue().strip()}") from error
-    except OSError as error:
-        raise LaunchError(f"the job can't be handed to Slurm: {error}") from error
-    return str(job.job_id)
-
-
-@contextlib.contextmanager
-def outside_of_jobs() -> Iterator[None]:
-    """Submitted from within another Slurm job, it must not inherit that one's nodes and tasks."""
-    hidden = {key: os.environ[key] for key in os.environ if key.startswith("SLURM") and key != "SLURM_CONF"}
-    for key in hidden:
-        del os.environ[key]
-    try:
-        yield
-    finally:
-        os.environ.update(hidden)
+    return {"RUNJOB_CACHE": str(Path(named).absolute())} if named else {}
 
 
 def settle_handle(run: RunDir, there: RunDir, handle: Handle, number: str) -> Handle:

@@ -1,16 +1,15 @@
 """Asked on a node, when a signal has come and the job has saved: why does Slurm end this job, and may it come back?"""
 
-import re
 import subprocess
 import time
 from dataclasses import dataclass
+
+from runjob.launchers.slurm_words import WARNING_EARLY_S, read_facts, seconds
 
 # slurmctld may be restarting just now; Slurm waits KillWait (30 s) before it ends what has not ended by itself.
 PATIENCE_S = 20.0
 PAUSE_S = 1.0
 COMMAND_S = 10.0
-# Slurm looks at its limits twice a minute, and may give its warning a minute early.
-EARLY_S = 60
 # What `scontrol requeue` says of a job that Slurm has requeued itself
 ALREADY = "pending execution"
 
@@ -34,7 +33,7 @@ def ask_fate(job: str, *, warning_s: int) -> Fate:
     if reason == "TimeLimit" or time_left(facts) <= 0:
         return Fate(leave=False, why="its time limit was reached")
     if facts.get("JobState", "RUNNING") in ("RUNNING", "SUSPENDED"):
-        near = time_left(facts) <= warning_s + EARLY_S
+        near = time_left(facts) <= warning_s + WARNING_EARLY_S
         return Fate(leave=False, why="its time limit was near" if near else "it was asked to make way")
     return Fate(leave=True, why="")
 
@@ -55,33 +54,10 @@ def describe(job: str) -> str:
         time.sleep(PAUSE_S)
 
 
-def read_facts(line: str) -> dict[str, str]:
-    """`JobId=7 JobState=RUNNING ...` as a mapping. The first of two counts: what a user may name, a folder with
-    ` Reason=` in it say, stands at the end of Slurm's line.
-
-    >>> read_facts("JobId=7 JobState=RUNNING WorkDir=/a JobState=FAILED")["JobState"]
-    'RUNNING'
-    """
-    return dict(reversed(re.findall(r"(\w+)=(\S*)", line)))
-
-
 def time_left(facts: dict[str, str]) -> float:
     """Seconds until the limit; endless where there is none, or where slurmctld did not answer."""
     limit, used = seconds(facts.get("TimeLimit", "")), seconds(facts.get("RunTime", ""))
     return float("inf") if limit is None or used is None else limit - used
-
-
-def seconds(text: str) -> int | None:
-    """`1-02:03:04` in seconds; None for UNLIMITED.
-
-    >>> seconds("1-00:01:40")
-    86500
-    """
-    found = re.fullmatch(r"(?:(\d+)-)?(\d+):(\d+):(\d+)", text)
-    if found is None:
-        return None
-    days, hours, minutes, rest = (int(part or 0) for part in found.groups())
-    return ((days * 24 + hours) * 60 + minutes) * 60 + rest
 
 
 def requeue(job: str) -> str:

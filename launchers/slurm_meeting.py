@@ -4,7 +4,8 @@ import re
 import socket
 import subprocess
 
-from runjob.launchers.slurm_fate import COMMAND_S, read_facts
+from runjob.launchers.slurm_fate import COMMAND_S
+from runjob.launchers.slurm_words import read_facts
 from runjob.schemas.errors import LaunchError
 
 

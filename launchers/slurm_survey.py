@@ -8,6 +8,7 @@ from pathlib import Path
 
 from runjob.launchers.slurm_queue import SlurmSilentError, ask
 from runjob.launchers.slurm_text import block_of, check_limit, check_path
+from runjob.launchers.slurm_words import seconds
 from runjob.schemas.errors import LaunchError, MissingError
 from runjob.schemas.job import Job
 from runjob.schemas.job_hardware import Hardware, Slurm
@@ -125,17 +126,6 @@ def missing_in(nodes: list[Node], hardware: Hardware, slurm: Slurm) -> list[str]
         field = "hardware.slurm.time" if slurm.time else "hardware.time"
         lines.append(f"{field}: {limit}, and partition {nodes[0].partition} allows {nodes[0].time_limit}")
     return lines
-
-
-def seconds(limit: str) -> int | None:
-    """`1-00:00:00`, `30:00` or `infinite` in seconds; None for no limit.
-
-    >>> seconds("30:00"), seconds("infinite")
-    (1800, None)
-    """
-    if limit in ("infinite", "n/a"):
-        return None
-    return parse_duration(limit if limit.count(":") == 2 else f"0:{limit}")
 
 
 def missing_folder(slurm: Slurm) -> list[str]:

@@ -5,22 +5,18 @@ import math
 import shlex
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from runjob.launchers.slurm_words import WARNING_EARLY_S
 from runjob.schemas.errors import JobError
 from runjob.schemas.job_hardware import Hardware, Slurm
 from runjob.schemas.plan import Plan, Stage
 from runjob.schemas.quantities import parse_duration, parse_size
 
-if TYPE_CHECKING:
-    from submitit import SlurmExecutor
-
 # torchrun ends its ranks on each signal that it handles, and dies of those of Slurm's that it doesn't ignore. The
 # launcher ignores them for it; torchrun's own handlers must not bring them back.
 HANDLED = "--signals-to-handle="
 HARMLESS = "SIGQUIT"
-# Slurm looks at its limits twice a minute; by its manual a warning may come so much early.
-WARNING_EARLY_S = 60
 
 
 def for_slurm(plan: Plan) -> Plan:
@@ -131,23 +127,3 @@ def check_path(path: str, field: str, slurm: Slurm) -> None:
     ):
         if character in path:
             raise JobError(f"{field}: {path!r} holds {character!r}: {why}; choose a path without")
-
-
-def make_executor(folder: Path, python: str, told: Mapping[str, Any]) -> "SlurmExecutor":
-    """submitit's executor with our parameters. Its check for srun is ours to make, in our words; a plan needs none."""
-    import submitit
-
-    class Executor(submitit.SlurmExecutor):  # type: ignore[misc]
-        @classmethod
-        def affinity(cls) -> int:
-            return 2
-
-    executor = Executor(folder=folder, python=shlex.quote(python))
-    executor.update_parameters(**told)
-    return executor
-
-
-def sbatch_text(executor: "SlurmExecutor") -> str:
-    """The text that `submit` would hand to sbatch."""
-    text: str = executor._make_submission_file_text(executor._submitit_command_str, "preview")
-    return text

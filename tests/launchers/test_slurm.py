@@ -11,13 +11,13 @@ from hypothesis import strategies as st
 from runjob.launchers.base import Handle
 from runjob.launchers.place import own_place
 from runjob.launchers.slurm import SlurmLauncher, unsubmitted
-from runjob.launchers.slurm_fate import read_facts, seconds
 from runjob.launchers.slurm_meeting import first_node
 from runjob.launchers.slurm_node import NOTHING_TO_DO, begin
 from runjob.launchers.slurm_queue import NEVER, SlurmJob, parse_sacct, parse_squeue
 from runjob.launchers.slurm_survey import parse_sinfo
 from runjob.launchers.slurm_text import check_path, setup_lines
 from runjob.launchers.slurm_verdict import ENDS, judge
+from runjob.launchers.slurm_words import read_facts, seconds
 from runjob.launchers.ssh import not_there
 from runjob.runner.compile import compile_job
 from runjob.schemas.errors import JobError
