@@ -22,6 +22,7 @@ from runjob.launchers.base import read_handle
 from runjob.launchers.checkpoint_files import complete_checkpoints, sha256_of
 from runjob.launchers.errand import MARK
 from runjob.launchers.local import LocalLauncher
+from runjob.launchers.records import FETCHED, news
 from runjob.schemas.errors import RunjobError
 from runjob.schemas.manifest import MANIFEST
 from runjob.schemas.plan import Plan
@@ -31,9 +32,6 @@ from runjob.schemas.run import RunDir
 MOST_BYTES = 4 << 20
 # That much of what home has is compared with what stands here: the end of a file that was only added to is the same.
 COMPARED = 4096
-# Of attempts/N what home itself wrote
-NO_NEWS = ("stop.json", "resume.json", "plan.json", "deepspeed.json", "job.json", "handle.json")
-SMALL = ("progress.json", "data.json", "init.json", "statistics.json", "wandb.json", "upload.json")
 
 
 def start(run: RunDir, number: int, post: list[str], lent: dict[str, str]) -> dict[str, Any]:
@@ -58,7 +56,7 @@ def look(run: RunDir, home: dict[str, Any]) -> tuple[dict[str, Any], list[bytes]
     status = LocalLauncher().state(run)
     files, parts, room = [], [], MOST_BYTES
     more = False
-    for path in sorted(news(run), key=lambda path: path.name == "events.jsonl"):
+    for path in news(run):
         name = str(path.relative_to(run.path))
         with path.open("rb") as file:
             offset = agreed(file, *at_home.get(name, (0, "")))
@@ -71,20 +69,6 @@ def look(run: RunDir, home: dict[str, Any]) -> tuple[dict[str, Any], list[bytes]
             files.append({"name": name, "offset": offset, "bytes": len(data)})
             parts.append(data)
     return {"status": dataclasses.asdict(status), "files": files, "more": more}, parts
-
-
-def news(run: RunDir) -> Iterable[Path]:
-    """What is brought home while the job runs; status.json goes its own way, and stop.json comes from there."""
-    yield from (run.path / name for name in SMALL if (run.path / name).is_file())
-    for attempt in run.list_attempts():
-        yield from (path for path in attempt.path.iterdir() if path.is_file() and is_news(path))
-    yield from (path for path in (run.stream.glob("*.json*") if run.stream.is_dir() else ()) if is_news(path))
-    if run.events.is_file():
-        yield run.events
-
-
-def is_news(path: Path) -> bool:
-    return not path.name.startswith(".") and path.name not in NO_NEWS
 
 
 def agreed(file: BinaryIO, size: int, digest: str) -> int:
@@ -114,8 +98,7 @@ def holds(run: RunDir) -> dict[str, Any]:
         for name in complete_checkpoints(run.checkpoints)
     }
     latest = run.latest.read_text(encoding="utf-8").strip() if run.latest.exists() else ""
-    folders = (run.model, run.tensorboard, run.wandb)
-    others = [path for folder in folders for path in folder.rglob("*") if path.is_file()]
+    others = [path for folder in FETCHED for path in (run.path / folder).rglob("*") if path.is_file()]
     return {
         "checkpoints": checkpoints,
         "manifests": {name: sha256_of(run.checkpoints / name / MANIFEST) for name in checkpoints},

@@ -4,15 +4,15 @@ import shutil
 from pathlib import Path
 
 from runjob.launchers.base import Handle, Told, handle_before
-from runjob.launchers.checkpoint_files import damaged, is_same, needed_for, sha256_of
-from runjob.launchers.handover import held_by, only_held_by
+from runjob.launchers.checkpoint_files import needed_for, sha256_of
+from runjob.launchers.coming_home import bring_checkpoint, point_to, take_files
+from runjob.launchers.handover import held_by
+from runjob.launchers.records import FETCHED, small_records
 from runjob.launchers.staging import below_if, copy_path, stage, was_given_up
 from runjob.launchers.staging_place import FolderPlace, copy_files
-from runjob.schemas.errors import LaunchError
 from runjob.schemas.manifest import MANIFEST
-from runjob.schemas.run import Attempt, RunDir, write_atomic
+from runjob.schemas.run import Attempt, RunDir
 
-NEWS = ("progress.json", "data.json", "init.json", "wandb.json", "statistics.json", "upload.json", "events.jsonl")
 # As much of the end of a file tells whether it has only grown.
 OVERLAP = 4096
 
@@ -32,20 +32,17 @@ def bring_news(run: RunDir, there: RunDir, handle: Handle) -> None:
     with held_by(run, handle) as ours:
         if not ours:
             return
-        for name in NEWS:
-            bring(there.path / name, run.path / name)
-        for source in there.attempts.glob("*/*"):
-            if source.is_file() and not source.name.endswith(".tmp"):
-                target = run.attempts / source.parent.name / source.name
-                target.parent.mkdir(exist_ok=True)
-                bring(source, target)
-        bring(there.status, run.status)
+        # of attempts everything: Slurm begins some of them by itself, and all that is known of those stands there
+        attempts = (path for path in there.attempts.glob("*/*") if path.is_file() and not path.name.endswith(".tmp"))
+        for source in (*small_records(there), *attempts, there.status):
+            bring(source, run.path / source.relative_to(there.path))
 
 
 def bring(source: Path, target: Path) -> None:
     """Append what has grown, copy what is another; write-then-rename, so that a reader sees the old or the new."""
     if not source.exists():
         return
+    target.parent.mkdir(exist_ok=True)
     new, old = source.stat(), target.stat() if target.exists() else None
     if old is not None and (new.st_size, new.st_mtime_ns) == (old.st_size, old.st_mtime_ns):
         return
@@ -72,39 +69,20 @@ def bring_files(run: RunDir, there: RunDir, handle: Handle, *, told: Told) -> No
     on elsewhere meanwhile: what is copied here by then may lie beside, and takes no name of the run's."""
     if there.path == run.path:
         return
+    place = FolderPlace(root=str(there.path))
     for name in needed_for(there.checkpoints, "latest"):
-        bring_checkpoint(run, there, handle, name, told=told)
-    if there.latest.exists() and (run.checkpoints / there.latest.read_text().strip()).is_dir():
-        with only_held_by(run, handle):
-            write_atomic(run.latest, there.latest.read_text())
-    names = [name for folder in ("model", "tensorboard") for name in below_if(there.path, folder)]
+        source = there.checkpoints / name
+        files = [path.name for path in source.iterdir() if path.is_file()]
+        manifest = sha256_of(source / MANIFEST)
+        bring_checkpoint(run, handle, name, place, str(there.checkpoints), files, manifest=manifest, told=told)
+    point_to(run, handle, there.latest.read_text().strip() if there.latest.exists() else "")
+    names = [name for folder in FETCHED for name in below_if(there.path, folder)]
     missing = [name for name in names if not same_size_and_time(there.path / name, run.path / name)]
     beside = run.path / ".fetched"
     copy_files(there.path, missing, beside, told=told)
-    with only_held_by(run, handle):
-        for name in missing:
-            (run.path / name).parent.mkdir(parents=True, exist_ok=True)
-            (beside / name).replace(run.path / name)
-    shutil.rmtree(beside, ignore_errors=True)
+    take_files(run, handle, missing, beside)
 
 
 def same_size_and_time(one: Path, other: Path) -> bool:
     facts = [(path.stat().st_size, int(path.stat().st_mtime)) for path in (one, other) if path.is_file()]
     return len(facts) == 2 and facts[0] == facts[1]
-
-
-def bring_checkpoint(run: RunDir, there: RunDir, handle: Handle, name: str, *, told: Told) -> None:
-    """It appears by a rename when all of it is here and is what its manifest says."""
-    target, source = run.checkpoints / name, there.checkpoints / name
-    if is_same(target, sha256_of(source / MANIFEST)):
-        return
-    told(f"fetching the checkpoint {name}")
-    beside = run.checkpoints / f".{name}.fetched" / name
-    copy_files(source, [path.name for path in source.iterdir() if path.is_file()], beside, told=told)
-    for file in damaged(beside, thorough=True):
-        (beside / file).unlink(missing_ok=True)
-        raise LaunchError(f"{source}/{file} is not what its manifest says; it is fetched anew next time")
-    with only_held_by(run, handle):
-        shutil.rmtree(target, ignore_errors=True)
-        beside.rename(target)
-    beside.parent.rmdir()

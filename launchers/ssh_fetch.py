@@ -1,26 +1,24 @@
 """Bring home what the mirror does not: checkpoints, the model, the curves. A file is compared with the digest that was
 made where it was written; a checkpoint appears by a rename when all of it is here, and what broke off goes on."""
 
-import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
 from runjob.launchers.base import Handle, Told
-from runjob.launchers.checkpoint_files import best_of, damaged, is_same, sha256_of
-from runjob.launchers.handover import only_held_by
+from runjob.launchers.checkpoint_files import best_of, sha256_of
+from runjob.launchers.coming_home import bring_checkpoint, point_to, take_files
+from runjob.launchers.records import FETCHED
 from runjob.launchers.ssh_link import Link
 from runjob.launchers.ssh_mirror import alone
 from runjob.schemas.errors import LaunchError
 from runjob.schemas.manifest import step_of
-from runjob.schemas.run import RunDir, sync_path, write_atomic
+from runjob.schemas.run import RunDir
 
 HOLDS_S = 600.0
 Policy = Literal["newest", "all", "none"]
 # The job may remove a checkpoint while it is on its way; the next list names a newer one.
 TRIES = 3
-# Where the files lie that are fetched beside the checkpoints
-FETCHED = ("model", "tensorboard", "wandb")
 
 
 def fetch_run(run: RunDir, handle: Handle, link: Link, *, policy: Policy, told: Told) -> None:
@@ -60,16 +58,20 @@ def refuse_strange_names(host: str, holds: Mapping[str, Any]) -> None:
 def fetch_checkpoints(
     run: RunDir, handle: Handle, link: Link, holds: Mapping[str, Any], *, policy: Policy, told: Told
 ) -> None:
-    names = sorted(holds["checkpoints"])
-    for name in wanted(run, names, policy):
-        fetch_checkpoint(run, handle, link, name, holds, told=told)
+    there, place = holds["checkpoints"], link.place()
+    # a copy whose code is older tells no digests of manifests
+    manifests = holds["manifests"] if "manifests" in holds else dict.fromkeys(there)
+
+    def bring(name: str) -> None:
+        source = f"{link.path}/checkpoints"
+        bring_checkpoint(run, handle, name, place, source, there[name], manifest=manifests[name], told=told)
+
+    for name in wanted(run, sorted(there), policy):
+        bring(name)
         best = best_of(run.checkpoints / name)
-        if best in names:
-            fetch_checkpoint(run, handle, link, best, holds, told=told)
-    latest = holds["latest"]
-    if (run.checkpoints / latest).is_dir() and latest:
-        with only_held_by(run, handle):
-            write_atomic(run.latest, latest + "\n")
+        if best in there:
+            bring(best)
+    point_to(run, handle, holds["latest"])
 
 
 def wanted(run: RunDir, names: Sequence[str], policy: Policy) -> list[str]:
@@ -78,27 +80,6 @@ def wanted(run: RunDir, names: Sequence[str], policy: Policy) -> list[str]:
         return list(names)
     finished = run.read_status().state == "finished"
     return [] if policy == "none" and finished else list(names[-1:])
-
-
-def fetch_checkpoint(
-    run: RunDir, handle: Handle, link: Link, name: str, holds: Mapping[str, Any], *, told: Told
-) -> None:
-    target = run.checkpoints / name
-    if is_same(target, holds.get("manifests", {}).get(name)):
-        return
-    told(f"fetching the checkpoint {name}")
-    beside = run.checkpoints / f".{name}.fetched" / name
-    link.place().get(f"{link.path}/checkpoints/{name}", holds["checkpoints"][name], beside, told=told)
-    for file in damaged(beside, thorough=True):
-        (beside / file).unlink(missing_ok=True)
-        raise LaunchError(
-            f"{link.target.host}: {name}/{file} is not what its manifest says; it is fetched anew next time"
-        )
-    with only_held_by(run, handle):
-        shutil.rmtree(target, ignore_errors=True)
-        beside.rename(target)
-        sync_path(run.checkpoints)
-    beside.parent.rmdir()
 
 
 def fetch_files(run: RunDir, handle: Handle, link: Link, files: Mapping[str, Sequence[Any]], *, told: Told) -> None:
@@ -113,11 +94,7 @@ def fetch_files(run: RunDir, handle: Handle, link: Link, files: Mapping[str, Seq
     for name in (one for one in growing if one.startswith("model/")):
         (beside / name).unlink()
         raise LaunchError(f"{link.target.host}: {name} is not what it was there; it is fetched anew next time")
-    with only_held_by(run, handle):
-        for name in missing:
-            (run.path / name).parent.mkdir(parents=True, exist_ok=True)
-            (beside / name).replace(run.path / name)
-    shutil.rmtree(beside)
+    take_files(run, handle, missing, beside)
 
 
 def is_here(path: Path, size: int, digest: str) -> bool:

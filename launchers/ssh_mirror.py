@@ -14,7 +14,8 @@ from typing import Any
 
 from runjob.launchers.base import Handle
 from runjob.launchers.handover import held_by
-from runjob.launchers.outpost import SMALL, digest_before, is_news
+from runjob.launchers.outpost import digest_before
+from runjob.launchers.records import may_come, news
 from runjob.launchers.ssh_link import Link
 from runjob.schemas.errors import LaunchError
 from runjob.schemas.run import ALIVE_STATES, STORED_STATES, RunDir, Status, read_json, write_json
@@ -96,20 +97,16 @@ def alone(run: RunDir, what: str) -> Iterator[bool]:
 
 def what_home_has(run: RunDir) -> dict[str, Any]:
     """Of each file its length and a digest of its end; and the wish to stop, which home may have written unheard."""
-    files = [run.path / name for name in (*SMALL, "events.jsonl")]
-    files += [path for attempt in run.list_attempts() for path in attempt.path.iterdir() if is_news(path)]
-    files += list(run.stream.glob("*.json*")) if run.stream.is_dir() else []
     attempts = run.list_attempts()
     stop = attempts[-1].stop_reason() if attempts else None
-    return {"files": dict(measured(run, files)), "stop": stop, "attempt": attempts[-1].number if attempts else 0}
+    return {"files": dict(measured(run)), "stop": stop, "attempt": attempts[-1].number if attempts else 0}
 
 
-def measured(run: RunDir, files: list[Path]) -> Iterator[tuple[str, tuple[int, str]]]:
-    for path in files:
-        if path.is_file():
-            with path.open("rb") as file:
-                size = os.fstat(file.fileno()).st_size
-                yield str(path.relative_to(run.path)), (size, digest_before(file, size))
+def measured(run: RunDir) -> Iterator[tuple[str, tuple[int, str]]]:
+    for path in news(run):
+        with path.open("rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            yield str(path.relative_to(run.path)), (size, digest_before(file, size))
 
 
 def take(run: RunDir, files: list[dict[str, Any]], data: bytes) -> None:
@@ -121,21 +118,9 @@ def take(run: RunDir, files: list[dict[str, Any]], data: bytes) -> None:
         if len(part) < one["bytes"]:
             raise LaunchError("the answer broke off")
         name = PurePosixPath(one["name"])
-        if name.is_absolute() or ".." in name.parts or not is_ours(name):
+        if name.is_absolute() or ".." in name.parts or not may_come(name):
             raise LaunchError(f"the host sent a file that is none of the run's: {one['name']!r}")
         write_part(run.path / name, one["offset"], part)
-
-
-def is_ours(name: PurePosixPath) -> bool:
-    """May it come from there? What home itself writes (job, handle, code) may not."""
-    match name.parts:
-        case (one,):
-            return one in (*SMALL, "events.jsonl")
-        case ("attempts", number, _):
-            return number.isdecimal() and is_news(Path(name))
-        case ("stream", _):
-            return is_news(Path(name))
-    return False
 
 
 def write_part(path: Path, offset: int, part: bytes) -> None:

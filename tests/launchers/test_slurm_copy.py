@@ -67,12 +67,26 @@ def test_what_comes_after_the_job_has_gone_elsewhere_is_left_out(run, far):
     assert not run.model.exists()
 
 
+def test_what_it_writes_there_is_brought_with_its_logs(run, far):
+    names = ("stream/00ff.jsonl", "statistics.json", "events.jsonl", "attempts/1/resume.json", "attempts/1/rank-0.log")
+    for name in names:
+        (far.path / name).parent.mkdir(parents=True, exist_ok=True)
+        (far.path / name).write_text(name)
+    (far.path / "job.json").write_text("{}")
+    SlurmLauncher().logs(run, run.attempt(1))
+    assert [(run.path / name).read_text() for name in names] == list(names)
+    assert run.job.read_text() != "{}"
+
+
 def test_the_model_comes_home_and_is_not_brought_twice(run, far):
-    (far.path / "model").mkdir()
-    (far.path / "model" / "model.safetensors").write_text("weights")
+    for folder in (far.model, far.wandb):
+        folder.mkdir()
+    (far.wandb / "offline-run").write_text("curves")
+    (far.model / "model.safetensors").write_text("weights")
     SlurmLauncher().fetch(run, told=print)
     brought = (run.model / "model.safetensors").stat()
     SlurmLauncher().fetch(run, told=print)
     assert contents(run.model) == contents(far.model)
+    assert contents(run.wandb) == contents(far.wandb)
     assert (run.model / "model.safetensors").stat().st_ino == brought.st_ino
     assert not (run.path / ".fetched").exists()

@@ -11,9 +11,9 @@ import pytest
 
 import runjob
 from runjob.launchers.base import Handle
+from runjob.launchers.records import may_come
 from runjob.launchers.ssh_fetch import fetch_run, refuse_strange_names
 from runjob.launchers.ssh_link import Link
-from runjob.launchers.ssh_mirror import is_ours
 from runjob.launchers.ssh_place import SshPlace
 from runjob.launchers.ssh_target import SshTarget
 from runjob.schemas.errors import LaunchError
@@ -66,7 +66,7 @@ def test_a_host_can_not_write_over_other_files_of_ours(strange):
     ],
 )
 def test_news_are_what_a_run_writes_while_it_runs(name: str, ours: bool):
-    assert is_ours(PurePosixPath(name)) is ours
+    assert may_come(PurePosixPath(name)) is ours
 
 
 def test_a_manifest_speaks_of_its_own_folder_alone():
