@@ -7,27 +7,18 @@ the machine that nobody waits for any more.
 
 import contextlib
 import time
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 from runjob.launchers import aws_preview
-from runjob.launchers.aws_account import describe_kind, ensure_group, find_image, offered_zones
-from runjob.launchers.aws_client import Clients, connect
-from runjob.launchers.aws_instance import LIVE, SETTLE_S, Rented, end_machines, find_machines, look_at
+from runjob.launchers.aws_account import ensure_group
+from runjob.launchers.aws_books import end_all, ended_text, give_up, read_rented, record_end, rented_by
+from runjob.launchers.aws_client import connect
+from runjob.launchers.aws_instance import LIVE, SETTLE_S, Rented, end_machines, look_at
 from runjob.launchers.aws_keys import login_key
 from runjob.launchers.aws_lending import lent_session
-from runjob.launchers.aws_prices import cost_of, over_budget
-from runjob.launchers.aws_rental import (
-    Rental,
-    cost_of_line,
-    machine_facts,
-    no_zone,
-    read_rented,
-    record,
-    record_end,
-    settings_of,
-)
+from runjob.launchers.aws_rental import Rental, machine_facts
+from runjob.launchers.aws_survey import settings_of, survey
 from runjob.launchers.aws_time import expected_time
 from runjob.launchers.base import Handle, StoppedError, Told, read_handle
 from runjob.launchers.local import LocalLauncher, never_started
@@ -60,31 +51,7 @@ class AwsLauncher:
         self._let_in_at: dict[Path, float] = {}
 
     def survey(self, job: Job) -> Machine:
-        """What the type has, and all that can be wrong before anything is rented."""
-        settings = job.hardware.aws
-        if settings is None:
-            raise MissingError("hardware.aws: --launcher aws rents by it; write `aws: {instance: g5.xlarge, ...}`")
-        clients = connect(settings.region)
-        clients.caller()
-        problems: list[str] = []
-        kind = None
-        with collected(problems):
-            kind = describe_kind(clients, settings.instance)
-            find_image(clients, settings, kind)
-        if kind is not None:
-            zones = offered_zones(clients, settings.instance)
-            strange = [zone for zone in settings.zones if zone not in zones]
-            if strange:
-                said = ", ".join(zones) or "none"
-                problems.append(f"hardware.aws.zones: {', '.join(strange)} has no {kind.name}; these have: {said}")
-            elif not zones:
-                problems.append(no_zone(settings, clients.region))
-            problems += aws_preview.too_few_gpus(job, len(kind.gpus))
-        problems += aws_preview.several_nodes(job)
-        problems += filter(None, [over_budget(settings, cost_of(settings, clients.region), 0.0)])
-        if problems or kind is None:
-            raise MissingError("\n".join(problems))
-        return Machine(cores=kind.cores, gpus=kind.gpus, processor=kind.processor)
+        return survey(job)
 
     def preview(self, job: Job, plan: Plan) -> str:
         return aws_preview.preview(job, plan)
@@ -268,47 +235,5 @@ def let_in_again(run: RunDir, region: str) -> None:
         ensure_group(connect(region, quick=True), settings, login_key(run.path.parent))
 
 
-def end_all(clients: Clients, run: RunDir) -> list[str]:
-    """Every machine that carries the job's tag, and its end in the books, also of one that nobody wrote down."""
-    there = find_machines(clients, job=run.id)
-    known = {line["machine"] for line in read_rented(run)}
-    for machine in there:
-        if machine.id not in known:
-            record(run, run.read_status().attempt, machine)
-    end_machines(clients, [machine.id for machine in there])
-    for machine in there:
-        record_end(run, machine.id)
-    return [machine.id for machine in there]
-
-
-def give_up(clients: Clients, run: RunDir) -> str:
-    """After a submission that failed: what to add to the message."""
-    try:
-        ended = end_all(clients, run)
-    except RunjobError as error:
-        return f"; its machine may still be rented ({error}): runjob aws down {run.id}"
-    return f"; {', '.join(ended)} was ended" if ended else ""
-
-
-def rented_by(run: RunDir, attempt: int) -> list[str]:
-    return [str(line["machine"]) for line in read_rented(run) if line["attempt"] == attempt]
-
-
 def is_taken_back(machine: Rented) -> bool:
     return machine.spot and (TAKEN_BACK in machine.reason or "Spot" in machine.reason)
-
-
-def ended_text(run: RunDir, machine: str) -> str:
-    for line in read_rented(run):
-        if line["machine"] == machine and line["usd_hour"] is not None:
-            hours = (float(line["to"] or 0.0) - float(line["from"] or 0.0)) / 3600
-            return f"{machine} was ended after {hours:.2f} h, ${cost_of_line(line):.2f} at the list price"
-    return f"{machine} was ended"
-
-
-@contextlib.contextmanager
-def collected(problems: list[str]) -> Iterator[None]:
-    try:
-        yield
-    except MissingError as error:
-        problems.append(str(error))

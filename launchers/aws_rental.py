@@ -1,11 +1,9 @@
 """From a job to a machine that answers over ssh: found by its tag, or rented; written down before each step.
 
 handle.json says what is going on before it is done, so a command that is killed at any instant leaves a machine that
-the next look finds by its tag. What was rented when is kept in <run>/aws/rented.jsonl: a budget is the job's, not the
-attempt's.
+the next look finds by its tag.
 """
 
-import json
 import socket
 import time
 from collections.abc import Callable
@@ -13,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from runjob.launchers.aws_account import describe_kind, ensure_group, ensure_key, find_image, offered_zones
+from runjob.launchers.aws_books import record, spent
 from runjob.launchers.aws_client import Clients
 from runjob.launchers.aws_errors import CapacityError, QuotaError, UnansweredError
 from runjob.launchers.aws_instance import (
@@ -27,23 +26,21 @@ from runjob.launchers.aws_instance import (
 )
 from runjob.launchers.aws_keys import LoginKey, login_key, new_host_key
 from runjob.launchers.aws_login import expect_host, write_login
-from runjob.launchers.aws_prices import alike, cost_of, over_budget
+from runjob.launchers.aws_prices import cost_of, over_budget
+from runjob.launchers.aws_survey import no_zone, other_types
 from runjob.launchers.aws_user_data import user_data
 from runjob.launchers.base import Handle, refuse_stopped
 from runjob.launchers.place import as_submitter
 from runjob.launchers.ssh_target import SshTarget, UnreachableError
 from runjob.schemas.errors import LaunchError, MissingError
 from runjob.schemas.job_hardware import Aws, Ssh
-from runjob.schemas.read import read_job_json
-from runjob.schemas.run import Attempt, RunDir, write_atomic
+from runjob.schemas.run import Attempt, RunDir
 
 # From the order to a login: half a minute to two minutes, on images that install drivers at their first start five.
 BOOT_S = 600.0
 ANSWER_S = 10.0
 POLL_S = 2.0
 FIRST_START = "! command -v cloud-init >/dev/null || cloud-init status --wait >/dev/null 2>&1 || :"
-# of rented.jsonl
-Line = dict[str, str | float | None]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -175,17 +172,6 @@ def wait_for_login(target: SshTarget, machine: Rented, check: Callable[[], None]
         time.sleep(POLL_S)
 
 
-def no_zone(settings: Aws, region: str) -> str:
-    return f"hardware.aws.instance: no zone of {region} has a {settings.instance}{other_types(settings)}"
-
-
-def other_types(settings: Aws) -> str:
-    """What else to type where this type is not to be had."""
-    said = [f"--set hardware.aws.instance={name}" for name in alike(settings.instance)[:2]]
-    said += ["--set hardware.aws.spot=false"] if settings.spot else []
-    return f"; try {', '.join([*said, 'another --set hardware.aws.region=...'])}, or later"
-
-
 def ask_for_quota(settings: Aws, cores: int, region: str) -> str:
     families = {"p": "P", "g": "G and VT"}
     family = families.get(settings.instance[0], "Standard")
@@ -194,46 +180,3 @@ def ask_for_quota(settings: Aws, cores: int, region: str) -> str:
         f"; {settings.instance} counts {cores} vCPUs: ask for that many under Service Quotas, Amazon EC2, `{kind}` in "
         f"{region}, or take a smaller type or another region"
     )
-
-
-def record(run: RunDir, attempt: int, machine: Rented) -> None:
-    """One line a machine; when it ended is filled in by whoever ends it, or sees that it has."""
-    settings = settings_of(run)
-    line: Line = {"machine": machine.id, "attempt": attempt, "kind": machine.kind, "region": machine.region}
-    line |= {"spot": int(machine.spot), "usd_hour": cost_of(settings, machine.region).hourly}
-    write_rented(run, [*read_rented(run), {**line, "from": machine.launched, "to": None}])
-
-
-def record_end(run: RunDir, machine: str) -> None:
-    lines = read_rented(run)
-    for line in lines:
-        if line["machine"] == machine and line["to"] is None:
-            line["to"] = time.time()
-    write_rented(run, lines)
-
-
-def settings_of(run: RunDir) -> Aws:
-    settings = read_job_json(run.job).job.hardware.aws
-    if settings is None:
-        raise MissingError(f"{run.id}: hardware.aws: missing, and --launcher aws rents by it")
-    return settings
-
-
-def read_rented(run: RunDir) -> list[Line]:
-    file = run.aws / "rented.jsonl"
-    return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()] if file.exists() else []
-
-
-def write_rented(run: RunDir, lines: list[Line]) -> None:
-    run.aws.mkdir(mode=0o700, exist_ok=True)
-    write_atomic(run.aws / "rented.jsonl", "".join(f"{json.dumps(line)}\n" for line in lines))
-
-
-def spent(run: RunDir) -> float:
-    """What earlier machines of this job have cost at their list price; one whose end nobody saw counts until now."""
-    return sum(map(cost_of_line, read_rented(run)))
-
-
-def cost_of_line(line: Line) -> float:
-    end = time.time() if line["to"] is None else float(line["to"])
-    return (end - float(line["from"] or end)) / 3600 * float(line["usd_hour"] or 0.0)

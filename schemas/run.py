@@ -159,7 +159,7 @@ class RunDir:
         self.model = path / "model"
         # Every tensor of the network and where it came from: loaded, new, tied
         self.init = path / "init.json"
-        # How a rented machine is reached, and what was rented (launchers/aws_login.py, aws_rental.py)
+        # How a rented machine is reached, and what was rented (launchers/aws_login.py, aws_books.py)
         self.aws = path / "aws"
         self.lock = path / ".lock"
         # Of a streamed run: the index of its blocks (data/blocks.py), and why its reader gave up
