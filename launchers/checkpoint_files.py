@@ -4,14 +4,20 @@ A folder `step-NNNNNNNN` counts when its manifest.json (schemas/manifest.py), wh
 and every file that it lists.
 """
 
-import hashlib
-import json
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from runjob.schemas.manifest import MANIFEST, Manifest, folder_name, parse_manifest
-
-PREFIX = "step-"
+from runjob.schemas.manifest import (
+    MANIFEST,
+    Manifest,
+    best_of,
+    damaged_files,
+    folder_name,
+    folders_in,
+    parse_manifest,
+    sha256_of,
+    step_of,
+)
 
 
 def read_manifest(folder: Path) -> Manifest | None:
@@ -29,14 +35,7 @@ def damaged(folder: Path, *, thorough: bool) -> Iterator[str]:
     if manifest is None:
         yield MANIFEST
         return
-    for name, expected in manifest.files.items():
-        file = folder / name
-        if (
-            not file.is_file()
-            or file.stat().st_size != expected.size
-            or (thorough and sha256_of(file) != expected.sha256)
-        ):
-            yield name
+    yield from (name for name, _ in damaged_files(folder, manifest, thorough=thorough))
 
 
 def is_same(folder: Path, manifest: str | None) -> bool:
@@ -47,17 +46,9 @@ def is_same(folder: Path, manifest: str | None) -> bool:
     return manifest is None or sha256_of(folder / MANIFEST) == manifest
 
 
-def sha256_of(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
 def complete_checkpoints(folder: Path) -> list[str]:
     """Names of the complete checkpoints under `checkpoints/`, oldest first; contents are compared when used."""
-    if not folder.is_dir():
-        return []
-    names = sorted(path.name for path in folder.glob(f"{PREFIX}*") if path.is_dir())
-    return [name for name in names if not any(damaged(folder / name, thorough=False))]
+    return [one.name for one in folders_in(folder).values() if not any(damaged(one, thorough=False))]
 
 
 def needed_for(folder: Path, start_from: str | int) -> list[str]:
@@ -70,10 +61,4 @@ def needed_for(folder: Path, start_from: str | int) -> list[str]:
 
 def with_best(folder: Path, wanted: Iterable[str], there: list[str]) -> list[str]:
     named = {best_of(folder / name) for name in wanted}
-    return sorted({*wanted, *(name for name in there if name in named)})
-
-
-def best_of(folder: Path) -> str:
-    """The name of the checkpoint that this one calls the best so far; empty if there is none."""
-    best = json.loads((folder / "state.json").read_text(encoding="utf-8"))["state"]["best"]
-    return folder_name(best["step"]) if best is not None else ""
+    return sorted({*wanted, *(name for name in there if step_of(name) in named)})

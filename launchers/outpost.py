@@ -19,12 +19,12 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from runjob.launchers.base import read_handle
-from runjob.launchers.checkpoint_files import complete_checkpoints, sha256_of
+from runjob.launchers.checkpoint_files import complete_checkpoints
 from runjob.launchers.errand import MARK
 from runjob.launchers.local import LocalLauncher
 from runjob.launchers.records import FETCHED, news
 from runjob.schemas.errors import RunjobError
-from runjob.schemas.manifest import MANIFEST
+from runjob.schemas.manifest import MANIFEST, sha256_of
 from runjob.schemas.plan import Plan
 from runjob.schemas.run import RunDir
 

@@ -4,13 +4,13 @@ import shutil
 from pathlib import Path
 
 from runjob.launchers.base import Handle, Told, handle_before
-from runjob.launchers.checkpoint_files import needed_for, sha256_of
+from runjob.launchers.checkpoint_files import needed_for
 from runjob.launchers.coming_home import bring_checkpoint, point_to, take_files
 from runjob.launchers.handover import held_by
 from runjob.launchers.records import FETCHED, small_records
 from runjob.launchers.staging import below_if, copy_path, stage, was_given_up
 from runjob.launchers.staging_place import FolderPlace, copy_files
-from runjob.schemas.manifest import MANIFEST
+from runjob.schemas.manifest import MANIFEST, sha256_of
 from runjob.schemas.run import Attempt, RunDir
 
 # As much of the end of a file tells whether it has only grown.

@@ -6,13 +6,12 @@ from pathlib import Path, PurePosixPath
 from typing import Any, Literal
 
 from runjob.launchers.base import Handle, Told
-from runjob.launchers.checkpoint_files import best_of, sha256_of
 from runjob.launchers.coming_home import bring_checkpoint, point_to, take_files
 from runjob.launchers.records import FETCHED
 from runjob.launchers.ssh_link import Link
 from runjob.launchers.ssh_mirror import alone
 from runjob.schemas.errors import LaunchError
-from runjob.schemas.manifest import step_of
+from runjob.schemas.manifest import best_of, folder_name, sha256_of, step_of
 from runjob.schemas.run import RunDir
 
 HOLDS_S = 600.0
@@ -69,8 +68,8 @@ def fetch_checkpoints(
     for name in wanted(run, sorted(there), policy):
         bring(name)
         best = best_of(run.checkpoints / name)
-        if best in there:
-            bring(best)
+        if best is not None and folder_name(best) in there:
+            bring(folder_name(best))
     point_to(run, handle, holds["latest"])
 
 

@@ -19,6 +19,7 @@ from runjob.launchers.checkpoint_files import needed_for
 from runjob.launchers.staging_inputs import find_inputs, moved
 from runjob.launchers.staging_place import Place
 from runjob.schemas.errors import LaunchError
+from runjob.schemas.manifest import step_of
 from runjob.schemas.read import Resolved, read_job_json, write_job_json
 from runjob.schemas.run import Attempt, RunDir, read_json
 
@@ -128,7 +129,7 @@ def make_folders(place: Place, copy: str, attempt: Attempt) -> None:
 
 def list_there(place: Place, folder: str) -> list[str]:
     answer = place.run(["ls", "-1", "--", folder], timeout_s=COMMAND_S)
-    return [line for line in answer.out.decode("utf-8", "surrogateescape").splitlines() if line.startswith("step-")]
+    return [line for line in answer.out.decode("utf-8", "surrogateescape").splitlines() if step_of(line) is not None]
 
 
 def remove(place: Place, paths: Sequence[str]) -> None:

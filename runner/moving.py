@@ -5,10 +5,9 @@ import shutil
 from collections.abc import Callable
 
 from runjob.launchers.base import Fetcher, read_handle
-from runjob.launchers.checkpoint_files import best_of
 from runjob.runner.runs import checkpoint_steps, launcher_name, launcher_of
 from runjob.schemas.errors import LaunchError, MissingError, StateError
-from runjob.schemas.manifest import folder_name, step_of
+from runjob.schemas.manifest import best_of, folder_name
 from runjob.schemas.run import Attempt, RunDir, Status
 
 
@@ -44,7 +43,7 @@ def as_seen_there(run: RunDir, start_from: str | int) -> str | int:
     steps = checkpoint_steps(run)
     if start_from != "best" or not steps:
         return start_from
-    best = step_of(best_of(run.checkpoints / folder_name(steps[-1])))
+    best = best_of(run.checkpoints / folder_name(steps[-1]))
     if best is None:
         raise StateError(f"{run.id} has no best checkpoint yet (evaluation.best names the metric)")
     return best

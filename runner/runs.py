@@ -12,6 +12,7 @@ from runjob.launchers import find_launcher
 from runjob.launchers.base import Fetcher, Launcher, read_handle
 from runjob.launchers.local import never_started
 from runjob.schemas.errors import RunjobError
+from runjob.schemas.manifest import steps_in
 from runjob.schemas.run import ALIVE_STATES, Attempt, RunDir, Status, read_json
 
 
@@ -145,8 +146,7 @@ def newest_attempt(run: RunDir) -> Attempt:
 
 def checkpoint_steps(run: RunDir) -> list[int]:
     """Steps of checkpoints whose manifest stands (the last file written); the worker checks their contents."""
-    found = run.checkpoints.glob("step-*/manifest.json")
-    return sorted(int(path.parent.name.removeprefix("step-")) for path in found)
+    return steps_in(run.checkpoints)
 
 
 def age(seconds: float) -> str:

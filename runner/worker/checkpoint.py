@@ -23,7 +23,7 @@ from runjob.runner.worker.faults import fault_point
 from runjob.runner.worker.optimizer_state import NamedState
 from runjob.runner.worker.state import TrainingState
 from runjob.schemas.errors import CheckpointError
-from runjob.schemas.manifest import FORMAT, damage, folder_name, write_manifest
+from runjob.schemas.manifest import FORMAT, MANIFEST, best_of, damage, folder_name, folders_in, write_manifest
 from runjob.schemas.run import RunDir, read_json, sync_path, write_atomic, write_json
 
 KINDS = ("weights", "exp_avg", "exp_avg_sq")
@@ -112,12 +112,6 @@ class Writer:
         return final
 
 
-def list_folders(run: RunDir) -> list[Path]:
-    """Checkpoint folders, newest first, complete or not."""
-    folders = [path for path in run.checkpoints.iterdir() if path.name.startswith("step-") and path.is_dir()]
-    return sorted(folders, key=lambda path: path.name, reverse=True)
-
-
 def open_checkpoint(path: Path) -> Checkpoint:
     """A verified checkpoint, or CheckpointError that says what is wrong with it."""
     for problem in damage(path):
@@ -137,8 +131,8 @@ def open_checkpoint(path: Path) -> Checkpoint:
 def newest_complete(run: RunDir, *, not_after: int | None = None) -> tuple[Checkpoint | None, list[str]]:
     """The newest complete checkpoint, and one line for each newer folder that had to be passed over."""
     passed_over: list[str] = []
-    for path in list_folders(run):
-        if not_after is not None and int(path.name.removeprefix("step-")) > not_after:
+    for step, path in reversed(folders_in(run.checkpoints).items()):
+        if not_after is not None and step > not_after:
             continue
         try:
             return open_checkpoint(path), passed_over
@@ -150,16 +144,12 @@ def newest_complete(run: RunDir, *, not_after: int | None = None) -> tuple[Check
 def prune(run: RunDir, *, keep: int, best: int | None) -> list[str]:
     """Remove all but the newest `keep` complete checkpoints and the best ones that these name, so that falling back to
     an older one still finds its best. Gives the names removed."""
-    folders = list_folders(run)
-    kept = folders[:keep]
-    wanted = {path.name for path in kept} | ({folder_name(best)} if best is not None else set())
-    for path in kept:
-        named = read_json(path / "state.json")["state"]["best"]
-        if named is not None:
-            wanted.add(folder_name(named["step"]))
-    removed = [path for path in folders if path.name not in wanted]
+    folders = folders_in(run.checkpoints)
+    kept = list(reversed(folders))[:keep]
+    wanted = {*kept, best, *(best_of(folders[step]) for step in kept)}
+    removed = [path for step, path in folders.items() if step not in wanted]
     for path in removed:
         # manifest first: what is left of an interrupted removal is then no checkpoint
-        (path / "manifest.json").unlink(missing_ok=True)
+        (path / MANIFEST).unlink(missing_ok=True)
         shutil.rmtree(path)
     return [path.name for path in removed]

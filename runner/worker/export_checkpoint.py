@@ -7,14 +7,14 @@ from runjob.data.store import Store
 from runjob.runner.worker.assemble import run_identity
 from runjob.runner.worker.card import write_card
 from runjob.runner.worker.card_facts import gather_facts
-from runjob.runner.worker.checkpoint import Checkpoint, list_folders, newest_complete, open_checkpoint
+from runjob.runner.worker.checkpoint import Checkpoint, newest_complete, open_checkpoint
 from runjob.runner.worker.export import export_model
 from runjob.runner.worker.models.filling import without_filling
 from runjob.runner.worker.models.init import build_network
 from runjob.runner.worker.seeds import seed_of
 from runjob.runner.worker.start import refuse_foreign
 from runjob.schemas.errors import JobError, StateError
-from runjob.schemas.manifest import folder_name
+from runjob.schemas.manifest import folder_name, folders_in
 from runjob.schemas.read import read_job_json
 from runjob.schemas.run import RunDir, read_json
 
@@ -63,14 +63,13 @@ def export_checkpoint(run: RunDir, wanted: str, to: Path) -> str:
 
 def named_checkpoint(run: RunDir, wanted: str) -> Checkpoint:
     """`latest`, `best` or a step, complete and undamaged."""
-    folders = list_folders(run) if run.checkpoints.is_dir() else []
-    steps = sorted(int(folder.name.removeprefix("step-")) for folder in folders)
+    steps = list(folders_in(run.checkpoints))
     if wanted not in ("latest", "best"):
         if not wanted.isdecimal() or int(wanted) not in steps:
             have = ", ".join(map(str, steps)) or "none yet"
             raise StateError(f"--step {wanted}: {run.id} has no checkpoint of that name; it has {have}, latest, best")
         return open_checkpoint(run.checkpoints / folder_name(int(wanted)))
-    newest, passed_over = newest_complete(run) if folders else (None, [])
+    newest, passed_over = newest_complete(run)
     if newest is None:
         raise StateError("; ".join([f"{run.id} has no complete checkpoint", *passed_over]))
     if wanted == "latest":

@@ -29,6 +29,7 @@ from runjob.runner.worker.faults import waits_s
 from runjob.schemas.errors import RunjobError
 from runjob.schemas.job_data import Data, HubData
 from runjob.schemas.lifeline import die_with_parent
+from runjob.schemas.manifest import folders_in
 from runjob.schemas.quantities import parse_size
 from runjob.schemas.read import read_job_json
 from runjob.schemas.run import RunDir, cache_home, read_json, write_json
@@ -135,8 +136,7 @@ class Steps:
 
     def oldest_position(self) -> int:
         """Of the oldest checkpoint that is kept; without one a resume begins at 0."""
-        steps = [int(path.name.removeprefix("step-")) for path in self._checkpoints.glob("step-*")]
-        return min(steps, default=0) * self._global_batch
+        return min(folders_in(self._checkpoints), default=0) * self._global_batch
 
 
 def cut_as(length: str, eos: str) -> Callable[[Side, Data], Rows]:

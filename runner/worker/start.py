@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 from torch import distributed
 
-from runjob.runner.worker.checkpoint import Checkpoint, list_folders, newest_complete, open_checkpoint
+from runjob.runner.worker.checkpoint import Checkpoint, newest_complete, open_checkpoint
 from runjob.runner.worker.same_data import belongs_elsewhere
 from runjob.schemas.errors import CheckpointError
-from runjob.schemas.manifest import folder_name
+from runjob.schemas.manifest import folder_name, folders_in
 from runjob.schemas.run import Attempt, RunDir, read_json, write_atomic
 
 
@@ -103,8 +103,8 @@ def _best(run: RunDir) -> tuple[Checkpoint, list[str]]:
 
 def set_aside(run: RunDir, attempt: Attempt, step: int) -> None:
     """Checkpoints beyond the start are damaged or of a history that is left: they move to attempts/N/checkpoints."""
-    for path in list_folders(run):
-        if int(path.name.removeprefix("step-")) > step:
+    for later, path in folders_in(run.checkpoints).items():
+        if later > step:
             target = attempt.path / "checkpoints"
             target.mkdir(exist_ok=True)
             path.rename(target / path.name)

@@ -21,7 +21,7 @@ from runjob.runner.worker.remote_store import Store
 from runjob.schemas.errors import RunjobError
 from runjob.schemas.job import Job
 from runjob.schemas.lifeline import die_with_parent
-from runjob.schemas.manifest import MANIFEST, parse_manifest, step_of
+from runjob.schemas.manifest import MANIFEST, best_of, folder_name, folders_in, parse_manifest
 from runjob.schemas.own_log import say
 from runjob.schemas.read import read_job_json
 from runjob.schemas.run import Attempt, RunDir, read_json
@@ -122,13 +122,12 @@ class Uploader:
     def here(self) -> dict[int, bytes]:
         """The manifests of complete checkpoints in the run directory by step, and by the way who came and went."""
         found = {}
-        for path in self.run.checkpoints.glob(f"step-*/{MANIFEST}"):
+        for step, folder in folders_in(self.run.checkpoints).items():
             try:
-                data = path.read_bytes()
+                data = (folder / MANIFEST).read_bytes()
             except FileNotFoundError:  # pruned while we looked
                 continue
-            step = step_of(path.parent.name)
-            if step is not None and data not in self.damaged and parse_manifest(data) is not None:
+            if data not in self.damaged and parse_manifest(data) is not None:
                 found[step] = data
         for step in sorted(self.seen - {self.uploading} - found.keys() - self.there.keys()):
             say(f"step {step}: skipped, it was pruned here before its turn came")
@@ -256,10 +255,9 @@ def start_of(attempt: Attempt) -> int | None:
 def named_best(run: RunDir, step: int) -> int | None:
     """The best checkpoint as this one knows it."""
     try:
-        best = read_json(run.checkpoints / f"step-{step:08d}" / "state.json")["state"]["best"]
+        return best_of(run.checkpoints / folder_name(step))
     except RunjobError:  # pruned meanwhile
         return None
-    return None if best is None else int(best["step"])
 
 
 def main(run: RunDir) -> int:

@@ -11,12 +11,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from runjob.launchers import errand
-from runjob.launchers.checkpoint_files import sha256_of
 from runjob.launchers.shell import PLAIN, Here, for_login_shell, run_to_end, with_setup
 from runjob.launchers.staging import stage
 from runjob.launchers.staging_inputs import find_inputs, moved
 from runjob.launchers.staging_place import FolderPlace
-from runjob.schemas.manifest import folder_name
+from runjob.schemas.manifest import folder_name, sha256_of
 from runjob.schemas.read import read_job, write_job_json
 from runjob.schemas.run import Attempt, RunDir
 from tests.launchers.helpers import make_plan, make_run

@@ -9,7 +9,6 @@ import torch
 from runjob.runner.worker.checkpoint import (
     SHARD_BYTES,
     Writer,
-    list_folders,
     newest_complete,
     open_checkpoint,
     prune,
@@ -18,6 +17,7 @@ from runjob.runner.worker.optimizer_state import NamedState
 from runjob.runner.worker.start import find_start, refuse_foreign
 from runjob.runner.worker.state import Best, Patience, TrainingState
 from runjob.schemas.errors import CheckpointError
+from runjob.schemas.manifest import folders_in
 from runjob.schemas.run import RunDir, write_json
 
 IDENTITY: dict[str, object] = {"data": "d1", "tokenizer": "t1"}
@@ -112,7 +112,7 @@ def test_only_the_newest_and_the_best_are_kept(run: RunDir) -> None:
     for step in (5, 10, 15, 20):
         save(run, step)
     assert prune(run, keep=2, best=5) == ["step-00000010"]
-    assert [path.name for path in list_folders(run)] == ["step-00000020", "step-00000015", "step-00000005"]
+    assert list(folders_in(run.checkpoints)) == [5, 15, 20]
 
 
 def test_the_best_that_an_older_kept_checkpoint_names_is_kept_too(run: RunDir) -> None:
@@ -129,7 +129,7 @@ def test_a_start_sets_newer_checkpoints_aside_and_tells_of_them(run: RunDir) -> 
     start = find_start(run, attempt)
     assert start.step == 7
     assert "state.json is missing" in start.passed_over[0]
-    assert [path.name for path in list_folders(run)] == ["step-00000007"]
+    assert list(folders_in(run.checkpoints)) == [7]
     assert (attempt.path / "checkpoints" / "step-00000014").is_dir()
 
 
@@ -139,7 +139,7 @@ def test_a_start_from_a_named_step_leaves_later_history(run: RunDir) -> None:
     attempt = run.new_attempt()
     write_json(attempt.path / "resume.json", {"from": "best", "after": "preempted"})
     assert find_start(run, attempt).step == 5
-    assert [path.name for path in list_folders(run)] == ["step-00000005"]
+    assert list(folders_in(run.checkpoints)) == [5]
 
 
 def test_latest_names_the_start_also_where_a_kill_fell_just_before_it_moved(run: RunDir) -> None:
