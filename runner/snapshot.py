@@ -5,7 +5,6 @@ Only what is named here is copied. A checkout may hold a `.env`, keys or a user'
 what to take can't leak them, a list of what to leave out can.
 """
 
-import hashlib
 import importlib.metadata
 import importlib.util
 import shutil
@@ -14,6 +13,7 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from runjob.schemas.errors import RunjobError
+from runjob.schemas.frozen import CODE_LIST, sum_of
 from runjob.schemas.run import RunDir, write_json
 
 # The suffixes that belong to the package, folder by folder. JSON under data/ could be anybody's.
@@ -29,17 +29,13 @@ SAMPLES = Path("data", "samples")
 def freeze(run: RunDir, *, samples: Collection[str]) -> None:
     """Copy the package and the named samples into RUN/code/runjob and say in RUN/code/CODE.json what they are."""
     target = run.code / "runjob"
-    digest = hashlib.sha256()
-    count = 0
-    for relative, source in sorted(package_files(samples)):
+    files = dict(package_files(samples))
+    for relative, source in files.items():
         destination = target / relative
         destination.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source, destination)
-        content_sha = hashlib.sha256(destination.read_bytes()).hexdigest()
-        digest.update(f"{relative.as_posix()} {content_sha}\n".encode())
-        count += 1
-    facts = {"version": importlib.metadata.version("runjob"), "sha256": digest.hexdigest(), "files": count}
-    write_json(run.code / "CODE.json", {**facts, **checkout_facts(package_root("schemas").parent)})
+    facts = {"version": importlib.metadata.version("runjob"), "sha256": sum_of(target), "files": len(files)}
+    write_json(run.code / CODE_LIST, {**facts, **checkout_facts(package_root("schemas").parent)})
 
 
 def package_root(name: str) -> Path:

@@ -7,7 +7,6 @@ for it. A transfer that broke off goes on: what has come whole isn't asked for a
 """
 
 import argparse
-import hashlib
 import re
 import shutil
 import sys
@@ -19,7 +18,17 @@ from runjob.data.space import in_words
 from runjob.runner.worker.remote_run import CODE_LIST, MODEL_LIST, RemoteRun, parse_model_list
 from runjob.runner.worker.remote_store import Store
 from runjob.schemas.errors import CheckpointError, JobError, NotFoundError, RunjobError
-from runjob.schemas.manifest import MANIFEST, FileFacts, damage, folder_name, measure, parse_manifest
+from runjob.schemas.frozen import sum_of
+from runjob.schemas.manifest import (
+    MANIFEST,
+    FileFacts,
+    best_of,
+    damage,
+    folder_name,
+    measure,
+    parse_manifest,
+    steps_in,
+)
 from runjob.schemas.quantities import counted
 from runjob.schemas.run import ID, RunDir, read_json, write_atomic
 
@@ -59,7 +68,7 @@ def fetch_newer(run: RunDir, url: str) -> None:
     sizes = remote.store.sizes("")
     claims = [int(found[1]) for name in sizes if (found := CLAIM.fullmatch(name))]
     attempt_there, attempt_here = max(claims, default=0), max((one.number for one in run.list_attempts()), default=0)
-    steps_here = [int(path.parent.name.removeprefix("step-")) for path in run.checkpoints.glob(f"step-*/{MANIFEST}")]
+    steps_here = steps_in(run.checkpoints)
     if attempt_there > attempt_here:
         say(f"attempt {attempt_there} of it was begun elsewhere")
         set_aside(run, attempt_here, [step for step in steps_here if step > max(remote.complete(), default=0)])
@@ -103,11 +112,7 @@ def fetch_code(remote: RemoteRun, run: RunDir, sizes: Mapping[str, int]) -> None
     names = [name for name in sizes if name.startswith("code/") and is_plain(name)]
     for name in names:
         fetch(remote, name, run.path / name, size=sizes[name])
-    root, digest = run.code / "runjob", hashlib.sha256()
-    for path in sorted(path.relative_to(root) for path in root.rglob("*") if path.is_file()):
-        content = hashlib.sha256((root / path).read_bytes()).hexdigest()
-        digest.update(f"{path.as_posix()} {content}\n".encode())
-    if digest.hexdigest() != read_json(run.code / "CODE.json")["sha256"]:
+    if sum_of(run.code / "runjob") != read_json(run.path / CODE_LIST)["sha256"]:
         shutil.rmtree(run.code)
         raise RunjobError(f"{remote.store.url}/code: not the code that its CODE.json speaks of; type the same again")
     say(f"code: {counted(len(names), 'file')}")
@@ -117,11 +122,10 @@ def fetch_checkpoints(remote: RemoteRun, run: RunDir, there: Mapping[int, bytes]
     """The newest that is whole when it has come, and the best that it names."""
     for step in sorted(there, reverse=True):
         try:
-            state = read_json(fetch_checkpoint(remote, run, step, there[step]) / "state.json")["state"]
+            best = best_of(fetch_checkpoint(remote, run, step, there[step]))
         except CheckpointError as error:
             say(f"passed over: {error}")
             continue
-        best = None if state["best"] is None else int(state["best"]["step"])
         if best is not None and best != step and best in there:
             fetch_checkpoint(remote, run, best, there[best])
         write_atomic(run.latest, folder_name(step) + "\n")

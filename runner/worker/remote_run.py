@@ -17,6 +17,7 @@ from pathlib import Path
 
 from runjob.data.remote import RemoteError
 from runjob.runner.worker.remote_store import Store
+from runjob.schemas import frozen
 from runjob.schemas.manifest import (
     FORMAT,
     MANIFEST,
@@ -29,7 +30,7 @@ from runjob.schemas.manifest import (
 )
 
 MODEL_LIST = "model.json"
-CODE_LIST = "code/CODE.json"
+CODE_LIST = f"code/{frozen.CODE_LIST}"
 
 
 def claim_of(attempt: int) -> str:
@@ -114,7 +115,7 @@ class RemoteRun:
 
     def put_code(self, code: Path) -> None:
         """Once: its list names the sum over all files, and is put last."""
-        listed = (code / "CODE.json").read_bytes()
+        listed = (code / frozen.CODE_LIST).read_bytes()
         if self.store.read(CODE_LIST) == listed:
             return
         for path in sorted(code.rglob("*")):

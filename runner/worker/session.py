@@ -24,6 +24,7 @@ from runjob.runner.worker.recording import advise
 from runjob.runner.worker.stopping import StopWatch
 from runjob.runner.worker.train import Ending, train
 from runjob.schemas.errors import MissingError
+from runjob.schemas.frozen import CODE_LIST
 from runjob.schemas.machine import processor_name
 from runjob.schemas.plan import Plan
 from runjob.schemas.read import read_job_json
@@ -169,5 +170,5 @@ def device_name(plan: Plan) -> str:
 
 def code_hash(run: RunDir) -> str | None:
     """sha256 of the frozen code, where the run has one."""
-    file = run.code / "CODE.json"
+    file = run.code / CODE_LIST
     return str(read_json(file)["sha256"]) if file.exists() else None
