@@ -23,6 +23,8 @@ from runjob.schemas.errors import LaunchError, RunjobError
 # What a command there may take that does no real work; a cold Python on a busy shared disk was seen to take seconds.
 ERRAND_S = 60.0
 PERCENT = re.compile(rb"\s(\d+)%\s")
+# rsync has codes of its own, and passes ssh's on in words
+RSYNC_SSH_FAILED = f"(code {SSH_FAILED})"
 NO_SPACE = re.compile(r"No space left on device|Disk quota exceeded")
 
 
@@ -94,30 +96,10 @@ class SshPlace:
 
     @contextlib.contextmanager
     def _errand(self, words: Sequence[str]) -> Iterator["subprocess.Popen[bytes]"]:
-        """A running errand whose end is seen to: LaunchError with its last words if it is not a good one."""
+        """A running errand whose end is seen to."""
         process = self.target.start(with_setup(self.setup, errand_command(self.python, words)))
-        said: list[bytes] = []
-        assert process.stderr is not None
-        reader = threading.Thread(target=lambda pipe=process.stderr: said.append(pipe.read()), daemon=True)
-        reader.start()
-        try:
+        with seen_to(process, self.target.host):
             yield process
-            if process.stdout is not None:
-                process.stdout.read()
-            code = process.wait()
-            reader.join()
-        except BaseException:
-            end(process)
-            raise
-        finally:
-            for pipe in (process.stdin, process.stdout):
-                with contextlib.suppress(OSError):
-                    if pipe is not None:
-                        pipe.close()
-        err = b"".join(said).decode("utf-8", errors="replace").strip()
-        process.stderr.close()
-        if code != 0:
-            raise transfer_error(self.target.host, code, err)
 
     def _remote(self, folder: str) -> str:
         host = f"[{self.target.host}]" if ":" in self.target.host else self.target.host
@@ -128,26 +110,36 @@ class SshPlace:
         argv = ["rsync", "-rtLs", "--from0", "--files-from=-", "--partial-dir=.rsync-partial", "--info=progress2"]
         argv += ["--chmod=Du=rwx,Dgo=,Fu=rw,Fgo=", "-e", rsync_shell(self.target.ssh()), "--", *ends]
         process = start_here(argv)
-        assert process.stdin is not None and process.stdout is not None and process.stderr is not None
-        said: list[bytes] = []
-        # beside: a complaint about each of a thousand files fills a pipe, and then rsync would wait for us
-        reader = threading.Thread(target=lambda pipe=process.stderr: said.append(pipe.read()), daemon=True)
-        reader.start()
-        try:
+        assert process.stdin is not None and process.stdout is not None
+        with seen_to(process, self.target.host):
             with contextlib.suppress(BrokenPipeError):  # what ended it stands in its last words
                 process.stdin.write(b"".join(name.encode("utf-8", "surrogateescape") + b"\0" for name in names))
             close(process.stdin)
             follow_rsync(process.stdout, told, doing)
-            code = process.wait()
-            reader.join()
-        except BaseException:
-            end(process)
-            raise
-        process.stdout.close()
-        process.stderr.close()
-        err = b"".join(said).decode("utf-8", errors="replace").strip()
-        if code != 0:
-            raise transfer_error(self.target.host, SSH_FAILED if "code 255" in err else code, err)
+
+
+@contextlib.contextmanager
+def seen_to(process: "subprocess.Popen[bytes]", host: str) -> Iterator[None]:
+    """The end of a transfer, whatever becomes of the body: LaunchError with its last words if it is not a good one.
+    They are read beside, since a complaint about each of a thousand files fills a pipe, and it would wait for us."""
+    assert process.stdout is not None and process.stderr is not None
+    said: list[bytes] = []
+    reader = threading.Thread(target=lambda pipe=process.stderr: said.append(pipe.read()), daemon=True)
+    reader.start()
+    try:
+        yield
+        process.stdout.read()
+        code = process.wait()
+        reader.join()
+    except BaseException:
+        end(process)
+        raise
+    finally:
+        close(process.stdin)
+        close(process.stdout)
+    process.stderr.close()
+    if code != 0:
+        raise transfer_error(host, code, b"".join(said).decode("utf-8", errors="replace").strip())
 
 
 def follow_rsync(out: IO[bytes], told: Told, doing: str) -> None:
@@ -170,7 +162,7 @@ def rsync_shell(argv: Sequence[str]) -> str:
 def transfer_error(host: str, code: int, err: str) -> RunjobError:
     if NO_SPACE.search(err):
         return LaunchError(f"{host}: the disk there is full ({last_line(err)}); make room or name another folder")
-    if code == SSH_FAILED:
+    if code == SSH_FAILED or RSYNC_SSH_FAILED in err:
         return explain(host, err)
     return LaunchError(f"{host}: the transfer broke off: {last_line(err) or f'code {code}'}")
 
