@@ -139,11 +139,7 @@ def _name_inputs(network: PreTrainedModel, directory: Path) -> None:
 
 def _compare(network: PreTrainedModel, directory: Path) -> None:
     """CheckpointError unless the model in `directory` answers a fixed row exactly as `network` does."""
-    loaded = load_network(directory)
-    vocabulary = classes_in(network.config)
-    length = min(PROBE, positions_of(network.config) or PROBE)
-    # A fixed walk through the whole vocabulary; 7919 is prime, so neighbours differ for any vocabulary.
-    row = (torch.arange(length) * 7919 % vocabulary)[None]
+    loaded, row = load_network(directory), probe_row(network.config)
     with torch.inference_mode():
         expected, found = network(row).logits, loaded(row).logits
     if not torch.equal(expected, found):
@@ -151,6 +147,12 @@ def _compare(network: PreTrainedModel, directory: Path) -> None:
         raise CheckpointError(
             f"{directory}: the model read back answers differently (up to {difference:.3g} in a logit)"
         )
+
+
+def probe_row(config: PreTrainedConfig) -> torch.Tensor:
+    """A fixed walk through the whole vocabulary; 7919 is prime, so neighbours differ for any vocabulary."""
+    length = min(PROBE, positions_of(config) or PROBE)
+    return (torch.arange(length) * 7919 % classes_in(config))[None]
 
 
 def replace_directory(target: Path, write: Callable[[Path], None], verify: Callable[[Path], None]) -> None:

@@ -18,8 +18,8 @@ import torch
 from safetensors.torch import save_file
 from transformers import AutoModel, PreTrainedModel
 
-from runjob.runner.worker.export import PROBE, WEIGHTS, load_network, replace_directory
-from runjob.runner.worker.models.configs import classes_in, positions_of
+from runjob.runner.worker.export import WEIGHTS, load_network, probe_row, replace_directory
+from runjob.runner.worker.models.configs import positions_of
 from runjob.runner.worker.models.loading import attention_of, task_of
 from runjob.schemas.errors import CheckpointError, JobError
 
@@ -92,8 +92,7 @@ def _compare(body: PreTrainedModel, directory: Path) -> None:
     missing = sorted(name for name in found["missing_keys"] if not name.startswith("pooler."))
     if missing:
         raise CheckpointError(f"{directory}: {WEIGHTS} lacks {', '.join(missing[:5])}")
-    length = min(PROBE, positions_of(body.config) or PROBE)
-    row = (torch.arange(length) * 7919 % classes_in(body.config))[None]
+    row = probe_row(body.config)
     with torch.inference_mode():
         expected, here = body(row).last_hidden_state, loaded.eval()(row).last_hidden_state
     if not torch.equal(expected, here):

@@ -16,7 +16,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from transformers import AddedToken, CanineConfig, CanineTokenizer
@@ -25,6 +24,7 @@ from transformers.utils.logging import disable_progress_bar
 from runjob.runner.worker.export import WEIGHTS, export_model
 from runjob.runner.worker.export_run import refuse_occupied
 from runjob.runner.worker.foreign_pickle import read_pickle
+from runjob.runner.worker.foreign_tensors import Tensors, refuse_foreign_tensors
 from runjob.runner.worker.models.canine import CanineForMaskedLM
 from runjob.runner.worker.prompts import PLAIN
 from runjob.schemas.errors import CheckpointError, NotFoundError, RunjobError
@@ -40,15 +40,13 @@ POOLER = "canine.pooler."
 # They hide characters behind CANINE's own CLS; the tokenizer that is written says so, and `fill-mask` goes by it
 THEIR_MASK = 0xE000
 
-Tensors = dict[str, torch.Tensor]
-
 
 def import_canine(source: Path, to: Path) -> str:
     """Write the model directory; where it came from, in words."""
     found, layout = read_checkpoint(source)
     tensors = {name: tensor.float() for name, tensor in found.items() if not name.startswith(POOLER)}
     config = read_config(source, tensors)
-    refuse_foreign_tensors(source, tensors, config)
+    refuse_foreign_tensors(source, tensors, lambda: CanineForMaskedLM(config), family="a CANINE")
     to.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="runjob-import-") as tokenizer:
         CanineTokenizer(mask_token=AddedToken(chr(THEIR_MASK), special=True)).save_pretrained(tokenizer)
@@ -154,22 +152,6 @@ def config_of(source: Path, tensors: Tensors) -> CanineConfig:
         num_hash_functions=sum(name.startswith(f"{embeddings}HashBucketCodepointEmbedder_") for name in tensors),
         num_hash_buckets=shapes["buckets"][0],
     )
-
-
-def refuse_foreign_tensors(source: Path, tensors: Tensors, config: CanineConfig) -> None:
-    try:
-        with torch.device("meta"):
-            wanted = {name: tuple(value.shape) for name, value in CanineForMaskedLM(config).named_parameters()}
-    except (ValueError, TypeError) as error:  # sizes that do not go together, or are none
-        raise CheckpointError(f"{source}: its config.json describes no network: {error}") from error
-    have = {name: tuple(value.shape) for name, value in tensors.items()}
-    wrong = sorted(name for name in wanted.keys() | have.keys() if wanted.get(name) != have.get(name))
-    if wrong:
-        name = wrong[0]
-        raise CheckpointError(
-            f"{source}: {len(wrong)} tensors are not those of a CANINE of its sizes, the first {name}: "
-            f"{have.get(name, 'missing')} there, {wanted.get(name, 'nothing')} expected"
-        )
 
 
 def card(source: Path, layout: str) -> str:

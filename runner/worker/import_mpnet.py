@@ -24,11 +24,10 @@ from transformers.utils.logging import disable_progress_bar
 from runjob.runner.worker.export import export_model
 from runjob.runner.worker.export_run import refuse_occupied
 from runjob.runner.worker.foreign_pickle import read_pickle
+from runjob.runner.worker.foreign_tensors import Tensors, refuse_foreign_tensors
 from runjob.runner.worker.prompts import PLAIN
 from runjob.schemas.errors import CheckpointError, MissingError, NotFoundError, RunjobError
 from runjob.schemas.tokenizer_files import MPNET_PADDING
-
-Tensors = dict[str, torch.Tensor]
 
 BEST = "best_checkpoint.pt"
 COMPILED = "_orig_mod."
@@ -80,7 +79,7 @@ def import_mpnet(source: Path, to: Path, *, trusted: bool, tokenizer: str | None
     words = open_tokenizer(file, tokenizer, options)
     tensors = renamed(file, theirs, vocabulary=len(words))
     config = config_of(options, tensors, words)
-    refuse_foreign_tensors(file, tensors, config)
+    refuse_foreign_tensors(file, tensors, lambda: MPNetForMaskedLM(config), family="an MPNet")
     to.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="runjob-import-") as folder:
         words.save_pretrained(folder)
@@ -221,21 +220,6 @@ def config_of(options: Options, tensors: Tensors, words: Any) -> MPNetConfig:  #
         bos_token_id=words.cls_token_id,
         eos_token_id=words.sep_token_id,
     )
-
-
-def refuse_foreign_tensors(file: Path, tensors: Tensors, config: MPNetConfig) -> None:
-    try:
-        with torch.device("meta"):
-            wanted = {name: tuple(value.shape) for name, value in MPNetForMaskedLM(config).named_parameters()}
-    except (ValueError, TypeError) as error:
-        raise CheckpointError(f"{file}: its sizes describe no network: {error}") from error
-    have = {name: tuple(value.shape) for name, value in tensors.items()}
-    if wrong := sorted(name for name in wanted.keys() | have.keys() if wanted.get(name) != have.get(name)):
-        name = wrong[0]
-        raise CheckpointError(
-            f"{file}: {len(wrong)} tensors are not those of an MPNet of its sizes, the first {name}: "
-            f"{have.get(name, 'missing')} there, {wanted.get(name, 'nothing')} expected"
-        )
 
 
 def card(file: Path) -> str:

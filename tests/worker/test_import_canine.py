@@ -163,7 +163,7 @@ def test_anything_else_is_refused_with_what_was_found_and_leaves_nothing(v1, tmp
         ("{bad", "config.json: can't be read as JSON: Expecting property name"),
         ("[1]", "config.json: model_type none at all, and canine_mlm is of canine"),
         ('{"model_type": "bert"}', "config.json: model_type 'bert', and canine_mlm is of canine"),
-        ('{"model_type": "canine", "num_attention_heads": 7}', "its config.json describes no network: The hidden size"),
+        ('{"model_type": "canine", "num_attention_heads": 7}', "its sizes describe no network: The hidden size"),
     ],
 )
 def test_a_configuration_that_is_none_is_an_error_in_words(v2, tmp_path, capsys, written, said):
