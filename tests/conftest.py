@@ -153,7 +153,7 @@ def processes(home: Home) -> Iterator[Processes]:
     table.end_all()
 
 
-def wait_until(true: Callable[[], bool], *, within_s: float, what: str) -> None:
+def wait_until(true: Callable[[], bool], *, what: str, within_s: float = 20) -> None:
     """Poll until `true()`; a test that waited in vain fails with what it waited for."""
     deadline = time.monotonic() + within_s
     while not true():
@@ -165,6 +165,11 @@ def wait_until(true: Callable[[], bool], *, within_s: float, what: str) -> None:
 @pytest.fixture(name="wait_until")
 def wait_until_fixture() -> Callable[..., None]:
     return wait_until
+
+
+def contents(folder: Path) -> dict[str, bytes]:
+    """Every file below by its name from there."""
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def _kill(pid: int) -> None:

@@ -8,7 +8,6 @@ It also keeps the promise of client tokens, which moto does not: the same token,
 import contextlib
 import http.server
 import json
-import socket
 import subprocess
 import sys
 import threading
@@ -23,6 +22,7 @@ from typing import Any
 from runjob.schemas.job import Job
 from runjob.schemas.job_hardware import Aws
 from runjob.schemas.read import read_job
+from tests.cluster.ports import answers, free_port
 from tests.conftest import ROOT, wait_until
 
 REGION = "us-east-1"
@@ -197,21 +197,6 @@ def amazon(folder: Path) -> Iterator[Amazon]:
 
 
 SESSION = {"aws_access_key_id": "behind", "aws_secret_access_key": "the door", "region_name": REGION}
-
-
-def answers(port: int) -> bool:
-    try:
-        socket.create_connection(("127.0.0.1", port), timeout=1).close()
-    except OSError:
-        return False
-    return True
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def aws_job(**changes: Any) -> Job:

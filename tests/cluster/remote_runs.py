@@ -11,35 +11,7 @@ from runjob.schemas.manifest import folder_name, write_manifest
 from runjob.schemas.read import read_job, write_job_json
 from runjob.schemas.run import Attempt, RunDir, write_atomic, write_json
 from tests.conftest import clean_environment
-
-JOB = """\
-schema: 1
-name: small
-data:
-  kind: text
-  path: sample:dutch
-  sequence_length: 32
-  tokenizer: {{kind: train, algorithm: bpe, vocab_size: 512}}
-model:
-  init:
-    kind: scratch
-    architecture: gpt2
-    hidden_size: 32
-    num_hidden_layers: 2
-    num_attention_heads: 2
-    max_position_embeddings: 32
-objective: {{kind: clm}}
-training:
-  length: 20 steps
-  global_batch: 8
-  micro_batch: 4
-  learning_rate: 5.0e-4
-  checkpoint: {{every: 7 steps, keep: {keep}}}
-hardware: {{device: cpu, threads: 1}}
-output: {{remote: "{remote}"}}
-"""
-
-CODE = "b6695ea443b5451f41032f8392f2f27d5dc9a5d0f1c669bae0cd5648f63b504c"
+from tests.small_job import small_job
 
 
 def make_run(home: Path, remote: str, *, keep: int | str = 2, id: str = "small-0a1b2c3d") -> RunDir:
@@ -47,7 +19,8 @@ def make_run(home: Path, remote: str, *, keep: int | str = 2, id: str = "small-0
     run = RunDir(home / id)
     for folder in (run.attempts, run.checkpoints, run.code / "runjob"):
         folder.mkdir(parents=True)
-    run.job_yaml.write_text(JOB.format(remote=remote, keep=keep))
+    saving = f"checkpoint: {{every: 7 steps, keep: {keep}}}"
+    run.job_yaml.write_text(small_job("sample:dutch", training=saving, more=f'output: {{remote: "{remote}"}}\n'))
     write_job_json(run.job, read_job(run.job_yaml))
     for path in (run.plan, run.deepspeed):
         write_json(path, {})
@@ -104,8 +77,3 @@ def upload_all(run: RunDir, env: Mapping[str, str] | None = None, *, state: str 
     finally:
         process.kill()
         process.wait()
-
-
-def contents(folder: Path) -> dict[str, bytes]:
-    """Every file below by relative name."""
-    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}

@@ -9,13 +9,14 @@ import threading
 import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 from runjob.schemas.lifeline import set_parent_death_signal
+from tests.cluster.ports import answers, free_port
 from tests.conftest import wait_until
 
 KEY, SECRET = "AKIAPLANTEDKEYPLANTED", "planted-secret-hunter2-0123456789"
@@ -54,18 +55,6 @@ def s3_server(log: Path) -> Iterator[str]:
     finally:
         server.kill()
         server.wait()
-
-
-def free_port() -> int:
-    with socket.socket() as listener:
-        listener.bind(("127.0.0.1", 0))
-        return int(listener.getsockname()[1])
-
-
-def answers(port: int) -> bool:
-    with suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
-        return True
-    return False
 
 
 @dataclass

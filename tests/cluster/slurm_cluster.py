@@ -24,6 +24,7 @@ from pathlib import Path
 import pytest
 
 from runjob.schemas.lifeline import descendants, set_parent_death_signal
+from tests.cluster.ports import free_ports
 from tests.conftest import ROOT, clean_environment, wait_until
 
 DAEMONS = ("munged", "slurmctld", "slurmd", "sbatch")
@@ -282,14 +283,6 @@ def make_interpreter(folder: Path) -> None:
     for entry in Path(sysconfig.get_path("purelib")).iterdir():
         if "runjob" not in entry.name:
             (site / entry.name).symlink_to(folder / "packages" / entry.name)
-
-
-def free_ports(count: int) -> list[int]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
-    return ports
 
 
 def write_configuration(folder: Path, *, slurmd_timeout: int) -> None:

@@ -13,28 +13,8 @@ from runjob.schemas.read import read_job, write_job_json
 from runjob.schemas.run import Attempt, RunDir, Status, read_json
 from tests.cluster.slurm_cluster import Cluster
 from tests.conftest import wait_until
-from tests.launchers.helpers import PROGRAM, make_plan, make_run
-
-JOB = """\
-schema: 1
-name: small
-data:
-  kind: text
-  path: text.txt
-  sequence_length: 32
-  tokenizer: {kind: train, algorithm: bpe, vocab_size: 512}
-model:
-  init:
-    kind: scratch
-    architecture: gpt2
-    hidden_size: 32
-    num_hidden_layers: 2
-    num_attention_heads: 2
-    max_position_embeddings: 32
-objective: {kind: clm}
-training: {length: 20 steps, global_batch: 8, micro_batch: 4, learning_rate: 5.0e-4}
-hardware: {device: cpu, threads: 1, slurm: {python: PYTHON}}
-"""
+from tests.launchers.helpers import PROGRAM, make_plan, make_run, steps_done
+from tests.small_job import small_job
 
 
 @dataclass
@@ -63,7 +43,7 @@ class Bench:
         )
         run, attempt = make_run(self.home, plan)
         file = self.home / "small.yaml"
-        file.write_text(JOB.replace("PYTHON", self.cluster.python))
+        file.write_text(small_slurm_job(self.cluster))
         (self.home / "text.txt").write_text("een twee drie\n")
         write_job_json(run.job, read_job(file, sets))
         freeze(run, samples=())
@@ -100,8 +80,8 @@ class Bench:
         wait_until(lambda: steps_done(run) >= step, within_s=within_s, what=f"step {step} of {self.state(run)}")
 
 
-def steps_done(run: RunDir) -> int:
-    return int(read_json(run.progress)["step"]) if run.progress.exists() else 0
+def small_slurm_job(cluster: Cluster) -> str:
+    return small_job(hardware=f"slurm: {{python: {cluster.python}}}")
 
 
 def job_of(run: RunDir) -> str:

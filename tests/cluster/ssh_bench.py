@@ -11,6 +11,7 @@ from typing import Any
 from runjob.schemas.run import RunDir
 from tests.cluster.sshd_host import SshHost
 from tests.conftest import Home, Processes, run_script, wait_until
+from tests.small_job import small_job
 
 PROGRAM = Path(__file__).parent.parent / "launchers" / "stage_program.py"
 LAUNCHER = """\
@@ -29,17 +30,6 @@ class SmallSsh(SshLauncher):
         small = dataclasses.replace(plan, stages=(stage,), stop_deadline_s=20)
         run.plan.write_text(small.to_json())
         return super().submit(run, small, attempt)
-"""
-JOB = """\
-schema: 1
-name: small
-data: {kind: text, path: TEXT, sequence_length: 32, tokenizer: {kind: train, algorithm: bpe, vocab_size: 512}}
-model:
-  init: {kind: scratch, architecture: gpt2, hidden_size: 32, num_hidden_layers: 2, num_attention_heads: 2,
-         max_position_embeddings: 32}
-objective: {kind: clm}
-training: {length: 20 steps, global_batch: 8, micro_batch: 4, learning_rate: 5.0e-4}
-hardware: {device: cpu, threads: 1}
 """
 
 
@@ -94,7 +84,7 @@ def make_bench(home: Home, processes: Processes, host: SshHost, write: Callable[
     (site / "small_ssh.py").write_text(LAUNCHER.format(program=str(PROGRAM)))
     (facts / "METADATA").write_text("Metadata-Version: 2.1\nName: small-ssh\nVersion: 1.0\n")
     (facts / "entry_points.txt").write_text("[runjob.launchers]\nsmallssh = small_ssh:SmallSsh\n")
-    (home.path / "small.yaml").write_text(JOB.replace("TEXT", "text.txt"))
+    (home.path / "small.yaml").write_text(small_job())
     (home.path / "text.txt").write_text("een twee drie\n")
     config = write(home.path.parent / "user's ssh", host)
     named = {"host": host.alias, "config_file": str(config), "python": host.python}

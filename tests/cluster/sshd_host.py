@@ -29,6 +29,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.cluster.ports import free_port
 from tests.conftest import ROOT, wait_until
 
 SSHD = Path("/usr/sbin/sshd")
@@ -168,13 +169,6 @@ def ssh_host(
 
 def child_of(pid: int) -> list[int]:
     return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def write_sshd(root: Path, address: str, port: int, env: Mapping[str, str]) -> None:

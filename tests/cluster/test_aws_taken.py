@@ -11,7 +11,8 @@ import pytest
 
 from runjob.schemas.run import RunDir
 from tests.cluster.aws_bench import AwsBench
-from tests.cluster.ec2 import ACCOUNT, free_port
+from tests.cluster.ec2 import ACCOUNT
+from tests.cluster.ports import free_port
 from tests.conftest import wait_until
 from tests.end_to_end.conftest import progress
 

@@ -13,7 +13,7 @@ from tests.cluster.sshd_host import SshHost, need_ssh_host, ssh_host, write_clie
 from tests.conftest import Home, run_script
 from tests.end_to_end.conftest import flags
 from tests.launchers.helpers import PROGRAM
-from tests.runner.conftest import JOB
+from tests.small_job import small_job
 
 HOSTILE = "a b'c\"d;touch pwned;$(touch pwned)`touch pwned`|&<>*?{run}~\\"
 LINES = f"{HOSTILE}\ntouch pwned\n"
@@ -71,7 +71,7 @@ def order(home: Home, launcher: str, env: dict[str, str], *sets: str) -> RunDir:
     corpus = odd / f"text {HOSTILE}.txt"
     corpus.write_text("een twee drie\n")
     job = home.path / "small.yaml"
-    job.write_text(JOB.replace("TEXT", "text.txt"))
+    job.write_text(small_job())
     env = {**env, "RUNJOB_HOME": str(odd / "runs")}
     texts = {"data.path": str(corpus), "output.description": LINES, "output.license": HOSTILE}
     quoted = [f"{path}={json.dumps(text)}" for path, text in texts.items()]

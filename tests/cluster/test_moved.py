@@ -15,7 +15,7 @@ from tests.cluster.sshd_host import SshHost, write_client
 from tests.cluster.test_hostile_places import host, package  # noqa: F401 - fixtures
 from tests.conftest import Home, run_script, wait_until
 from tests.end_to_end.conftest import flags
-from tests.runner.conftest import JOB
+from tests.small_job import small_job
 
 
 def test_a_look_and_a_fetch_that_come_late_write_nothing(
@@ -27,7 +27,7 @@ def test_a_look_and_a_fetch_that_come_late_write_nothing(
 ):
     (home.path / "text.txt").write_text("een twee drie\n")
     job = home.path / "small.yaml"
-    job.write_text(JOB.replace("TEXT", "text.txt"))
+    job.write_text(small_job())
     sets = (
         f"hardware.ssh.host={host.alias}",
         f"hardware.ssh.config_file={write_client(tmp_path / 'ssh', host)}",

@@ -16,7 +16,8 @@ from runjob.schemas.errors import LaunchError
 from runjob.schemas.lifeline import set_parent_death_signal
 from runjob.schemas.run import RunDir
 from runjob.schemas.upload import read_upload
-from tests.cluster.s3_server import BUCKET, KEY, SECRET, answers, credentials, free_port, s3_server
+from tests.cluster.ports import answers, free_port
+from tests.cluster.s3_server import BUCKET, KEY, SECRET, credentials, s3_server
 from tests.conftest import Home, make_home, run_script, wait_until
 from tests.end_to_end.conftest import assert_same_run, flags, progress, records, write_job
 

@@ -11,7 +11,7 @@ import pytest
 
 from runjob.schemas.run import RunDir, read_json
 from tests.cluster.slurm_cluster import Cluster
-from tests.cluster.slurm_jobs import JOB
+from tests.cluster.slurm_jobs import small_slurm_job
 from tests.conftest import Home, run_script, wait_until
 
 Submit = Callable[..., "subprocess.CompletedProcess[str]"]
@@ -22,7 +22,7 @@ def submit(cluster: Cluster, home: Home) -> Submit:
     """`submit("hardware.slurm.partition=x")`: the command line on the login machine, from a home that no node sees."""
     (home.path / "text.txt").write_text("een twee drie\n")
     job = home.path / "small.yaml"
-    job.write_text(JOB.replace("PYTHON", cluster.python))
+    job.write_text(small_slurm_job(cluster))
 
     def run(*sets: str, env: dict[str, str] | None = None) -> "subprocess.CompletedProcess[str]":
         folder = f"hardware.slurm.folder={cluster.shared}/jobs"

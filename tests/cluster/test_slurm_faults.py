@@ -14,8 +14,9 @@ from runjob.launchers.slurm import SlurmLauncher
 from runjob.launchers.slurm_queue import ask_records
 from runjob.schemas.run import RunDir, read_json, write_json
 from tests.cluster.slurm_cluster import Cluster
-from tests.cluster.slurm_jobs import Bench, job_of, steps_done
+from tests.cluster.slurm_jobs import Bench, job_of
 from tests.conftest import Home, run_script, wait_until
+from tests.launchers.helpers import steps_done
 
 
 @pytest.fixture

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from runjob.schemas.run import RunDir
-from tests.cluster.sshd_host import SshHost, free_port, need_ssh_host, ssh_host, write_client
+from tests.cluster.ports import free_port
+from tests.cluster.sshd_host import SshHost, need_ssh_host, ssh_host, write_client
 from tests.conftest import Home, make_home, run_script
 from tests.end_to_end.conftest import assert_same_run, flags, records, write_job
 

@@ -14,8 +14,8 @@ from runjob.schemas.errors import JobError, NotFoundError
 from runjob.schemas.manifest import damage
 from runjob.schemas.run import RunDir, read_json, write_json
 from runjob.schemas.upload import read_upload
-from tests.cluster.remote_runs import begin_attempt, contents, make_run, save, upload_all
-from tests.conftest import clean_environment
+from tests.cluster.remote_runs import begin_attempt, make_run, save, upload_all
+from tests.conftest import clean_environment, contents
 
 ROOT = Path(__file__).parent.parent.parent
 

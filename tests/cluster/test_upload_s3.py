@@ -12,8 +12,9 @@ import pytest
 from runjob.launchers.ssh_environment import requirements
 from runjob.schemas.run import RunDir
 from runjob.schemas.upload import Upload, read_upload
+from tests.cluster.ports import free_port
 from tests.cluster.remote_runs import begin_attempt, end, make_run, save, upload_all, uploader
-from tests.cluster.s3_server import BUCKET, KEY, SECRET, Faults, credentials, faulty, free_port, s3_server
+from tests.cluster.s3_server import BUCKET, KEY, SECRET, Faults, credentials, faulty, s3_server
 from tests.conftest import Runjob, make_home, run_script
 
 

@@ -29,6 +29,18 @@ MakeJsonl = Callable[..., JsonlData]
 BPE = TrainedTokenizer(kind="train", algorithm="bpe", vocab_size=300, terms={})
 HALF = HashSplit(kind="hash", validation=0.5, test=None)
 EVERY = Filter(keep=None, drop=None)
+# Of a section `data` what most tests are not about
+PLAIN = {
+    "bad_rows": 0.0,
+    "normalize": NOTHING,
+    "warn_below": None,
+    "filter": EVERY,
+    "deduplicate": False,
+    "token_budget": None,
+    "layout": "pack",
+    "attention": "row",
+    "long_documents": "split",
+}
 
 
 @pytest.fixture
@@ -64,17 +76,16 @@ def make_text() -> MakeText:
             kind="text",
             path=tuple(map(str, paths)),
             documents=documents,  # type: ignore[arg-type]
-            bad_rows=bad_rows,
-            normalize=normalize,
             min_length=min_length,
-            warn_below=None,
-            filter=filter,
-            deduplicate=deduplicate,
-            token_budget=token_budget,
-            layout="pack",
-            attention="row",
-            long_documents="split",
             sequence_length=length,
+            **{
+                **PLAIN,
+                "bad_rows": bad_rows,
+                "normalize": normalize,
+                "filter": filter,
+                "deduplicate": deduplicate,
+                "token_budget": token_budget,
+            },
             tokenizer=tokenizer,
             split=split,
         )
@@ -89,17 +100,9 @@ def make_jsonl() -> MakeJsonl:
             kind="jsonl",
             path=tuple(map(str, paths)),
             field=field,
-            bad_rows=bad_rows,
-            normalize=NOTHING,
             min_length=0,
-            warn_below=None,
-            filter=filter,
-            deduplicate=False,
-            token_budget=None,
-            layout="pack",
-            attention="row",
-            long_documents="split",
             sequence_length=16,
+            **{**PLAIN, "bad_rows": bad_rows, "filter": filter},
             tokenizer=BPE,
             split=HALF,
         )

@@ -9,6 +9,7 @@ import pytest
 from runjob.data.prepare import PreparedStore, Progress, Sizes, prepare
 from runjob.schemas.errors import DataError
 from runjob.schemas.job_data import Data, FirstSplit, HashSplit
+from tests.conftest import contents
 
 QUARTER = HashSplit(kind="hash", validation=0.25, test=None)
 SMALL = Sizes(batch=200, part=600)
@@ -45,10 +46,6 @@ def repeated(words: Path) -> Path:
     lines = words.read_text(encoding="utf-8").splitlines()
     words.write_text("\n".join(f"{line}\n{lines[number // 2]}\n" for number, line in enumerate(lines)) + "\n")
     return words
-
-
-def contents(path: Path) -> dict[str, bytes]:
-    return {str(file.relative_to(path)): file.read_bytes() for file in sorted(path.rglob("*")) if file.is_file()}
 
 
 def broken_off(data: Data, cache: Path, stage: str, reports: int) -> Breaking:

@@ -10,12 +10,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from runjob.data.normalize import NOTHING
 from runjob.data.prepare import prepare
 from runjob.data.sources import open_source
 from runjob.data.store import Store
 from runjob.schemas.errors import DataError, JobError, MissingError
-from runjob.schemas.job_data import Filter, FirstSplit, HubData, TrainedTokenizer
+from runjob.schemas.job_data import FirstSplit, HubData, TrainedTokenizer
+from tests.data.conftest import PLAIN
 
 README = """---
 license: cc0-1.0
@@ -61,16 +61,8 @@ def hub(path: Path | str, *, config: str | None = None, subset: str = "train", f
         block_documents=10000,
         disk_budget="10GB",
         field=field,
-        bad_rows=0.0,
-        normalize=NOTHING,
         min_length=0,
-        warn_below=None,
-        filter=Filter(keep=None, drop=None),
-        deduplicate=False,
-        token_budget=None,
-        layout="pack",
-        attention="row",
-        long_documents="split",
+        **PLAIN,
         sequence_length=16,
         tokenizer=TrainedTokenizer(kind="train", algorithm="bpe", vocab_size=270, terms={}),
         split=FirstSplit(kind="first", validation=2, test=None),

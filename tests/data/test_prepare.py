@@ -20,6 +20,7 @@ from runjob.data.split import hash_side
 from runjob.data.store import FORMAT, Side, Store
 from runjob.schemas.errors import DataError
 from runjob.schemas.job_data import Data, Filter, FirstSplit, HashSplit, PretrainedTokenizer, TrainedTokenizer
+from tests.conftest import contents
 
 QUARTER = HashSplit(kind="hash", validation=0.25, test=None)
 
@@ -48,10 +49,6 @@ def existing(words: Path, tmp_path: Path) -> PretrainedTokenizer:
 
 def documents(side: Side, tokenizer) -> list[str]:
     return [tokenizer.decode(side.document(number)) for number in range(side.summary.documents)]
-
-
-def contents(path: Path) -> dict[str, bytes]:
-    return {str(file.relative_to(path)): file.read_bytes() for file in sorted(path.rglob("*")) if file.is_file()}
 
 
 def start(data: Data, *args: str | Path, threads: int = 2) -> subprocess.Popen[str]:

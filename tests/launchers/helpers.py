@@ -1,13 +1,12 @@
-"""Plans built by hand whose stages are small real programs, and patience with a deadline."""
+"""Plans built by hand whose stages are small real programs."""
 
-import time
-from collections.abc import Callable
 from pathlib import Path
 
 from runjob.launchers.local import LocalLauncher
 from runjob.schemas.lifeline import read_process
 from runjob.schemas.plan import Batch, Plan, Resources, Stage
-from runjob.schemas.run import Attempt, RunDir, Status
+from runjob.schemas.run import Attempt, RunDir, Status, read_json
+from tests.conftest import wait_until
 
 PROGRAM = Path(__file__).with_name("stage_program.py")
 
@@ -49,18 +48,16 @@ def start(home: Path, train: str, *, prepare: str | None = None, stop_deadline_s
     return run, attempt
 
 
-def wait_until(condition: Callable[[], bool], *, what: str, seconds: float = 20.0) -> None:
-    deadline = time.monotonic() + seconds
-    while not condition():
-        if time.monotonic() > deadline:
-            raise AssertionError(f"waited {seconds} s in vain: {what}")
-        time.sleep(0.02)
-
-
-def wait_for_state(run: RunDir, *states: str, seconds: float = 20.0) -> Status:
+def wait_for_state(run: RunDir, *states: str, within_s: float = 20) -> Status:
     launcher = LocalLauncher()
-    wait_until(lambda: launcher.state(run).state in states, what=f"{states}, is {launcher.state(run)}", seconds=seconds)
+    wait_until(
+        lambda: launcher.state(run).state in states, what=f"{states}, is {launcher.state(run)}", within_s=within_s
+    )
     return launcher.state(run)
+
+
+def steps_done(run: RunDir) -> int:
+    return int(read_json(run.progress)["step"]) if run.progress.exists() else 0
 
 
 def is_alive(pid: int) -> bool:

@@ -9,7 +9,8 @@ from pathlib import Path
 from runjob.launchers.local import LocalLauncher
 from runjob.schemas.plan import Companion, Plan
 from runjob.schemas.run import Attempt, RunDir
-from tests.launchers.helpers import is_alive, make_plan, make_run, wait_for_state, wait_until
+from tests.conftest import wait_until
+from tests.launchers.helpers import is_alive, make_plan, make_run, wait_for_state
 
 PROGRAM = Path(__file__).with_name("companion_program.py")
 
@@ -49,7 +50,7 @@ def test_a_companion_that_died_is_started_again_for_what_is_left_to_do(tmp_path)
 
 def test_a_companion_with_nothing_left_to_do_ends_with_the_stages(tmp_path):
     run, attempt = start(tmp_path, "finish", "deaf", finish_s=0)
-    assert wait_for_state(run, "finished", "failed", seconds=5).state == "finished"
+    assert wait_for_state(run, "finished", "failed", within_s=5).state == "finished"
     assert [is_alive(pid) for pid in pids(run)] == [False]
     assert not attempt.ending.exists()
 
@@ -66,7 +67,7 @@ def test_a_second_cancel_does_not_wait_for_a_companion(tmp_path):
     wait_until(attempt.ending.exists, what="the stages to end")
     assert wait_for_state(run, "stopping").message == "uploading what is left"
     LocalLauncher().cancel(run, attempt)
-    status = wait_for_state(run, "finished", seconds=5)
+    status = wait_for_state(run, "finished", within_s=5)
     assert status.message == "all steps done"
     assert not is_alive(pids(run)[0])
 

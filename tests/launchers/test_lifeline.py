@@ -15,8 +15,8 @@ from runjob.schemas.lifeline import (
     read_process,
     supervisor_alive,
 )
-
-from .helpers import is_alive, wait_until  # noqa: TID251 - this folder, not the package
+from tests.conftest import wait_until
+from tests.launchers.helpers import is_alive
 
 TIED = "from runjob.schemas.lifeline import die_with_parent; die_with_parent(); import time; print(1, flush=True); "
 
@@ -65,7 +65,7 @@ def test_a_tied_process_dies_with_its_parent():
     assert [facts.pid for facts in descendants(parent.pid)] == [child]
     parent.kill()
     parent.communicate()
-    wait_until(lambda: not is_alive(child), what="the child's end", seconds=5)
+    wait_until(lambda: not is_alive(child), what="the child's end", within_s=5)
 
 
 def test_ending_descendants_takes_the_deaf_ones_too_and_leaves_the_exit_code():

@@ -16,25 +16,14 @@ from runjob.launchers.logs import tail
 from runjob.schemas.errors import LaunchError
 from runjob.schemas.lifeline import descendants
 from runjob.schemas.run import RunDir, write_json
-
-from .helpers import (  # noqa: TID251 - this folder, not the package
-    is_alive,
-    make_plan,
-    make_run,
-    start,
-    wait_for_state,
-    wait_until,
-)
+from tests.conftest import wait_until
+from tests.launchers.helpers import is_alive, make_plan, make_run, start, steps_done, wait_for_state
 
 LAUNCHER = LocalLauncher()
 
 
 def supervisor_pid(run: RunDir) -> int:
     return json.loads(run.handle.read_text())["pid"]
-
-
-def steps_done(run: RunDir) -> int:
-    return json.loads(run.progress.read_text())["step"] if run.progress.exists() else 0
 
 
 def wait_for_step(run: RunDir, step: int) -> None:
@@ -71,10 +60,10 @@ def test_kill_9_of_the_supervisor_is_lost_and_leaves_no_orphan(tmp_path: Path):
     assert len(below) == 2
     assert sleeper in below
     os.kill(pid, signal.SIGKILL)
-    status = wait_for_state(run, "lost", seconds=5)
+    status = wait_for_state(run, "lost", within_s=5)
     assert f"pid {pid}" in status.message
     assert "last seen at 20" in status.message
-    wait_until(lambda: not any(map(is_alive, below)), what="no orphan", seconds=5)
+    wait_until(lambda: not any(map(is_alive, below)), what="no orphan", within_s=5)
     assert run.read_status().state == "running", "lost is computed, never stored"
 
 
@@ -88,14 +77,14 @@ def test_a_stage_that_knows_nothing_of_us_dies_with_the_supervisor_too(tmp_path:
     wait_until(lambda: bool(descendants(pid)), what="the stage")
     (sleep,) = [process.pid for process in descendants(pid)]
     os.kill(pid, signal.SIGKILL)
-    wait_until(lambda: not is_alive(sleep), what="its end", seconds=5)
+    wait_until(lambda: not is_alive(sleep), what="its end", within_s=5)
 
 
 def test_cancel_lets_the_job_save_and_then_it_is_cancelled(tmp_path: Path):
     run, attempt = start(tmp_path, "long")
     wait_for_step(run, 2)
     LAUNCHER.cancel(run, attempt)
-    status = wait_for_state(run, "cancelled", seconds=5)
+    status = wait_for_state(run, "cancelled", within_s=5)
     assert status.message == "saved"
     assert attempt.read_exit().step == steps_done(run)
 
@@ -105,14 +94,14 @@ def test_a_signal_to_the_supervisor_is_a_preemption(tmp_path: Path, number: sign
     run, _ = start(tmp_path, "long")
     wait_for_step(run, 2)
     os.kill(supervisor_pid(run), number)
-    assert wait_for_state(run, "preempted", "failed", seconds=5).state == "preempted"
+    assert wait_for_state(run, "preempted", "failed", within_s=5).state == "preempted"
 
 
 def test_cancel_in_a_stage_before_train_ends_it_at_once(tmp_path: Path):
     run, attempt = start(tmp_path, "finish", prepare="sleep")
     wait_for_step(run, 1)
     LAUNCHER.cancel(run, attempt)
-    assert "in stage prepare" in wait_for_state(run, "cancelled", seconds=4).message
+    assert "in stage prepare" in wait_for_state(run, "cancelled", within_s=4).message
     assert not attempt.stage_log("train").exists()
 
 
@@ -121,8 +110,8 @@ def test_a_deaf_stage_is_killed_when_its_time_to_save_is_over(tmp_path: Path):
     wait_for_step(run, 1)
     below = [process.pid for process in descendants(supervisor_pid(run))]
     LAUNCHER.cancel(run, attempt)
-    wait_for_state(run, "stopping", seconds=3)
-    status = wait_for_state(run, "cancelled", seconds=12)
+    wait_for_state(run, "stopping", within_s=3)
+    status = wait_for_state(run, "cancelled", within_s=12)
     assert "without saving" in status.message
     assert "signal 9 (SIGKILL)" in status.message
     assert not any(map(is_alive, below))
@@ -132,7 +121,7 @@ def test_a_job_that_does_not_save_when_preempted_has_failed(tmp_path: Path):
     run, _ = start(tmp_path, "deaf", stop_deadline_s=0)
     wait_for_step(run, 1)
     os.kill(supervisor_pid(run), signal.SIGTERM)
-    assert "did not save" in wait_for_state(run, "failed", seconds=12).message
+    assert "did not save" in wait_for_state(run, "failed", within_s=12).message
 
 
 def test_kill_9_of_the_stage_is_a_failure_that_names_the_signal(tmp_path: Path):
@@ -148,10 +137,10 @@ def test_kill_9_of_a_rank_below_torchrun_is_named_and_leaves_no_other_rank(tmp_p
     run, attempt = make_run(tmp_path, plan)
     LAUNCHER.submit(run, plan, attempt)
     ranks = [run.path / f"rank-{rank}.pid" for rank in range(2)]
-    wait_until(lambda: all(path.exists() for path in ranks), what="two ranks", seconds=60)
+    wait_until(lambda: all(path.exists() for path in ranks), what="two ranks", within_s=60)
     pids = [int(path.read_text()) for path in ranks]
     os.kill(pids[1], signal.SIGKILL)
-    assert wait_for_state(run, "failed", seconds=30).message.startswith("rank 1 was ended by signal 9 (SIGKILL); ")
+    assert wait_for_state(run, "failed", within_s=30).message.startswith("rank 1 was ended by signal 9 (SIGKILL); ")
     assert not any(map(is_alive, pids))
 
 
@@ -251,7 +240,7 @@ def test_an_attempt_that_another_has_taken_over_ends_and_writes_nothing_more(tmp
     below = [process.pid for process in descendants(pid)]
     later = run.new_attempt()
     run.write_status("pending", attempt=later.number)
-    wait_until(lambda: not any(map(is_alive, [pid, *below])), what="the end of the first attempt", seconds=5)
+    wait_until(lambda: not any(map(is_alive, [pid, *below])), what="the end of the first attempt", within_s=5)
     assert (run.read_status().state, run.read_status().attempt) == ("pending", 2)
 
 
@@ -267,7 +256,7 @@ def test_the_supervisor_shows_that_it_lives(tmp_path: Path):
     run, attempt = start(tmp_path, "long")
     wait_for_step(run, 1)
     first = run.read_status().updated
-    wait_until(lambda: run.read_status().updated > first, what="a heartbeat", seconds=8)
+    wait_until(lambda: run.read_status().updated > first, what="a heartbeat", within_s=8)
     LAUNCHER.cancel(run, attempt)
     wait_for_state(run, "cancelled")
 

@@ -9,7 +9,8 @@ from runjob.launchers.handover import hand_over
 from runjob.launchers.slurm import SlurmLauncher
 from runjob.schemas.errors import LaunchError
 from runjob.schemas.run import RunDir
-from tests.cluster.remote_runs import contents, make_run, save
+from tests.cluster.remote_runs import make_run, save
+from tests.conftest import contents
 
 
 @pytest.fixture

@@ -8,8 +8,9 @@ from pathlib import Path
 from runjob.launchers.spot_notice import POLL_S, spot_companion
 from runjob.schemas.lifeline import ATTEMPT_VARIABLE, set_parent_death_signal
 from runjob.schemas.run import read_json
-from tests.cluster.s3_server import answers, free_port
-from tests.launchers.helpers import make_plan, make_run, wait_until
+from tests.cluster.ports import answers, free_port
+from tests.conftest import wait_until
+from tests.launchers.helpers import make_plan, make_run
 
 SERVICE = Path(__file__).parent.parent / "cluster" / "imds_program.py"
 
@@ -33,7 +34,7 @@ def test_a_notice_becomes_a_request_to_stop_that_says_when_the_machine_goes(tmp_
         service = subprocess.Popen([sys.executable, SERVICE, str(port), notice], preexec_fn=set_parent_death_signal)
         wait_until(lambda: answers(port), what="the service")
         # its first token is forgotten at once, so this takes two looks
-        wait_until(lambda: "there is no notice" in log.read_text(), what="an answer", seconds=20 + 2 * POLL_S)
+        wait_until(lambda: "there is no notice" in log.read_text(), what="an answer", within_s=20 + 2 * POLL_S)
         assert watcher.poll() is None
         assert not attempt.stop_request.exists()
         notice.write_text('{"action": "terminate", "time": "2026-11-21T22:00:00Z"}')

@@ -18,7 +18,8 @@ from runjob.launchers.ssh_place import SshPlace
 from runjob.launchers.ssh_target import SshTarget
 from runjob.schemas.errors import LaunchError
 from runjob.schemas.manifest import parse_manifest
-from tests.cluster.remote_runs import contents, make_run, save
+from tests.cluster.remote_runs import make_run, save
+from tests.conftest import contents
 
 HONEST = {
     "checkpoints": {"step-00000020": ["manifest.json", "model.safetensors"]},

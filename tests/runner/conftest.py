@@ -12,28 +12,10 @@ from pathlib import Path
 
 import pytest
 
+from tests.small_job import small_job
+
 PROGRAM = Path(__file__).parent.parent / "launchers" / "stage_program.py"
 PACKAGE = PROGRAM.parent / "nextdoor"
-JOB = """\
-schema: 1
-name: small
-data:
-  kind: text
-  path: TEXT
-  sequence_length: 32
-  tokenizer: {kind: train, algorithm: bpe, vocab_size: 512}
-model:
-  init:
-    kind: scratch
-    architecture: gpt2
-    hidden_size: 32
-    num_hidden_layers: 2
-    num_attention_heads: 2
-    max_position_embeddings: 32
-objective: {kind: clm}
-training: {length: 20 steps, global_batch: 8, micro_batch: 4, learning_rate: 5.0e-4}
-hardware: {device: cpu, threads: 1}
-"""
 LAUNCHER = """\
 import dataclasses
 import os
@@ -75,7 +57,7 @@ Command = Callable[..., "subprocess.CompletedProcess[str]"]
 def job(home) -> Path:
     path = home.path / "small.yaml"
     (home.path / "text.txt").write_text("een twee drie\n")
-    path.write_text(JOB.replace("TEXT", "text.txt"))
+    path.write_text(small_job())
     return path
 
 

@@ -7,7 +7,8 @@ from pathlib import Path
 import pytest
 
 from runjob.schemas.run import RunDir
-from tests.cluster.s3_server import credentials, free_port
+from tests.cluster.ports import free_port
+from tests.cluster.s3_server import credentials
 from tests.conftest import make_home, run_script
 
 LOCAL = ("--launcher", "small")

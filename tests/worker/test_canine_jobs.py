@@ -1,16 +1,10 @@
 """The domain jobs: each value of the CANINE scripts that jobs/canine_domains.yaml keeps or changes, typed from their
 document and code; the tiny twin is the same job on a smaller network."""
 
-from pathlib import Path
-
 import pytest
 
 from runjob.runner.estimate import count_parameters
-from runjob.schemas.job import Job
-from runjob.schemas.read import read_job
-from tests.worker.test_jobs import _value
-
-JOBS = Path(__file__).parent.parent.parent / "jobs"
+from tests.worker.seed_tables import job_of, value, values
 
 # Their document, and the first of their two scripts where it says nothing
 KEPT = {
@@ -56,14 +50,10 @@ CHANGED = {
 }
 
 
-def job_of(name: str) -> Job:
-    return read_job(JOBS / f"{name}.yaml").job
-
-
 def test_the_seeds_values_are_kept_or_changed_as_the_tables_say():
     job = job_of("canine_domains")
-    assert {path: _value(job, path) for path in KEPT} == KEPT
-    assert {path: _value(job, path) for path in CHANGED} == {path: ours for path, (_, ours) in CHANGED.items()}
+    assert values(job, KEPT) == KEPT
+    assert values(job, CHANGED) == {path: ours for path, (_, ours) in CHANGED.items()}
     assert all(seeds != ours for seeds, ours in CHANGED.values())
     assert job.model.allow_new == ("head",)
     # 132,082,944 without the pooler, and their head
@@ -88,7 +78,7 @@ def test_the_seeds_values_are_kept_or_changed_as_the_tables_say():
     ],
 )
 def test_the_tiny_twin_does_what_the_full_job_does(path):
-    assert _value(job_of("tiny/canine_domains"), path) == _value(job_of("canine_domains"), path)
+    assert value(job_of("tiny/canine_domains"), path) == value(job_of("canine_domains"), path)
 
 
 def test_the_tiny_twin_is_small_offline_and_measured_against_counting():

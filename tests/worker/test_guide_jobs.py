@@ -1,17 +1,13 @@
 """The jobs for a ModernBERT student: each of the seed's values that they keep or change, typed from its documents."""
 
-from pathlib import Path
-
 import pytest
 
 from runjob.runner.estimate import count_parameters
-from runjob.schemas.job import Job
 from runjob.schemas.job_data import PretrainedTokenizer, TextData
 from runjob.schemas.job_model import GuideInit
-from runjob.schemas.read import read_job
+from tests.worker.seed_tables import job_of, stands_in, values
 
-JOBS = Path(__file__).parent.parent.parent / "jobs"
-DOCUMENT = Path(__file__).parent.parent.parent / "docs" / "coming-from-guide.md"
+DOCUMENT = "coming-from-guide.md"
 
 KEPT = {
     "seed": 42,
@@ -66,39 +62,30 @@ CHANGED = {
 }
 
 
-def value(job: Job, path: str) -> object:
-    found: object = job
-    for name in path.split("."):
-        found = getattr(found, name)
-    return str(found) if type(found).__name__ == "Quantity" else found
-
-
 def test_the_seeds_values_are_kept_or_changed_as_the_tables_say():
-    job = read_job(JOBS / "modernbert_student.yaml").job
+    job = job_of("modernbert_student")
     assert isinstance(job.model.init, GuideInit)
     assert isinstance(job.data, TextData) and isinstance(job.data.tokenizer, PretrainedTokenizer)
     assert job.data.tokenizer.path == job.model.init.teacher
-    assert {path: value(job, path) for path in KEPT} == KEPT
-    assert {path: value(job, path) for path in CHANGED} == {path: ours for path, (_, ours) in CHANGED.items()}
+    assert values(job, KEPT) == KEPT
+    assert values(job, CHANGED) == {path: ours for path, (_, ours) in CHANGED.items()}
     assert all(seeds != ours for seeds, ours in CHANGED.values())
 
 
 @pytest.mark.parametrize("path", [*KEPT, *CHANGED])
 def test_every_value_of_the_tables_has_its_line_in_the_document(path):
-    text = DOCUMENT.read_text(encoding="utf-8")
-    section, _, name = path.rpartition(".")
-    assert path in text or (section in text and name in text), path
+    assert stands_in(DOCUMENT, path)
 
 
 def test_the_student_has_the_size_that_was_measured():
     """37.05 million in the body (with the whole vocabulary), as transformers counts it, and the head."""
-    job = read_job(JOBS / "modernbert_student.yaml").job
+    job = job_of("modernbert_student")
     head = 384 * 384 + 384 + 50368
     assert count_parameters(job) == 37_045_632 + head
 
 
 def test_the_tiny_twin_takes_every_part_of_the_full_job_along():
-    full, tiny = read_job(JOBS / "modernbert_student.yaml").job, read_job(JOBS / "tiny" / "modernbert_student.yaml").job
+    full, tiny = job_of("modernbert_student"), job_of("tiny/modernbert_student")
     assert isinstance(full.model.init, GuideInit) and isinstance(tiny.model.init, GuideInit)
     assert (tiny.objective, tiny.training.optimizer) == (full.objective, full.training.optimizer)
     assert (tiny.data.layout, tiny.data.long_documents) == (full.data.layout, full.data.long_documents)

@@ -1,18 +1,14 @@
 """The shipped jobs: their networks to the last parameter, and each of the seed's values that they keep or change."""
 
-from pathlib import Path
-
 import pytest
 import torch
 from transformers import GPT2LMHeadModel
 
 from runjob.runner.worker.models.configs import gpt2_config
-from runjob.schemas.job import Job
 from runjob.schemas.job_data import PretrainedTokenizer
 from runjob.schemas.job_model import ScratchGpt2
-from runjob.schemas.read import read_job
+from tests.worker.seed_tables import JOBS, job_of, values
 
-JOBS = Path(__file__).parent.parent.parent / "jobs"
 # len(tokenizer) of openai-community/gpt2
 GPT2_VOCABULARY = 50_257
 
@@ -58,17 +54,6 @@ CHANGED = {
 }
 
 
-def _job(name: str) -> Job:
-    return read_job(JOBS / f"{name}.yaml").job
-
-
-def _value(job: Job, path: str) -> object:
-    value: object = job
-    for name in path.split("."):
-        value = getattr(value, name)
-    return str(value) if type(value).__name__ == "Quantity" else value
-
-
 def _parameters(init: ScratchGpt2, vocab_size: int) -> int:
     with torch.device("meta"):
         network = GPT2LMHeadModel(gpt2_config(init, vocab_size=vocab_size, eos_id=0))
@@ -77,7 +62,7 @@ def _parameters(init: ScratchGpt2, vocab_size: int) -> int:
 
 @pytest.mark.parametrize("size", SIZES)
 def test_the_three_sizes_are_gpt2s_to_the_last_parameter(size):
-    job = _job(f"gpt2_dutch_{size}")
+    job = job_of(f"gpt2_dutch_{size}")
     init = job.model.init
     hidden, layers, heads, positions, parameters = SIZES[size]
     assert (init.hidden_size, init.num_hidden_layers, init.num_attention_heads) == (hidden, layers, heads)
@@ -88,10 +73,10 @@ def test_the_three_sizes_are_gpt2s_to_the_last_parameter(size):
 
 @pytest.mark.parametrize("size", SIZES)
 def test_the_seeds_values_are_kept_or_changed_as_the_tables_say(size):
-    job = _job(f"gpt2_dutch_{size}")
-    assert {path: _value(job, path) for path in KEPT} == KEPT
+    job = job_of(f"gpt2_dutch_{size}")
+    assert values(job, KEPT) == KEPT
     ours = {path: value[size] if isinstance(value, dict) else value for path, (_, value) in CHANGED.items()}
-    assert {path: _value(job, path) for path in CHANGED} == ours
+    assert values(job, CHANGED) == ours
     assert all(seeds != ours[path] for path, (seeds, _) in CHANGED.items())
     assert isinstance(job.data.tokenizer, PretrainedTokenizer)
 
@@ -99,12 +84,12 @@ def test_the_seeds_values_are_kept_or_changed_as_the_tables_say(size):
 @pytest.mark.parametrize("size", SIZES)
 @pytest.mark.parametrize("gpus", [1, 2, 4, 8])
 def test_every_usual_number_of_gpus_takes_the_same_steps(size, gpus):
-    training = _job(f"gpt2_dutch_{size}").training
+    training = job_of(f"gpt2_dutch_{size}").training
     assert training.global_batch % (training.micro_batch * gpus) == 0
 
 
 def test_the_tiny_twin_is_small_offline_and_measured_against_counting():
-    job = _job("tiny/gpt2_dutch")
+    job = job_of("tiny/gpt2_dutch")
     assert 0.9e6 < _parameters(job.model.init, job.data.tokenizer.vocab_size) < 1.5e6
     assert (job.data.path, job.data.tokenizer.kind) == (("sample:dutch",), "train")
     assert (job.hardware.device, job.hardware.ranks, job.training.precision) == ("cpu", 1, "fp32")

@@ -1,18 +1,14 @@
 """The jobs for MPNet: each of the seed's values that they keep or change, and every option of its programs in the
 document that speaks of them, typed from its documents and scripts."""
 
-from pathlib import Path
-
 import pytest
 
 from runjob.runner.estimate import count_parameters
 from runjob.schemas.job_data import HubData, PretrainedTokenizer, TrainedWordPiece
 from runjob.schemas.job_model import PermutedLM, ScratchMPNet
-from runjob.schemas.read import read_job
-from tests.worker.test_paleo_jobs import value
+from tests.worker.seed_tables import ROOT, job_of, stands_in, values
 
-JOBS = Path(__file__).parent.parent.parent / "jobs"
-DOCUMENT = Path(__file__).parent.parent.parent / "docs" / "coming-from-annotated-mpnet.md"
+DOCUMENT = "coming-from-annotated-mpnet.md"
 
 KEPT = {
     "seed": 12345,
@@ -80,24 +76,22 @@ mpnet-checkpoint-path hf-model-folder-path no-save-tokenizer
 
 
 def test_the_seeds_values_are_kept_as_the_table_says():
-    job = read_job(JOBS / "mpnet_100k.yaml").job
+    job = job_of("mpnet_100k")
     assert isinstance(job.data, HubData)
     assert isinstance(job.data.tokenizer, PretrainedTokenizer)
     assert isinstance(job.model.init, ScratchMPNet)
-    found = {path: value(job, path) for path in KEPT}
+    found = values(job, KEPT)
     assert found == KEPT
 
 
 @pytest.mark.parametrize("path", KEPT)
 def test_every_value_of_the_table_has_its_line_in_the_document(path):
-    text = DOCUMENT.read_text(encoding="utf-8")
-    section, _, name = path.rpartition(".")
-    assert path in text or (section in text and name in text), path
+    assert stands_in(DOCUMENT, path)
 
 
 @pytest.mark.parametrize("option", OPTIONS.split())
 def test_every_option_stands_in_the_first_column_of_a_table(option):
-    lines = DOCUMENT.read_text(encoding="utf-8").splitlines()
+    lines = (ROOT / "docs" / DOCUMENT).read_text(encoding="utf-8").splitlines()
     cells = [line.split(" | ") for line in lines if line.startswith("| ")]
     [found] = [cell for cell in cells if f"`--{option}`" in cell[0]]
     assert len(found) == 3 and all(found)
@@ -105,11 +99,11 @@ def test_every_option_stands_in_the_first_column_of_a_table(option):
 
 def test_the_plan_knows_the_parameters_of_the_full_job_without_network():
     """microsoft/mpnet-base has 109,518,527 with its masked head; 65 rows and biases fill the table up to 30,592."""
-    assert count_parameters(read_job(JOBS / "mpnet_100k.yaml").job) == 109_518_527 + 65 * 769
+    assert count_parameters(job_of("mpnet_100k")) == 109_518_527 + 65 * 769
 
 
 def test_the_tiny_twin_takes_every_part_of_the_full_job_along():
-    full, tiny = read_job(JOBS / "mpnet_100k.yaml").job, read_job(JOBS / "tiny" / "mpnet.yaml").job
+    full, tiny = job_of("mpnet_100k"), job_of("tiny/mpnet")
     assert isinstance(full.objective, PermutedLM)
     assert (tiny.objective, tiny.training.optimizer) == (full.objective, full.training.optimizer)
     assert isinstance(tiny.model.init, ScratchMPNet) and isinstance(full.model.init, ScratchMPNet)

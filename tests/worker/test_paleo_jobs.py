@@ -1,16 +1,12 @@
 """The jobs for paleontology: each of the seed's values that they keep or change, typed from its documents."""
 
-from pathlib import Path
-
 import pytest
 
-from runjob.schemas.job import Job
 from runjob.schemas.job_data import JsonlData, PretrainedTokenizer
 from runjob.schemas.job_model import PretrainedInit, ScratchDebertaV2
-from runjob.schemas.read import read_job
+from tests.worker.seed_tables import job_of, stands_in, values
 
-JOBS = Path(__file__).parent.parent.parent / "jobs"
-DOCUMENT = Path(__file__).parent.parent.parent / "docs" / "coming-from-paleobert.md"
+DOCUMENT = "coming-from-paleobert.md"
 
 KEPT = {
     "seed": 42,
@@ -57,38 +53,27 @@ CHANGED = {
 }
 
 
-def value(job: Job, path: str) -> object:
-    found: object = job
-    for name in path.split("."):
-        found = getattr(found, name)
-    if isinstance(found, dict):
-        return list(found)
-    return str(found) if type(found).__name__ == "Quantity" else found
-
-
 def test_the_seeds_values_are_kept_or_changed_as_the_tables_say():
-    job = read_job(JOBS / "paleo_dapt.yaml").job
+    job = job_of("paleo_dapt")
     assert isinstance(job.data, JsonlData)
     assert isinstance(job.data.tokenizer, PretrainedTokenizer)
     assert isinstance(job.model.init, PretrainedInit)
-    assert {path: value(job, path) for path in KEPT} == KEPT
-    assert {path: value(job, path) for path in CHANGED} == {path: ours for path, (_, ours) in CHANGED.items()}
+    assert values(job, KEPT) == KEPT
+    assert values(job, CHANGED) == {path: ours for path, (_, ours) in CHANGED.items()}
     assert all(seeds != ours for seeds, ours in CHANGED.values())
 
 
 @pytest.mark.parametrize("path", [*KEPT, *CHANGED])
 def test_every_value_of_the_tables_has_its_line_in_the_document(path):
-    text = DOCUMENT.read_text(encoding="utf-8")
-    section, _, name = path.rpartition(".")
-    assert path in text or (section in text and name in text), path
+    assert stands_in(DOCUMENT, path)
 
 
 def test_no_head_starts_at_random_in_the_full_job():
-    assert read_job(JOBS / "paleo_dapt.yaml").job.model.allow_new == ()
+    assert job_of("paleo_dapt").model.allow_new == ()
 
 
 def test_the_tiny_twin_takes_every_part_of_the_full_job_along():
-    full, tiny = read_job(JOBS / "paleo_dapt.yaml").job, read_job(JOBS / "tiny" / "paleo_dapt.yaml").job
+    full, tiny = job_of("paleo_dapt"), job_of("tiny/paleo_dapt")
     assert isinstance(tiny.model.init, ScratchDebertaV2)
     assert (tiny.objective, tiny.training.optimizer) == (full.objective, full.training.optimizer)
     assert tiny.evaluation.best == full.evaluation.best == "rare_token_perplexity"

@@ -15,7 +15,6 @@ from runjob.data.block_keeper import BlockKeeper
 from runjob.data.block_maker import BlockMaker
 from runjob.data.block_rows import Blocks
 from runjob.data.blocks import BlockRecord, Folder, Index
-from runjob.data.normalize import NOTHING
 from runjob.data.prepare import Progress
 from runjob.data.rows import open_rows
 from runjob.data.samples import locate
@@ -23,7 +22,8 @@ from runjob.data.store import Store
 from runjob.data.streaming import open_streamed
 from runjob.data.streaming_prepare import prepare_stream, read_engine, read_start
 from runjob.data.writer import token_type
-from runjob.schemas.job_data import Filter, FirstSplit, HubData, PretrainedTokenizer
+from runjob.schemas.job_data import FirstSplit, HubData, PretrainedTokenizer
+from tests.data.conftest import PLAIN
 
 LENGTH = 16
 
@@ -85,16 +85,8 @@ def hub(path: Path, tokenizer: Path, **changes: object) -> HubData:
         block_documents=30,
         disk_budget="1GB",
         field="text",
-        bad_rows=0.0,
-        normalize=NOTHING,
         min_length=3,
-        warn_below=None,
-        filter=Filter(keep=None, drop=None),
-        deduplicate=False,
-        token_budget=None,
-        layout="pack",
-        attention="row",
-        long_documents="split",
+        **PLAIN,
         sequence_length=LENGTH,
         tokenizer=PretrainedTokenizer(kind="pretrained", path=str(tokenizer), revision=None, terms={}),
         split=FirstSplit(kind="first", validation=10, test=5),
