@@ -153,12 +153,13 @@ def processes(home: Home) -> Iterator[Processes]:
     table.end_all()
 
 
-def wait_until(true: Callable[[], bool], *, what: str, within_s: float = 20) -> None:
-    """Poll until `true()`; a test that waited in vain fails with what it waited for."""
+def wait_until(true: Callable[[], bool], *, what: str | Callable[[], str], within_s: float = 20) -> None:
+    """Poll until `true()`; a test that waited in vain fails with what it waited for, and how it is by then where `what`
+    is asked for it."""
     deadline = time.monotonic() + within_s
     while not true():
         if time.monotonic() > deadline:
-            pytest.fail(f"waited {within_s:g} s in vain for {what}")
+            pytest.fail(f"waited {within_s:g} s in vain for {what if isinstance(what, str) else what()}")
         time.sleep(0.02)
 
 

@@ -73,11 +73,11 @@ class Bench:
             now = self.state(run)
             return now.state in states and now.attempt >= attempt
 
-        wait_until(there, within_s=within_s, what=f"{states}, is {self.state(run)}")
+        wait_until(there, within_s=within_s, what=lambda: f"{states}, is {self.state(run)}")
         return self.state(run)
 
     def wait_for_step(self, run: RunDir, step: int, within_s: float = 60) -> None:
-        wait_until(lambda: steps_done(run) >= step, within_s=within_s, what=f"step {step} of {self.state(run)}")
+        wait_until(lambda: steps_done(run) >= step, within_s=within_s, what=lambda: f"step {step} of {self.state(run)}")
 
 
 def small_slurm_job(cluster: Cluster) -> str:

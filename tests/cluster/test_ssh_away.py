@@ -10,7 +10,7 @@ import pytest
 from runjob.schemas.run import RunDir
 from tests.cluster.ssh_bench import SshBench, make_bench, train_steps
 from tests.cluster.sshd_host import SshHost, need_ssh_host, ssh_host, write_client
-from tests.conftest import Home, Processes
+from tests.conftest import Home, Processes, wait_until
 
 
 @pytest.fixture(scope="module")
@@ -39,8 +39,7 @@ def test_a_cable_is_pulled_and_plugged_in_again(host: SshHost, bench: SshBench):
         assert time.monotonic() - began < 20
         assert re.match(r"unreachable since \d\d:\d\d:\d\d \(last sign \d\d:\d\d:\d\d\): gpu0: ", away["message"])
         reached = events_there(host, run)
-        time.sleep(1)
-        assert events_there(host, run) > reached, "the job goes on"
+        wait_until(lambda: events_there(host, run) > reached, what="the job to go on")
         said = bench.runjob("cancel", run.id)
         assert said.returncode == 0
         assert "unreachable" in said.stdout

@@ -51,7 +51,9 @@ def start(home: Path, train: str, *, prepare: str | None = None, stop_deadline_s
 def wait_for_state(run: RunDir, *states: str, within_s: float = 20) -> Status:
     launcher = LocalLauncher()
     wait_until(
-        lambda: launcher.state(run).state in states, what=f"{states}, is {launcher.state(run)}", within_s=within_s
+        lambda: launcher.state(run).state in states,
+        within_s=within_s,
+        what=lambda: f"{states}, is {launcher.state(run)}",
     )
     return launcher.state(run)
 
