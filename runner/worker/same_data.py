@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from runjob.schemas.errors import CheckpointError
+from runjob.schemas.manifest import folders_in
 from runjob.schemas.run import RunDir, read_json
 
 # Of a sha256, in a message
@@ -15,14 +16,14 @@ SHOWN = 12
 def refuse_other_data(run: RunDir, origin: Mapping[str, Any]) -> None:
     """CheckpointError if the run has a checkpoint and its store was made from something else than `origin`. Without a
     checkpoint it begins anew, with whatever there is."""
-    newest = max((path.name for path in run.checkpoints.glob("step-*")), default=None)
-    if newest is None or not run.data.exists():
+    checkpoints = [folder.name for folder in folders_in(run.checkpoints).values()]
+    if not checkpoints or not run.data.exists():
         return
     began, now = read_json(run.data)["origin"], json.loads(json.dumps(origin))
     differing = [name for name in {**began, **now} if began.get(name) != now.get(name)]
     if differing:
         said = [f"{name}: {_short(began.get(name))} then, {_short(now.get(name))} now" for name in differing]
-        raise belongs_elsewhere(newest, "data", said, data_changed=differing != ["tokenizer"])
+        raise belongs_elsewhere(checkpoints[-1], "data", said, data_changed=differing != ["tokenizer"])
 
 
 def belongs_elsewhere(checkpoint: str, to: str, differing: list[str], *, data_changed: bool) -> CheckpointError:
