@@ -108,7 +108,9 @@ match what:
         print("prepared")
     case "preparing":
         write_json(run.progress, {"step": 0, "stage": "prepare", "line": "tokenising  5 %", "updated": time.time()})
-        time.sleep(600)
+        while not attempt.stop_reason():
+            time.sleep(0.05)
+        end("cancelled", 130, 0, "asked to stop")
     case "finish":
         train(3, 0.01)
     case "exact":

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from runjob.runner.runs import is_of, read_progress
 from runjob.runner.worker.evaluate import note_best, out_of_patience
 from runjob.runner.worker.exchange import CANCEL, GO_ON, PREEMPT
 from runjob.runner.worker.journal import Journal
@@ -54,6 +55,14 @@ def test_a_run_that_begins_anew_keeps_no_record_of_step_0(run: RunDir) -> None:
     first.close()
     Journal(run, run.new_attempt(), tracking=NOWHERE, from_step=-1).close()
     assert steps_of(run.events) == []
+
+
+def test_progress_names_the_attempt_that_made_the_step(run: RunDir) -> None:
+    run.new_attempt()
+    journal = Journal(run, run.new_attempt(), tracking=NOWHERE, from_step=3)
+    journal.progress(now=True, stage="train", step=4)
+    journal.close()
+    assert (is_of(1, read_progress(run)), is_of(2, read_progress(run))) == (False, True)
 
 
 def test_tensorboard_gets_the_same_numbers(run: RunDir) -> None:

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from runjob.data.progress import Progress
 from runjob.runner.follow import preparation
-from runjob.runner.runs import read_progress
+from runjob.runner.runs import is_of, read_progress
 from runjob.runner.worker.prepare import Teller
 from runjob.schemas.run import RunDir
 
@@ -27,3 +27,4 @@ def test_a_line_tells_share_rate_and_time_left_wherever_it_is_read(tmp_path: Pat
     expected = "tokenising  50 %  2,000 documents  1,000,000 tokens  250,000 tokens/s  4 s left"
     assert capsys.readouterr().out == f"{expected}\n"
     assert preparation(read_progress(run)) == expected
+    assert not is_of(1, read_progress(run)), "what is prepared is no step of training's"
