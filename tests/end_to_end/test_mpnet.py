@@ -1,9 +1,11 @@
 """MPNet's jobs by one command each: the tiny one to a model that plain transformers fills gaps with, the full one
-itself on a small stream, with small sizes, stopped, killed and resumed as if nothing had happened."""
+itself on a small stream, with small sizes, stopped, killed and resumed as if nothing had happened, by one rank and by
+four."""
 
 import gzip
 import json
 import re
+from dataclasses import replace
 from pathlib import Path
 
 import pyarrow as pa
@@ -14,8 +16,8 @@ from transformers import AutoModelForMaskedLM, AutoTokenizer, pipeline
 from runjob.data.pieces import train_wordpiece
 from runjob.data.samples import locate
 from runjob.schemas.run import RunDir
-from tests.conftest import ROOT, Home, Runjob
-from tests.end_to_end.conftest import Bench, digest, flags, records
+from tests.conftest import ROOT, Home, Processes, Runjob
+from tests.end_to_end.conftest import Bench, assert_same_run, digest, flags, records
 
 pytestmark = pytest.mark.slow
 
@@ -23,6 +25,7 @@ TINY = (
     "training.length=12 steps",
     "training.schedule.warmup=2 steps",
     "training.log_every=1 steps",
+    "training.checkpoint.every=4 steps",
     "evaluation.every=6 steps",
     "hardware.threads=1",
 )
@@ -43,10 +46,13 @@ SMALL = (
 )
 
 
-def test_the_tiny_mpnet_job_ends_in_a_model_that_transformers_fills_gaps_with(home: Home, runjob: Runjob) -> None:
-    done = runjob(ROOT / "jobs" / "tiny" / "mpnet.yaml", *flags(TINY))
-    assert done.returncode == 0, done.stdout + done.stderr
-    run = RunDir(home.runs / done.stdout.splitlines()[0])
+@pytest.fixture
+def tiny(home: Home, runjob: Runjob, processes: Processes) -> Bench:
+    return Bench(home=home, runjob=runjob, processes=processes, job=ROOT / "jobs" / "tiny" / "mpnet.yaml")
+
+
+def test_the_tiny_mpnet_job_killed_or_not_ends_in_a_model_that_transformers_fills_gaps_with(tiny: Bench) -> None:
+    run = tiny.submit(*TINY)
     steps = records(run, "train")
     assert steps[-1]["loss"] < steps[0]["loss"] - 0.5
     [finish] = records(run, "finish")
@@ -58,11 +64,15 @@ def test_the_tiny_mpnet_job_ends_in_a_model_that_transformers_fills_gaps_with(ho
     assert network.get_input_embeddings().weight.shape[0] == network.config.vocab_size == len(tokenizer) == 4000
     assert (tokenizer.pad_token_id, network.config.pad_token_id) == (1, 1)
     guesses = pipeline("fill-mask", model=network, tokenizer=tokenizer)(f"the {tokenizer.mask_token} of the sea")
-    filled = runjob("fill-mask", run.id, "--json", "--prompt", "the [MASK] of the sea")
+    filled = tiny.runjob("fill-mask", run.id, "--json", "--prompt", "the [MASK] of the sea")
     assert filled.returncode == 0, filled.stderr
     [gap] = json.loads(filled.stdout)["gaps"]
     assert [guess["token"] for guess in gap] == [guess["token_str"] for guess in guesses]
     assert "predicted one after another in a shuffled order" in (run.model / "README.md").read_text().replace("\n", " ")
+
+    killed = tiny.submit(*TINY, expect=1, env={"RUNJOB_TEST_FAULT": "checkpoint-before-manifest@8"})
+    tiny.resume(killed)
+    assert_same_run(run, killed)
 
 
 def write_stream(folder: Path) -> None:
@@ -109,3 +119,16 @@ def test_the_full_job_stopped_early_keeps_its_schedule_and_resumed_twice_more_eq
         assert digest(broken.path / file) == digest(unbroken.path / file)
     started = next(record for record in broken.read_events() if record["event"] == "start")
     assert started["steps"] == 100_000
+
+
+def test_four_ranks_go_on_with_the_stream_where_one_was_killed(bench: Bench) -> None:
+    write_stream(bench.home.path)
+    sets = (*SMALL, "training.global_batch=16", "training.micro_batch=4", "training.stop_after=6 steps")
+    full = replace(bench, job=ROOT / "jobs" / "mpnet_100k.yaml")
+    alone = full.submit(*sets, expect=75)
+    fault = {"RUNJOB_TEST_FAULT": "checkpoint-before-manifest@4"}
+    broken = full.submit(*sets, "training.checkpoint.every=2 steps", expect=1, env=fault)
+    full.resume(broken, "--set", "hardware.ranks=4", expect=75)
+    names = ("step", "batch", "tokens", "predicted", "samples", "learning_rate")
+    seen, expected = ([[step[name] for name in names] for step in records(run, "train")] for run in (broken, alone))
+    assert seen == expected and len(seen) == 6
