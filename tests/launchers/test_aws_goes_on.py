@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from runjob.launchers.aws import AwsLauncher
+from runjob.launchers.aws_lending import names_s3
 from runjob.launchers.base import Handle
 from runjob.launchers.ssh_link import Link
 from runjob.launchers.ssh_target import SshTarget
@@ -93,3 +94,15 @@ def test_who_leaves_a_job_alone_there_is_told_how_long_it_keeps_what_it_makes(
     tell_of_loss(kept)
     tell_of_loss(run)
     assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    ("values", "named"),
+    [
+        ({"data": {"path": ["/a.txt", "s3://bucket/a.txt"]}}, True),
+        ({"output": {"remote": "s3://bucket/runs"}}, True),
+        ({"data": {"path": ["/s3://a.txt", "https://bucket.s3.amazonaws.com/a.txt"]}, "seed": 1}, False),
+    ],
+)
+def test_a_session_is_lent_where_a_job_names_s3_at_any_depth(values, named):
+    assert names_s3(values) is named

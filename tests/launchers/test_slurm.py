@@ -1,6 +1,7 @@
 """What needs no cluster of the Slurm launcher: its words for sbatch, its reading of Slurm's words, and its verdicts."""
 
 import dataclasses
+import os
 import shlex
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 from runjob.launchers.base import Handle
 from runjob.launchers.place import own_place
 from runjob.launchers.slurm import SlurmLauncher, unsubmitted
+from runjob.launchers.slurm_fate import ask_fate
 from runjob.launchers.slurm_meeting import first_node
 from runjob.launchers.slurm_node import NOTHING_TO_DO, begin
 from runjob.launchers.slurm_queue import NEVER, SlurmJob, parse_sacct, parse_squeue
@@ -215,3 +217,21 @@ def test_a_submission_of_another_login_node_is_not_called_lost():
     sending = Handle(launcher="ssh", attempt=1, facts={f"by_{name}": value for name, value in elsewhere.items()})
     assert not_there(PENDING, sending, "there is no copy").state == "unreachable"
     assert not_there(PENDING, dataclasses.replace(sending, facts={}), "there is no copy").state == "lost"
+
+
+@pytest.mark.parametrize(
+    ("said", "leave", "why"),
+    [
+        ("JobState=COMPLETING Reason=None PreemptTime=2026-11-22T02:00:00", False, "preempted by a job of higher"),
+        ("JobState=COMPLETING Reason=TimeLimit PreemptTime=None", False, "its time limit was reached"),
+        ("JobState=RUNNING Reason=None RunTime=00:57:00 TimeLimit=01:00:00", False, "its time limit was near"),
+        ("JobState=RUNNING Reason=None RunTime=00:10:00 TimeLimit=01:00:00", False, "it was asked to make way"),
+        ("JobState=COMPLETING Reason=None RunTime=00:10:00 TimeLimit=01:00:00 PreemptTime=None", True, ""),
+    ],
+)
+def test_why_slurm_ends_a_job_says_whether_it_may_come_back(tmp_path, monkeypatch, said, leave, why):
+    (tmp_path / "scontrol").write_text(f"#!/bin/sh\necho 'JobId=7 {said}'\n")
+    (tmp_path / "scontrol").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    fate = ask_fate("7", warning_s=180)
+    assert (fate.leave, fate.why.startswith(why)) == (leave, True)

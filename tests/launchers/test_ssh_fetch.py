@@ -12,7 +12,7 @@ import pytest
 import runjob
 from runjob.launchers.base import Handle
 from runjob.launchers.records import may_come
-from runjob.launchers.ssh_fetch import fetch_run, refuse_strange_names
+from runjob.launchers.ssh_fetch import fetch_run, refuse_strange_names, wanted
 from runjob.launchers.ssh_link import Link
 from runjob.launchers.ssh_place import SshPlace
 from runjob.launchers.ssh_target import SshTarget
@@ -68,6 +68,21 @@ def test_a_host_can_not_write_over_other_files_of_ours(strange):
 )
 def test_news_are_what_a_run_writes_while_it_runs(name: str, ours: bool):
     assert may_come(PurePosixPath(name)) is ours
+
+
+@pytest.mark.parametrize(
+    ("policy", "state", "names"),
+    [
+        ("newest", "finished", ["step-00000020"]),
+        ("all", "running", ["step-00000010", "step-00000020"]),
+        ("none", "finished", []),
+        ("none", "preempted", ["step-00000020"]),  # it goes on from there, wherever that will be
+    ],
+)
+def test_checkpoints_come_home_as_the_job_wants_them(tmp_path: Path, policy, state, names):
+    run = make_run(tmp_path, "file:///nowhere")
+    run.write_status(state, attempt=1)
+    assert wanted(run, ["step-00000010", "step-00000020"], policy) == names
 
 
 def test_a_manifest_speaks_of_its_own_folder_alone():
