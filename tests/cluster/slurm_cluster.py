@@ -211,7 +211,9 @@ class Cluster:
 
     def empty(self) -> None:
         """No job is left, and both nodes are as they were: the next test finds the cluster of the first."""
-        self.revive()
+        if "slurmctld" not in self.daemons:
+            self.start_controller()
+        wait_until(self._answers, within_s=60, what="slurmctld to answer")
         subprocess.run(["scancel", "--full", "--signal=KILL", "--user", "root"], env=self.env, check=False)
         self.run("scancel", "--user", "root")
         for name in NODES:
@@ -220,26 +222,8 @@ class Cluster:
                 self.start_node(name)
         self.wait_for_nodes()
 
-    def revive(self) -> None:
-        """A controller that answers. One was seen to answer nobody for minutes, in two of some twenty whole runs, and
-        then every later test failed of it; as an administrator would, this ends it and starts it on its saved state."""
-        if "slurmctld" in self.daemons and not self._answers_within(20):
-            controller = self.daemons.pop("slurmctld")
-            log = (self.folder / "log" / "slurmctld.log").read_text(errors="replace")[-3000:]
-            print(f"slurmctld does not answer (its process: {controller.poll()}); its last words:\n{log}")
-            controller.kill()
-            controller.wait()
-        if "slurmctld" not in self.daemons:
-            self.start_controller()
-        assert self._answers_within(60), "slurmctld does not answer, though it was started anew"
-
-    def _answers_within(self, seconds: float) -> bool:
-        deadline = time.monotonic() + seconds
-        while subprocess.run(["scontrol", "ping"], env=self.env, capture_output=True, check=False).returncode != 0:
-            if time.monotonic() > deadline:
-                return False
-            time.sleep(0.1)
-        return True
+    def _answers(self) -> bool:
+        return subprocess.run(["scontrol", "ping"], env=self.env, capture_output=True, check=False).returncode == 0
 
     def jobs(self) -> dict[str, str]:
         """Slurm id -> state, of every job that Slurm still knows."""
@@ -361,6 +345,5 @@ def whole_cluster() -> Iterator[Cluster]:
 @pytest.fixture
 def cluster(whole_cluster: Cluster) -> Iterator[Cluster]:
     """The cluster of this worker, empty before and after."""
-    whole_cluster.revive()
     yield whole_cluster
     whole_cluster.empty()
