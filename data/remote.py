@@ -88,7 +88,7 @@ def expand(pattern: str) -> list[str]:
         found = [system.unstrip_protocol(name) for name in system.glob(path)]
     except failures() as error:
         raise explain(error) from error
-    except (NotImplementedError, ValueError) as error:  # of a kind that has files and no list of them
+    except (NotImplementedError, ValueError) as error:  # of a kind that lists nothing; `data:` raises ValueError
         raise RemoteError("this kind of address lists no files; name them one by one", answered=True) from error
     if not found:
         raise RemoteError("no file there matches, or the server doesn't list its files; name them", answered=True)

@@ -5,8 +5,6 @@ import subprocess
 import sys
 from pathlib import Path
 
-import pytest
-
 PROGRAM = "import sys; from runjob.schemas.own_log import say; say('one'); say('two'); sys.stderr.write('goes on')"
 
 
@@ -20,8 +18,8 @@ def test_a_line_has_its_time_and_is_there_at_once(tmp_path):
     ]
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this kernel has no /dev/full")
-def test_a_full_disk_swallows_the_line_and_not_the_program():
+def test_a_full_disk_swallows_the_line_and_neither_the_program_nor_its_exit_code():
     with Path("/dev/full").open("w") as full:
-        done = subprocess.run([sys.executable, "-c", PROGRAM], stdout=full, stderr=subprocess.PIPE, text=True)
-    assert done.stderr.startswith("goes on")
+        program = [sys.executable, "-c", PROGRAM + "; sys.exit(3)"]
+        done = subprocess.run(program, stdout=full, stderr=subprocess.PIPE, text=True)
+    assert (done.stderr, done.returncode) == ("goes on", 3)
