@@ -34,6 +34,7 @@ from runjob.schemas.job_model import (
     TileInit,
 )
 from runjob.schemas.teacher import gated_size
+from runjob.schemas.tokenizer_files import read_tokenizer
 
 # Buckets of relative distance, whatever MPNet's configuration says: transformers computes with these
 MPNET_BUCKETS = 32
@@ -174,17 +175,8 @@ def base_vocabulary(tokenizer: PretrainedTokenizer | Trained) -> int | None:
         case PretrainedTokenizer():
             if tokenizer.path in KNOWN_VOCABULARIES:
                 return KNOWN_VOCABULARIES[tokenizer.path]
-            return local_vocabulary(Path(locate_tokenizer(tokenizer.path)) / "tokenizer.json")
-
-
-def local_vocabulary(file: Path) -> int | None:
-    """Entries of a tokenizer.json: its vocabulary and the added tokens that it does not hold."""
-    if not file.is_file():
-        return None
-    content = json.loads(file.read_text(encoding="utf-8"))
-    vocabulary = content["model"]["vocab"]
-    known = set(vocabulary) if isinstance(vocabulary, dict) else {piece for piece, _ in vocabulary}
-    return len(known | {token["content"] for token in content["added_tokens"]})
+            read = read_tokenizer(Path(locate_tokenizer(tokenizer.path)))
+            return None if read is None else read.size
 
 
 def pretrained_parameters(init: PretrainedInit) -> int | None:

@@ -2,7 +2,6 @@
 with its place in the job file, before a run exists, as far as their files tell without the libraries that run them; the
 worker judges all of it again."""
 
-import json
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ from runjob.schemas.errors import MissingError
 from runjob.schemas.job import Job
 from runjob.schemas.job_data import PretrainedTokenizer
 from runjob.schemas.job_model import GuideInit, MaskedLM, PermutedLM, PretrainedInit, ScratchMPNet, TileInit
+from runjob.schemas.json_object import read_object
 from runjob.schemas.tokenizer_files import (
     TOKENIZER_FILES,
     TokenizerFiles,
@@ -79,10 +79,4 @@ def _checkpoint(job: Job) -> tuple[str, str, Path | None]:
 
 def _config(checkpoint: Path | None) -> Mapping[str, Any]:
     """An empty one where there is none that can be read."""
-    if checkpoint is None:
-        return {}
-    try:
-        read = json.loads((checkpoint / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return read if isinstance(read, dict) else {}
+    return {} if checkpoint is None else read_object(checkpoint / "config.json")

@@ -1,7 +1,6 @@
 """The sizes of a job's network that decide how much it computes: from the job where it says them, from the
 configuration of a checkpoint that lies here or in the Hub's cache, and from a table of public ones that jobs name."""
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,6 +20,7 @@ from runjob.schemas.job_model import (
     StudentInit,
     TileInit,
 )
+from runjob.schemas.json_object import read_object
 from runjob.schemas.teacher import gated_size
 
 # transformers' names of families whose layers are counted in runner/computation.py
@@ -91,14 +91,8 @@ def shape_of_scratch(init: ScratchInit | StudentInit, tokens: int) -> Shape:
 
 
 def shape_of_files(init: PretrainedInit) -> Shape | None:
-    file = configuration_file(init)
-    if not file.is_file():
-        return None
-    try:
-        config = json.loads(file.read_text(encoding="utf-8"))
-    except ValueError:  # what is wrong with it the worker says
-        return None
-    return shape_of_config(config) if isinstance(config, dict) else None
+    """What is wrong with a file the worker says."""
+    return shape_of_config(read_object(configuration_file(init)))
 
 
 def configuration_file(init: PretrainedInit) -> Path:

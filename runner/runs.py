@@ -12,6 +12,7 @@ from runjob.launchers import find_launcher
 from runjob.launchers.base import Fetcher, Launcher, read_handle
 from runjob.launchers.local import never_started
 from runjob.schemas.errors import RunjobError
+from runjob.schemas.json_object import read_object
 from runjob.schemas.manifest import steps_in
 from runjob.schemas.run import ALIVE_STATES, Attempt, RunDir, Status, read_json
 
@@ -79,11 +80,7 @@ def created_at(run: RunDir) -> float:
 
 def read_progress(run: RunDir) -> Mapping[str, Any]:
     """progress.json, or nothing where it is absent or damaged: it is news, not truth."""
-    try:
-        value = json.loads(run.progress.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return value if isinstance(value, dict) else {}
+    return read_object(run.progress)
 
 
 def planned_steps(run: RunDir, progress: Mapping[str, Any]) -> int | None:

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from runjob.schemas.json_object import read_object
+
 ENGINE = "tokenizer.json"
 # Any of these in a directory is a tokenizer; without one, transformers may make up an empty one
 TOKENIZER_FILES = (ENGINE, "spm.model", "spiece.model", "sentencepiece.bpe.model", "vocab.txt", "vocab.json")
@@ -35,7 +37,7 @@ class TokenizerFiles:
 
 def read_tokenizer(folder: Path) -> TokenizerFiles | None:
     """None where a directory has no engine of its own that can be read, which is the worker's to judge."""
-    engine = _object(folder / ENGINE)
+    engine = read_object(folder / ENGINE)
     if "model" not in engine or "vocab" not in engine["model"]:
         return None
     vocabulary = engine["model"]["vocab"]
@@ -50,20 +52,11 @@ def read_tokenizer(folder: Path) -> TokenizerFiles | None:
 
 def _padding(folder: Path, tokens: Mapping[int, str]) -> int | None:
     for name in SETTINGS:
-        said = _object(folder / name).get("pad_token")
+        said = read_object(folder / name).get("pad_token")
         if said is not None:
             token = said["content"] if isinstance(said, dict) else said
             return next((id_ for id_, text in tokens.items() if text == token), None)
     return None
-
-
-def _object(file: Path) -> dict[str, Any]:
-    """An empty one for a file that is not there or holds no object."""
-    try:
-        read = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return read if isinstance(read, dict) else {}
 
 
 def word_scheme(engine: Mapping[str, Any]) -> str | None:
