@@ -19,7 +19,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from runjob.schemas.lifeline import descendants
+from runjob.schemas.processes import descendants
 
 RUNJOB = str(Path(sys.executable).parent / "runjob")
 NOT_COMPARED = ("time", "attempt", "data_wait", "tokens_per_s", "samples_per_s")

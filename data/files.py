@@ -6,11 +6,14 @@ import stat
 import urllib.parse
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
 
-from runjob.data.downloads import Downloads
 from runjob.data.samples import PREFIX, locate
 from runjob.schemas.errors import MissingError
 from runjob.schemas.urls import is_url
+
+if TYPE_CHECKING:
+    from runjob.data.downloads import Downloads
 
 LOCAL = ("file://", "local://")
 # What files of each kind of source are usually called, for messages
@@ -37,7 +40,7 @@ def is_remote(pattern: str) -> bool:
     return is_url(pattern) and not pattern.startswith(LOCAL)
 
 
-def find_files(patterns: tuple[str, ...], *, like: str, downloads: Downloads | None) -> tuple[CorpusFile, ...]:
+def find_files(patterns: tuple[str, ...], *, like: str, downloads: "Downloads | None") -> tuple[CorpusFile, ...]:
     """Each file once, sorted by name; all of them can be opened, or MissingError says of one why not."""
     found: dict[str, CorpusFile] = {}
     for pattern in patterns:

@@ -1,7 +1,6 @@
 """Name -> launcher. Ours are imported when asked for, so that no command pays for another's dependencies; third
 parties add theirs by the entry-point group `runjob.launchers` (a callable without arguments that returns one)."""
 
-import difflib
 import functools
 from typing import TYPE_CHECKING
 
@@ -46,6 +45,8 @@ def find_launcher(name: str) -> "Launcher":
         if point.name == name:
             launcher: Launcher = point.load()()
             return launcher
+    import difflib
+
     known = list_launchers()
     close = difflib.get_close_matches(name, known, n=1)
     hint = f"; did you mean `{close[0]}`?" if close else ""

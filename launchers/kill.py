@@ -7,7 +7,7 @@ import signal
 from runjob.launchers.base import read_handle
 from runjob.launchers.place import look_for
 from runjob.schemas.errors import LaunchError
-from runjob.schemas.lifeline import descendants
+from runjob.schemas.processes import descendants
 from runjob.schemas.run import RunDir
 
 

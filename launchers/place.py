@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
-from runjob.schemas.lifeline import own_start_time, process_alive
+from runjob.schemas.processes import own_start_time, process_alive
 
 Presence = Literal["alive", "dead", "elsewhere"]
 # What stands in a handle for "somebody is at it": the facts of the process that submits, until something runs there

@@ -29,15 +29,10 @@ from runjob.launchers.programs import start_program
 from runjob.launchers.tree import end_descendants
 from runjob.schemas.errors import LaunchError, RunjobError
 from runjob.schemas.less_memory import less_memory
-from runjob.schemas.lifeline import (
-    ATTEMPT_VARIABLE,
-    SIGNALS_VARIABLE,
-    SUPERVISOR_VARIABLE,
-    adopt_orphans,
-    own_start_time,
-)
+from runjob.schemas.lifeline import ATTEMPT_VARIABLE, SIGNALS_VARIABLE, SUPERVISOR_VARIABLE, adopt_orphans
 from runjob.schemas.own_log import say
 from runjob.schemas.plan import ALONE, Plan, Stage
+from runjob.schemas.processes import own_start_time
 from runjob.schemas.read import read_job_json
 from runjob.schemas.run import Attempt, RunDir, State
 

@@ -6,7 +6,7 @@ import signal
 import time
 from collections.abc import Collection
 
-from runjob.schemas.lifeline import LINUX, ProcessFacts, descendants
+from runjob.schemas.processes import LINUX, ProcessFacts, descendants
 
 
 def end_descendants(child: int, *, grace_s: float, spare: Collection[int] = ()) -> int:

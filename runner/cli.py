@@ -3,45 +3,36 @@
 The one place where errors become messages and exit codes. Each command's own file holds its arguments and its work.
 """
 
+import importlib
 import os
 import sys
 from argparse import ArgumentParser
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from runjob.runner import (
-    commands_adopt,
-    commands_aws,
-    commands_check,
-    commands_convert,
-    commands_fetch,
-    commands_jobs,
-    commands_model,
-    commands_prepare,
-    commands_run,
-    commands_tokenizer,
-    commands_upload,
-)
-from runjob.runner.command import Command
-from runjob.runner.text import did_you_mean
 from runjob.schemas.errors import JobError, RunjobError
 from runjob.schemas.problems import JobFileError
 
-ROOMS = (
-    commands_check,
-    commands_prepare,
-    commands_jobs,
-    commands_run,
-    commands_fetch,
-    commands_upload,
-    commands_adopt,
-    commands_model,
-    commands_convert,
-    commands_tokenizer,
-    commands_aws,
-)
-COMMANDS = {command.name: command for room in ROOMS for command in room.COMMANDS}
-SUBMIT = commands_run.SUBMIT
+if TYPE_CHECKING:
+    from runjob.runner.command import Command
+
+# The room of each command, in the order of the help. Only the one that is asked for is imported: all of them take 50 of
+# the 150 ms of a `validate`.
+ROOMS = {
+    "commands_check": ("validate", "plan", "schema", "samples", "ls"),
+    "commands_prepare": ("prepare",),
+    "commands_jobs": ("ps", "status", "logs", "cancel", "why"),
+    "commands_run": ("resume", "verify-resume"),
+    "commands_fetch": ("fetch",),
+    "commands_upload": ("upload",),
+    "commands_adopt": ("adopt",),
+    "commands_model": ("generate", "fill-mask"),
+    "commands_convert": ("export", "import"),
+    "commands_tokenizer": ("tokenizer build", "tokenizer extend", "tokenizer check", "tokenizer normalize"),
+    "commands_aws": ("aws ls", "aws down"),
+}
+NAMES = {name: room for room, names in ROOMS.items() for name in names}
 # Options that take the next word: it is neither a command nor a job file, whatever it looks like.
 TAKING = (
     "--launcher",
@@ -57,7 +48,7 @@ TAKING = (
     "--region",
 )
 # Commands of two words, by the first
-GROUPS = {name.split()[0] for name in COMMANDS if " " in name}
+GROUPS = {name.split()[0] for name in NAMES if " " in name}
 JOB_SUFFIXES = (".yaml", ".yml", ".json")
 
 EXAMPLES = """\
@@ -97,14 +88,21 @@ def dispatch(words: list[str]) -> int:
     place = first_plain_word(words)
     if place is not None and words[place] in GROUPS:
         return run_group(words[place], words[:place] + words[place + 1 :])
-    if place is None or words[place] not in COMMANDS:
+    if place is None or words[place] not in NAMES:
         if place is not None:
             check_job_file(words[place])
+        from runjob.runner.commands_run import SUBMIT
+
         return run_command(SUBMIT, words)
-    return run_command(COMMANDS[words[place]], words[:place] + words[place + 1 :])
+    return run_command(find_command(words[place]), words[:place] + words[place + 1 :])
 
 
-def run_command(command: Command, words: list[str]) -> int:
+def find_command(name: str) -> "Command":
+    commands: tuple[Command, ...] = importlib.import_module(f"runjob.runner.{NAMES[name]}").COMMANDS
+    return next(command for command in commands if command.name == name)
+
+
+def run_command(command: "Command", words: list[str]) -> int:
     parser = ArgumentParser(prog=f"runjob {command.name}".strip(), description=command.summary, allow_abbrev=False)
     command.configure(parser)
     return command.run(parser.parse_intermixed_args(words))
@@ -112,13 +110,14 @@ def run_command(command: Command, words: list[str]) -> int:
 
 def run_group(group: str, words: list[str]) -> int:
     """`runjob tokenizer check DIR`: what is to be done stands in the second word."""
-    members = {name.split()[1]: command for name, command in COMMANDS.items() if name.startswith(f"{group} ")}
+    members = {name.split()[1]: name for name in NAMES if name.startswith(f"{group} ")}
     place = first_plain_word(words)
     if place is not None and words[place] in members:
-        return run_command(members[words[place]], words[:place] + words[place + 1 :])
+        return run_command(find_command(members[words[place]]), words[:place] + words[place + 1 :])
     if place is not None:
-        raise JobError(f"{group} {words[place]}: known here: {', '.join(members)}{did_you_mean(words[place], members)}")
-    lines = [f"  runjob {command.name} {command.usage:<10} {command.summary}" for command in members.values()]
+        raise JobError(f"{group} {words[place]}: known here: {', '.join(members)}{near(words[place], members)}")
+    known = map(find_command, members.values())
+    lines = [f"  runjob {command.name} {command.usage:<10} {command.summary}" for command in known]
     print("\n".join(lines))
     return 0 if {"-h", "--help"} & set(words) else 2
 
@@ -137,16 +136,22 @@ def check_job_file(word: str) -> None:
         return
     if word.endswith(JOB_SUFFIXES) or "/" in word:
         folder = Path(word).parent
-        near = [str(path) for path in folder.glob("*.yaml")] if folder.is_dir() else []
-        raise JobError(f"{word}: no such job file{did_you_mean(word, near)}")
-    raise JobError(f"{word}: neither a command nor a job file{did_you_mean(word, COMMANDS)}; see `runjob --help`")
+        there = [str(path) for path in folder.glob("*.yaml")] if folder.is_dir() else []
+        raise JobError(f"{word}: no such job file{near(word, there)}")
+    raise JobError(f"{word}: neither a command nor a job file{near(word, NAMES)}; see `runjob --help`")
+
+
+def near(word: str, known: Collection[str]) -> str:
+    from runjob.runner.text import did_you_mean
+
+    return did_you_mean(word, known)
 
 
 def help_text() -> str:
     """Eighty columns, one line a command."""
     lines = ["usage: runjob [--launcher NAME] JOB.yaml [--set PATH=VALUE ...] [--detach]", "       runjob COMMAND ..."]
     lines += ["", "One YAML file to a pretrained language model, exactly resumable by its id.", "", "commands:"]
-    lines += [f"  {f'{command.name} {command.usage}':<26} {command.summary}" for command in COMMANDS.values()]
+    lines += [f"  {f'{command.name} {command.usage}':<26} {command.summary}" for command in map(find_command, NAMES)]
     lines += ["", "`runjob COMMAND --help` lists a command's options; listings take --json."]
     lines += ["An ID may be a prefix, `latest`, or NAME@latest. Jobs are kept under", "$RUNJOB_HOME (default: ./runs)."]
     return "\n".join([*lines, "", EXAMPLES])

@@ -3,9 +3,7 @@
 import importlib.util
 import os
 import platform
-import urllib.error
 import urllib.parse
-import urllib.request
 from pathlib import Path
 
 from runjob.data.samples import PREFIX
@@ -74,11 +72,14 @@ def missing_gpus(job: Job, machine: Machine) -> list[str]:
 def missing_packages(job: Job) -> list[str]:
     """What `prepare` would need to read the job's addresses and the uploader to write to one; whether there is an
     answer they see themselves."""
+    read, written = addresses(job.data), job.output.remote
+    if not read and written is None:
+        return []
     from runjob.data.remote import find_problem
 
-    problems = [find_problem(address) for address in addresses(job.data)]
-    if job.output.remote is not None:
-        problems.append(find_problem(job.output.remote, where="output.remote"))
+    problems = [find_problem(address) for address in read]
+    if written is not None:
+        problems.append(find_problem(written, where="output.remote"))
     return [str(problem) for problem in problems if problem is not None]
 
 
@@ -127,6 +128,9 @@ def missing_hub(job: Job, *, ask_hub: bool) -> list[str]:
 
 def hub_answers() -> bool:
     """Any answer will do, an error page too."""
+    import urllib.error
+    import urllib.request  # 10 ms that `plan`, which asks nobody, does without
+
     from huggingface_hub import constants
 
     try:

@@ -10,7 +10,6 @@ from runjob.launchers import find_launcher
 from runjob.launchers.base import Foreseer, Previewer, Surveyor, Timekeeper
 from runjob.runner.compile import compile_job
 from runjob.runner.local_files import missing_files
-from runjob.runner.loopback import missing_loopback
 from runjob.runner.needs import missing_needs
 from runjob.schemas import wording
 from runjob.schemas.errors import MissingError
@@ -41,6 +40,8 @@ def survey(resolved: Resolved, launcher: str) -> Place:
     there, before anything is written."""
     chosen = find_launcher(launcher)
     if not isinstance(chosen, Surveyor):
+        from runjob.runner.loopback import missing_loopback
+
         machine = detect_machine()
         missing = (*missing_needs(resolved.job, machine, ask_hub=True), *missing_loopback())
         refuse(missing, missing_files(resolved))

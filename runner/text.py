@@ -1,6 +1,5 @@
 """Tables and JSON on standard output, and the nearest word to a mistyped one."""
 
-import difflib
 import json
 import sys
 import time
@@ -29,6 +28,8 @@ def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def did_you_mean(word: str, known: Collection[str]) -> str:
+    import difflib  # 3 ms, and only a mistake needs it
+
     close = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
     return f"; did you mean `{close[0]}`?" if close else ""
 

@@ -23,7 +23,8 @@ from pathlib import Path
 
 import pytest
 
-from runjob.schemas.lifeline import descendants, set_parent_death_signal
+from runjob.schemas.lifeline import set_parent_death_signal
+from runjob.schemas.processes import descendants
 from tests.cluster.ports import free_ports
 from tests.conftest import ROOT, clean_environment, wait_until
 

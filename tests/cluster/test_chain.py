@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from runjob.schemas.lifeline import descendants
+from runjob.schemas.processes import descendants
 from runjob.schemas.run import RunDir, read_json
 from tests.cluster.slurm_cluster import Cluster, name_of
 from tests.cluster.sshd_host import SshHost, need_ssh_host, ssh_host, write_client

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from runjob.data.samples import locate
-from runjob.schemas.lifeline import descendants
+from runjob.schemas.processes import descendants
 from runjob.schemas.run import RunDir, read_json
 from tests.conftest import Home, Processes, Runjob, make_home, run_script, wait_until
 

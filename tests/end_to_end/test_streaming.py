@@ -14,7 +14,7 @@ import pytest
 
 from runjob.data import tokenizers
 from runjob.data.samples import locate
-from runjob.schemas.lifeline import descendants
+from runjob.schemas.processes import descendants
 from runjob.schemas.run import RunDir, read_json
 from tests.conftest import Home, Processes, make_home, run_script, wait_until
 from tests.end_to_end.conftest import JOB, Bench, assert_same_run, kill, records

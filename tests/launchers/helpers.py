@@ -3,8 +3,8 @@
 from pathlib import Path
 
 from runjob.launchers.local import LocalLauncher
-from runjob.schemas.lifeline import read_process
 from runjob.schemas.plan import Batch, Plan, Resources, Stage
+from runjob.schemas.processes import read_process
 from runjob.schemas.run import Attempt, RunDir, Status, read_json
 from tests.conftest import wait_until
 

@@ -6,14 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from runjob.schemas.lifeline import (
-    SUPERVISOR_VARIABLE,
-    descendants,
-    own_start_time,
-    process_alive,
-    read_process,
-    supervisor_alive,
-)
+from runjob.schemas.lifeline import SUPERVISOR_VARIABLE, supervisor_alive
+from runjob.schemas.processes import descendants, own_start_time, process_alive, read_process
 from tests.conftest import wait_until
 from tests.launchers.helpers import is_alive
 

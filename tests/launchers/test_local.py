@@ -14,7 +14,7 @@ import pytest
 from runjob.launchers.local import LocalLauncher
 from runjob.launchers.logs import tail
 from runjob.schemas.errors import LaunchError
-from runjob.schemas.lifeline import descendants
+from runjob.schemas.processes import descendants
 from runjob.schemas.run import RunDir, write_json
 from tests.conftest import wait_until
 from tests.launchers.helpers import is_alive, make_plan, make_run, start, steps_done, wait_for_state

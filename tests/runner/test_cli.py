@@ -1,5 +1,6 @@
 """Words to calls: help, mistakes, listings, and that nothing heavy is loaded on the way."""
 
+import importlib
 import json
 import subprocess
 import sys
@@ -8,10 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from runjob.runner.cli import COMMANDS
+from runjob.runner.cli import NAMES, ROOMS, find_command
 from runjob.runner.commands_model import generate_arguments
 from runjob.schemas.run import RunDir
 
+ROOT = Path(__file__).parent.parent.parent
 LIGHT = """\
 import sys
 from runjob.runner.cli import main
@@ -21,7 +23,7 @@ print(f"code {code} heavy {sorted(heavy)}", file=sys.stderr)
 """
 
 
-@pytest.mark.parametrize("command", ["", *COMMANDS])
+@pytest.mark.parametrize("command", ["", *NAMES])
 def test_help_fits_eighty_columns(runjob, command: str):
     done = runjob(*filter(None, [command]), "--help", env={"COLUMNS": "80"})
     assert done.returncode == 0
@@ -31,7 +33,15 @@ def test_help_fits_eighty_columns(runjob, command: str):
 
 def test_the_help_names_every_command(runjob):
     lines = runjob("--help").stdout.splitlines()
-    assert all(any(line.startswith(f"  {name} ") for line in lines) for name in COMMANDS)
+    assert all(any(line.startswith(f"  {name} ") for line in lines) for name in NAMES)
+
+
+def test_every_command_of_every_room_is_known_by_its_name():
+    rooms = {path.stem for path in (ROOT / "runner").glob("commands_*.py")}
+    assert set(ROOMS) == rooms
+    for room, names in ROOMS.items():
+        offered = importlib.import_module(f"runjob.runner.{room}").COMMANDS
+        assert tuple(command.name for command in offered) == names
 
 
 def test_the_version_is_the_installed_one(runjob):
@@ -109,6 +119,38 @@ def test_no_light_command_loads_torch_or_rich(home, job: Path, words: list[str])
     assert done.stderr.endswith("code 0 heavy []\n"), done.stderr
 
 
+# Of these a command needs the ones that it is allowed: together they take longer than all of `validate`.
+LATE = {
+    *("importlib.metadata", "email.message", "ssl", "urllib.request", "ctypes", "difflib", "secrets", "jsonschema"),
+    *("runjob.schemas.job", "runjob.schemas.run", "runjob.launchers.base", "runjob.data.downloads", "yaml", "hashlib"),
+    *("subprocess", "socket", "threading", "platform", "platformdirs", "gzip"),
+}
+OF_PS = {"runjob.schemas.run", "runjob.launchers.base", "hashlib", "subprocess", "socket", "threading", "platform"}
+
+
+@pytest.mark.parametrize(
+    ("words", "rooms", "allowed"),
+    [
+        (["validate", "small.yaml"], {"commands_check"}, {"yaml"}),
+        (["plan", "small.yaml"], {"commands_check"}, OF_PS | {"yaml", "runjob.schemas.job", "platformdirs", "gzip"}),
+        (["ps"], {"commands_jobs", "commands_fetch"}, OF_PS),
+    ],
+)
+def test_a_command_imports_its_own_rooms_and_what_they_need(home, job: Path, words, rooms, allowed):
+    program = (
+        "import json, sys; from runjob.runner.cli import main; main(sys.argv[1:]);"
+        " print(json.dumps(list(sys.modules)), file=sys.stderr)"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, *words], env=home.env, cwd=home.path, capture_output=True, text=True, check=True
+    )
+    loaded = set(json.loads(done.stderr))
+    assert {name for name in loaded if name.startswith("runjob.runner.commands_")} == {
+        f"runjob.runner.{room}" for room in rooms
+    }
+    assert loaded & LATE <= allowed
+
+
 def test_plan_shows_and_writes_what_would_run(runjob, job: Path, home, tmp_path: Path):
     done = runjob("plan", job, "--json", "--out", tmp_path / "plan")
     plan = json.loads(done.stdout)
@@ -180,7 +222,7 @@ def test_files_that_are_not_there_are_named_by_their_line_before_a_run_exists(ru
 
 def test_generate_passes_on_what_was_typed_and_nothing_else():
     parser = ArgumentParser()
-    COMMANDS["generate"].configure(parser)
+    find_command("generate").configure(parser)
     bare = parser.parse_args(["latest"])
     assert generate_arguments(bare) == []
     typed = [
