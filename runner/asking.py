@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from runjob.launchers import find_launcher
 from runjob.launchers.base import Revisitor, read_handle
-from runjob.runner.runs import launcher_name, state_of
+from runjob.runner.runs import ended_status, launcher_name, state_of
 from runjob.schemas.errors import RunjobError
 from runjob.schemas.run import ALIVE_STATES, RunDir, Status
 
@@ -16,21 +16,23 @@ DEADLINE_S = 5.0
 
 def states_of(runs: Sequence[RunDir]) -> list[Status]:
     """The state of each; `unreachable` where the launcher gave none within the deadline."""
+    ended = {run.id: status for run in runs if (status := ended_status(run)) is not None}
+    runs_on = [run for run in runs if run.id not in ended]
     # a launcher is made once, here, and not by all threads together
-    remote = {run.id for run in runs if _is_asked_elsewhere(run)}
+    remote = {run.id for run in runs_on if _is_asked_elsewhere(run)}
     found: dict[str, Status] = {}
     threads = [
         threading.Thread(target=lambda run=run: found.update({run.id: state_of(run)}), daemon=True)
-        for run in runs
+        for run in runs_on
         if run.id in remote
     ]
     deadline = time.monotonic() + DEADLINE_S
     for thread in threads:
         thread.start()
-    here = {run.id: state_of(run) for run in runs if run.id not in remote}
+    here = {run.id: state_of(run) for run in runs_on if run.id not in remote}
     for thread in threads:
         thread.join(max(deadline - time.monotonic(), 0.0))
-    answered = {**found, **here}
+    answered = {**found, **here, **ended}
     return [answered[run.id] if run.id in answered else _no_answer(run) for run in runs]
 
 
@@ -53,11 +55,11 @@ def state_anew(run: RunDir) -> Status:
 
 
 def _is_asked_elsewhere(run: RunDir) -> bool:
-    """Does the state need a launcher other than the one of this machine, who only looks into /proc?"""
+    """Does the state of a run that has not ended need a launcher other than that of this machine, who only looks into
+    /proc?"""
     try:
-        alive = run.read_status().state in ALIVE_STATES
         name = launcher_name(run)
-        if alive and name != "local":
+        if name != "local":
             find_launcher(name)
             return True
     except RunjobError:

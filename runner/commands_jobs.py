@@ -3,15 +3,16 @@
 import dataclasses
 import time
 from argparse import ArgumentParser, Namespace
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 from runjob.launchers.logs import tail
-from runjob.runner.asking import state_soon, states_of
+from runjob.runner.asking import state_soon
 from runjob.runner.command import Command, add_id, add_json, add_watch
 from runjob.runner.commands_fetch import fetch_at_the_end, tell
 from runjob.runner.follow import has_ended
 from runjob.runner.lines import event_line
+from runjob.runner.listing import SHOWN, Listing, list_jobs
 from runjob.runner.runs import (
     Summary,
     ago,
@@ -29,7 +30,7 @@ from runjob.runner.text import print_json, table, watch
 from runjob.runner.why import LAST_LINES, evidence, explain
 from runjob.schemas.errors import NotFoundError
 from runjob.schemas.plan import Plan
-from runjob.schemas.run import ALIVE_STATES, STORED_STATES, RunDir, Status, find_run, home, list_runs
+from runjob.schemas.run import ALIVE_STATES, STORED_STATES, RunDir, Status, find_run, home
 from runjob.schemas.upload import Upload, read_upload
 
 POLL_S = 0.2
@@ -37,27 +38,23 @@ POLL_S = 0.2
 
 def run_ps(args: Namespace) -> int:
     if args.json:
-        print_json([dataclasses.asdict(row) for row in newest_first()])
+        print_json([dataclasses.asdict(row) for row in list_jobs(home(), everything=True).rows])
     elif args.watch:
-        watch(lambda: ps_table(newest_first()))
+        watch(lambda: ps_table(list_jobs(home(), everything=args.all)))
     else:
-        print(ps_table(newest_first()))
+        print(ps_table(list_jobs(home(), everything=args.all)))
     return 0
 
 
-def newest_first() -> list[Summary]:
-    runs = list_runs(home())
-    rows = [summarise(run, status) for run, status in zip(runs, states_of(runs), strict=True)]
-    return sorted(rows, key=lambda row: row.created, reverse=True)
-
-
-def ps_table(rows: Sequence[Summary]) -> str:
-    if not rows:
+def ps_table(jobs: Listing) -> str:
+    if not jobs.rows:
         return f"no jobs under {home()}"
     head = ["ID", "STATE", "STEP", "LOSS", "AGE", "LAUNCHER", "MESSAGE"]
-    return table(
-        head, [[row.id, row.state, steps(row), loss(row), ago(row.created), row.launcher, row.message] for row in rows]
-    )
+    rows = [
+        [row.id, row.state, steps(row), loss(row), ago(row.created), row.launcher, row.message] for row in jobs.rows
+    ]
+    more = f"\n{jobs.left_out:,} more that have ended: runjob ps --all" if jobs.left_out else ""
+    return table(head, rows) + more
 
 
 def steps(row: Summary) -> str:
@@ -209,6 +206,8 @@ def run_why(args: Namespace) -> int:
 
 
 def configure_ps(parser: ArgumentParser) -> None:
+    shown = f"all jobs, not only those that run and the newest {SHOWN} of the others (--json has all)"
+    parser.add_argument("--all", action="store_true", help=shown)
     add_json(parser)
     add_watch(parser)
 

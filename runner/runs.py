@@ -14,7 +14,7 @@ from runjob.launchers.local import never_started
 from runjob.schemas.errors import RunjobError
 from runjob.schemas.json_object import read_object
 from runjob.schemas.manifest import steps_in
-from runjob.schemas.run import ALIVE_STATES, Attempt, RunDir, Status, read_json
+from runjob.schemas.run import ALIVE_STATES, Attempt, RunDir, Status, created_at, read_json
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +63,16 @@ def state_of(run: RunDir) -> Status:
         return find_launcher(handle.launcher).state(run)
     except RunjobError as error:
         attempts = run.list_attempts()
-        return Status(state="lost", attempt=len(attempts), updated=created_at(run), message=str(error))
+        return Status(state="lost", attempt=len(attempts), updated=created_at(run.path), message=str(error))
+
+
+def ended_status(run: RunDir) -> Status | None:
+    """What is stored of a run that has ended: nobody else need be asked. None of any other, and where it can't be
+    read."""
+    with contextlib.suppress(RunjobError):
+        status = run.read_status()
+        return status if status.state not in ALIVE_STATES else None
+    return None
 
 
 def bring_logs(run: RunDir, attempt: Attempt, status: Status) -> tuple[Path, ...]:
@@ -72,10 +81,6 @@ def bring_logs(run: RunDir, attempt: Attempt, status: Status) -> tuple[Path, ...
     if handle is None or not handle.facts or status.state == "unreachable":
         return tuple(attempt.path.glob("*.log"))
     return find_launcher(handle.launcher).logs(run, attempt)
-
-
-def created_at(run: RunDir) -> float:
-    return (run.job_yaml if run.job_yaml.exists() else run.path).stat().st_mtime
 
 
 def read_progress(run: RunDir) -> Mapping[str, Any]:
@@ -109,7 +114,7 @@ def summarise(run: RunDir, status: Status) -> Summary:
         steps=steps,
         loss=float(progress["loss"]) if "loss" in progress and progress["loss"] is not None else None,
         launcher=launcher_name(run),
-        created=created_at(run),
+        created=created_at(run.path),
         updated=status.updated,
         message=status.message,
     )

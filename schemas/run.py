@@ -77,25 +77,37 @@ class Exit:
     error: str = ""
 
 
+class Within:
+    """A file of a run or an attempt by its name; the Path is made when it is asked for, since twenty of them take ten
+    times as long as the one or two that a reader needs of each of ten thousand runs."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __get__(self, owner: "RunDir | Attempt", kind: type) -> Path:
+        return owner.path / self.name
+
+
 class Attempt:
     """`attempts/N/`: logs and outcome of one start of the job."""
+
+    exit = Within("exit.json")
+    discarded = Within("discarded.jsonl")
+    plan = Within("plan.json")
+    deepspeed = Within("deepspeed.json")
+    supervisor_log = Within("supervisor.log")
+    # What a launcher kept of a start that never came to write logs of its own
+    launcher_log = Within("launcher.log")
+    # Its presence asks the job to save and stop at the next step: {"reason": "cancel" | "preempt", "time": ...}
+    stop_request = Within("stop.json")
+    # Its stages have ended: {"state", "message", "time"}, for companions that have something left to do
+    ending = Within("ending.json")
+    # Where the nodes of a job meet, said by node 0 when the data are prepared: {"master": address, "port": number}
+    meeting = Within("meeting.json")
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.number = int(path.name)
-        self.exit = path / "exit.json"
-        self.discarded = path / "discarded.jsonl"
-        self.plan = path / "plan.json"
-        self.deepspeed = path / "deepspeed.json"
-        self.supervisor_log = path / "supervisor.log"
-        # What a launcher kept of a start that never came to write logs of its own
-        self.launcher_log = path / "launcher.log"
-        # Its presence asks the job to save and stop at the next step: {"reason": "cancel" | "preempt", "time": ...}
-        self.stop_request = path / "stop.json"
-        # Its stages have ended: {"state", "message", "time"}, for companions that have something left to do
-        self.ending = path / "ending.json"
-        # Where the nodes of a job meet, said by node 0 when the data are prepared: {"master": address, "port": number}
-        self.meeting = path / "meeting.json"
 
     def stage_log(self, stage: str) -> Path:
         return self.path / f"{stage}.log"
@@ -134,42 +146,43 @@ class Attempt:
 class RunDir:
     """Every file of one run by name. `RunDir(path)` describes; `RunDir.create` makes."""
 
+    job_yaml = Within("job.yaml")
+    job = Within("job.json")
+    # Of a copy elsewhere: job.json as it is at home, where the inputs lie elsewhere
+    job_of_home = Within("job.home.json")
+    plan = Within("plan.json")
+    deepspeed = Within("deepspeed.json")
+    handle = Within("handle.json")
+    status = Within("status.json")
+    progress = Within("progress.json")
+    events = Within("events.jsonl")
+    code = Within("code")
+    attempts = Within("attempts")
+    checkpoints = Within("checkpoints")
+    latest = Within("checkpoints/LATEST")
+    tensorboard = Within("tensorboard")
+    # What Weights & Biases writes here, and which records it was given (runner/worker/tracking.py)
+    wandb = Within("wandb")
+    wandb_given = Within("wandb.json")
+    model = Within("model")
+    # Every tensor of the network and where it came from: loaded, new, tied
+    init = Within("init.json")
+    # How a rented machine is reached, and what was rented (launchers/aws_login.py, aws_books.py)
+    aws = Within("aws")
+    lock = Within(".lock")
+    # Of a streamed run: the index of its blocks (data/blocks.py), and why its reader gave up
+    stream = Within("stream")
+    stream_failure = Within("stream/failure.json")
+    # Numbers about that store, where `prepare --stats` asked for them
+    statistics = Within("statistics.json")
+    # Where `prepare` says which store it made: {"store": path, "fingerprint": hex, "origin": what it was made from}
+    data = Within("data.json")
+    # How far the copy at `output.remote` is behind this directory (schemas/upload.py)
+    upload = Within("upload.json")
+
     def __init__(self, path: Path) -> None:
         self.path = path
         self.id = path.name
-        self.job_yaml = path / "job.yaml"
-        self.job = path / "job.json"
-        # Of a copy elsewhere: job.json as it is at home, where the inputs lie elsewhere
-        self.job_of_home = path / "job.home.json"
-        self.plan = path / "plan.json"
-        self.deepspeed = path / "deepspeed.json"
-        self.handle = path / "handle.json"
-        self.status = path / "status.json"
-        self.progress = path / "progress.json"
-        self.events = path / "events.jsonl"
-        self.code = path / "code"
-        self.attempts = path / "attempts"
-        self.checkpoints = path / "checkpoints"
-        self.latest = path / "checkpoints" / "LATEST"
-        self.tensorboard = path / "tensorboard"
-        # What Weights & Biases writes here, and which records it was given (runner/worker/tracking.py)
-        self.wandb = path / "wandb"
-        self.wandb_given = path / "wandb.json"
-        self.model = path / "model"
-        # Every tensor of the network and where it came from: loaded, new, tied
-        self.init = path / "init.json"
-        # How a rented machine is reached, and what was rented (launchers/aws_login.py, aws_books.py)
-        self.aws = path / "aws"
-        self.lock = path / ".lock"
-        # Of a streamed run: the index of its blocks (data/blocks.py), and why its reader gave up
-        self.stream = path / "stream"
-        self.stream_failure = path / "stream" / "failure.json"
-        # Numbers about that store, where `prepare --stats` asked for them
-        self.statistics = path / "statistics.json"
-        # Where `prepare` says which store it made: {"store": path, "fingerprint": hex, "origin": what it was made from}
-        self.data = path / "data.json"
-        # How far the copy at `output.remote` is behind this directory (schemas/upload.py)
-        self.upload = path / "upload.json"
 
     @staticmethod
     def create(home: Path, name: str) -> "RunDir":
@@ -236,29 +249,46 @@ def cache_home() -> Path:
     return Path(platformdirs.user_cache_dir("runjob"))
 
 
-def list_runs(where: Path) -> list[RunDir]:
-    """Every run under `where`, oldest name first; other folders are none of ours."""
+def run_ids(where: Path) -> list[str]:
+    """The id of every run under `where`, in the order of their names; other folders are none of ours."""
     if not where.is_dir():
         return []
-    return [RunDir(path) for path in sorted(where.iterdir()) if ID.fullmatch(path.name) and path.is_dir()]
+    with os.scandir(where) as entries:  # which knows what is a folder without looking at each
+        return sorted(entry.name for entry in entries if ID.fullmatch(entry.name) and entry.is_dir())
+
+
+def list_runs(where: Path) -> list[RunDir]:
+    return [RunDir(where / name) for name in run_ids(where)]
+
+
+def written_at(path: str) -> float:
+    """When a file was written last; 0 where there is none."""
+    try:
+        return os.stat(path).st_mtime  # noqa: PTH116 - asked of ten thousand runs, and Path takes four times as long
+    except FileNotFoundError:
+        return 0.0
+
+
+def created_at(run: str | Path) -> float:
+    """When the run in this directory was made: its job.yaml is never written again."""
+    return written_at(f"{run}/job.yaml") or written_at(f"{run}")
 
 
 def find_run(where: Path, wanted: str) -> RunDir:
     """A run by id, unambiguous prefix, `latest`, or `NAME@latest` (the newest by time of creation)."""
-    runs = list_runs(where)
+    ids = run_ids(where)
     if wanted == "latest" or wanted.endswith("@latest"):
         name = wanted.removesuffix("latest").removesuffix("@")
-        candidates = [run for run in runs if not name or run.id.rpartition("-")[0] == name]
+        candidates = [run for run in ids if not name or run.rpartition("-")[0] == name]
         if not candidates:
             raise NotFoundError(f"{wanted}: no such job under {where}")
-        return max(candidates, key=lambda run: run.job_yaml.stat().st_mtime if run.job_yaml.exists() else 0.0)
+        return RunDir(where / max(candidates, key=lambda run: written_at(f"{where}/{run}/job.yaml")))
     if not wanted:
         raise NotFoundError("an empty id names no job")
-    exact = [run for run in runs if run.id == wanted]
-    candidates = exact or [run for run in runs if run.id.startswith(wanted)]
+    candidates = [wanted] if wanted in ids else [run for run in ids if run.startswith(wanted)]
     if len(candidates) == 1:
-        return candidates[0]
+        return RunDir(where / candidates[0])
     if not candidates:
         raise NotFoundError(f"{wanted}: no such job under {where}; `runjob ps` lists the jobs there")
-    listing = ", ".join(run.id for run in candidates[:5])
+    listing = ", ".join(candidates[:5])
     raise NotFoundError(f"{wanted}: {len(candidates)} jobs begin so ({listing}); type more of the id")
