@@ -1,46 +1,141 @@
-"""How long a user waits for an answer that needs no training: `runjob validate` of the shipped jobs, and `--help`.
+"""From the typed command to the first step of training, beside what any program of the kind has to wait for.
 
-Each command is started anew, after one start that fills the file cache; the median and the range of the rest are
-printed, and the ratio to a bare `import yaml, jsonschema`, which any program that checks YAML by JSON Schema has to
-pay. Ratios travel between machines, milliseconds do not.
+    python benchmarks/start.py [--rounds 5] [--job jobs/tiny/gpt2_dutch.yaml] [--set PATH=VALUE ...]
+
+The floor is torchrun with one process that imports torch, transformers and deepspeed and builds the job's network, with
+the environment of the job's own plan. Beside it, in turns: `runjob JOB.yaml` until the record of step 1, its data
+prepared before, with and without the evaluation that comes before that step. The moments on the way come from the
+times of the run's own files and records. Milliseconds hang on the machine, the ratio hardly does.
 """
 
+import argparse
+import os
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
+from typing import Any
+
+from runjob.runner.compile import compile_job
+from runjob.schemas.machine import detect_machine
+from runjob.schemas.plan import Plan
+from runjob.schemas.read import read_job, write_job_json
+from runjob.schemas.run import RunDir, list_runs
 
 ROOT = Path(__file__).parent.parent
 RUNJOB = str(Path(sys.executable).parent / "runjob")
-STARTS = 15
-
-
-def measure(argv: list[str]) -> list[float]:
-    """Milliseconds of each start but the first."""
-    times = []
-    for _ in range(STARTS + 1):
-        begun = time.perf_counter()
-        subprocess.run(argv, cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
-        times.append((time.perf_counter() - begun) * 1000)
-    return times[1:]
+PATIENCE_S = 300.0
+NO_EVALUATION = "evaluation.at_start=false"
+# What the worker needs before it can begin, and nothing else: no data, no engine, no run directory
+FLOOR = """\
+import sys, time
+import torch, transformers, deepspeed
+from pathlib import Path
+from runjob.runner.worker.models.init import build_network
+from runjob.runner.worker.seeds import seed_of
+from runjob.data.store import Store
+from runjob.schemas.read import read_job_json
+job, store = read_job_json(Path(sys.argv[1])).job, Store.open(Path(sys.argv[2]))
+build_network(job.model, job.objective.kind, tokenizer=store.summary.tokenizer, seed=seed_of(job.seed, "init"),
+              tokenizer_at=store.tokenizer, filled_later=False)
+Path(sys.argv[3]).write_text(repr(time.time()))
+"""
 
 
 def main() -> None:
-    jobs = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "jobs").rglob("*.yaml"))
-    floor = [sys.executable, "-c", "import yaml, jsonschema"]
-    rows = {
-        "python -c 'import yaml, jsonschema'": floor,
-        "runjob --help": [RUNJOB, "--help"],
-        f"runjob validate ({len(jobs)} job files)": [RUNJOB, "validate", *jobs],
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--job", type=Path, default=ROOT / "jobs" / "tiny" / "gpt2_dutch.yaml")
+    parser.add_argument("--set", action="append", default=[], dest="sets")
+    args = parser.parse_args()
+    with tempfile.TemporaryDirectory() as place:
+        bench = Bench(Path(place), job=args.job, sets=args.sets)
+        bench.prepare()
+        rows: dict[str, list[dict[str, float]]] = {"floor": [], "first step": [], "without evaluation": []}
+        for number in range(args.rounds + 1):
+            found = {
+                "floor": {"first step": bench.floor_s()},
+                "first step": bench.moments([]),
+                "without evaluation": bench.moments([NO_EVALUATION]),
+            }
+            for title, moments in found.items():
+                rows[title] += [moments] if number else []  # the first round fills the file cache
+        report(rows)
+
+
+class Bench:
+    """One home and one cache for all rounds."""
+
+    def __init__(self, place: Path, *, job: Path, sets: list[str]) -> None:
+        self.home = place / "runs"
+        self.job = job
+        self.sets = sets
+        self.job_json = place / "job.json"
+        self.said = place / "floor.txt"
+        self.program = place / "floor.py"
+        self.program.write_text(FLOOR)
+        self.env = {**os.environ, "RUNJOB_HOME": str(self.home), "RUNJOB_CACHE": str(place / "cache")}
+        resolved = read_job(job, sets)
+        write_job_json(self.job_json, resolved)
+        self.plan = compile_job(resolved.job, detect_machine())
+
+    def prepare(self) -> None:
+        sets = [word for one in self.sets for word in ("--set", one)]
+        subprocess.run([RUNJOB, "prepare", str(self.job), *sets], env=self.env, check=True, stdout=subprocess.DEVNULL)
+        (self.store,) = [path for path in (self.home.parent / "cache" / "stores").iterdir() if path.is_dir()]
+
+    def floor_s(self) -> float:
+        argv = floor_argv(self.plan, self.program, self.job_json, self.store, self.said)
+        environment = {**self.env, **self.plan.stages[-1].env, "PYTHONPATH": ""}
+        began = time.time()
+        subprocess.run(argv, env=environment, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        return float(self.said.read_text()) - began
+
+    def moments(self, sets: list[str]) -> dict[str, float]:
+        """Seconds from the typed command to each moment of a run that stops after its first step."""
+        before = {run.id for run in list_runs(self.home)}
+        words = [word for one in [*self.sets, *sets, "training.stop_after=1 steps"] for word in ("--set", one)]
+        began = time.time()
+        done = subprocess.run([RUNJOB, str(self.job), *words], env=self.env, check=False, capture_output=True)
+        assert done.returncode == 75, done.stderr.decode()
+        (run,) = [one for one in list_runs(self.home) if one.id not in before]
+        return {name: moment - began for name, moment in moments_of(run).items()}
+
+
+def floor_argv(plan: Plan, program: Path, *words: Path) -> list[str]:
+    """torchrun as the plan starts it, with the program in the place of the worker."""
+    argv = [sys.executable if word == "{python}" else word for word in plan.stages[-1].argv]
+    options = [word for word in argv[: argv.index("runjob.runner.worker") - 1] if not word.startswith("--log-dir")]
+    return [*options, str(program), *map(str, words)]
+
+
+def moments_of(run: RunDir) -> dict[str, float]:
+    events: list[dict[str, Any]] = list(run.read_events())
+    by_name = {f"{one['event']} {one['step']}": one["time"] for one in reversed(events)}
+    return {
+        "run directory and code": (run.code / "CODE.json").stat().st_mtime,
+        "supervisor": run.handle.stat().st_mtime,
+        "data found": run.data.stat().st_mtime,
+        "torchrun starts the worker": max(path.stat().st_mtime for path in run.path.glob(".torchrun/*")),
+        "parts assembled": by_name["start 0"],
+        **({"evaluated": by_name["eval 0"]} if "eval 0" in by_name else {}),
+        "first step": by_name["train 1"],
     }
-    lowest = None
-    print(f"{'started anew, ' + str(STARTS) + ' times':<42}{'median ms':>10}{'range ms':>14}{'ratio':>8}")
-    for title, argv in rows.items():
-        times = measure(argv)
-        median = statistics.median(times)
-        lowest = lowest or median
-        print(f"{title:<42}{median:>10.0f}{f'{min(times):.0f}-{max(times):.0f}':>14}{median / lowest:>8.2f}")
+
+
+def report(rows: dict[str, list[dict[str, float]]]) -> None:
+    floor = statistics.median(one["first step"] for one in rows["floor"])
+    print("| median seconds from the start | least | most | over the floor |\n|---|---|---|---|")
+    for title, rounds in rows.items():
+        for name in rounds[0]:
+            times = [one[name] for one in rounds]
+            said = title if name == "first step" else f"{title}: {name}"
+            cells = f"{statistics.median(times):.2f} | {min(times):.2f} | {max(times):.2f}"
+            ratios = [one[name] / base["first step"] for one, base in zip(rounds, rows["floor"], strict=True)]
+            print(f"| {said} | {cells} | {statistics.median(ratios):.2f} |")
+    print(f"floor {floor:.2f} s")
 
 
 if __name__ == "__main__":

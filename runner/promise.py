@@ -55,9 +55,8 @@ def place_differences(old: Plan, new: Plan) -> list[str]:
 def last_start(run: RunDir) -> dict[str, Any]:
     """The newest `start` event; empty if the job never came so far."""
     found: dict[str, Any] = {}
-    for record in run.read_events():
-        if record["event"] == "start":
-            found = record
+    for record in run.read_events("start"):
+        found = record
     return found
 
 

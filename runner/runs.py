@@ -135,7 +135,7 @@ def starting_step(run: RunDir, attempt: int) -> int:
     with contextlib.suppress(RunjobError):
         if order.exists() and "step" in (said := read_json(order)):
             return int(said["step"])
-    saved = [record["step"] for record in run.read_events() if record["event"] == "checkpoint"]
+    saved = [record["step"] for record in run.read_events("checkpoint")]
     return max([*checkpoint_steps(run), *saved], default=0)
 
 

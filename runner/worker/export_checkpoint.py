@@ -35,7 +35,7 @@ def export_checkpoint(run: RunDir, wanted: str, to: Path) -> str:
         filled_later=True,
     )
     refuse_foreign(checkpoint, run_identity(job, store, network))
-    started = [event for event in run.read_events() if event["event"] == "start"]
+    started = list(run.read_events("start"))
     facts = gather_facts(
         run,
         job,

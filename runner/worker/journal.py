@@ -91,18 +91,17 @@ class Journal(SilentJournal):
 
 def discard_beyond(run: RunDir, attempt: Attempt, step: int) -> None:
     """Records past the checkpoint that this attempt starts from move to attempts/N/discarded.jsonl: the steps will be
-    trained, and recorded, again. So does `finish`: a run has one, at its end."""
+    trained, and recorded, again. So does `finish`: a run has one, at its end. Steps only rise in this file, so it is
+    read from its end: of a million steps as much as of ten."""
     if not run.events.exists():
         return
-    kept: list[str] = []
-    discarded: list[str] = []
-    for line in run.events.read_text(encoding="utf-8").splitlines(keepends=True):
-        whole = line.endswith("\n")
-        later = whole and is_later(json.loads(line), step)
-        (kept if whole and not later else discarded).append(line)
-    if discarded:
-        write_atomic(attempt.discarded, "".join(discarded))
-        write_atomic(run.events, "".join(kept))
+    lines = run.events.read_bytes().splitlines(keepends=True)
+    kept = len(lines)
+    while kept and not (lines[kept - 1].endswith(b"\n") and not is_later(json.loads(lines[kept - 1]), step)):
+        kept -= 1
+    if kept < len(lines):
+        write_atomic(attempt.discarded, b"".join(lines[kept:]).decode("utf-8", errors="replace"))
+        write_atomic(run.events, b"".join(lines[:kept]).decode("utf-8"))
 
 
 def is_later(record: dict[str, Any], step: int) -> bool:

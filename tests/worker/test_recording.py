@@ -49,6 +49,33 @@ def test_a_half_written_last_line_is_set_aside(run: RunDir) -> None:
     assert attempt.discarded.read_text() == '{"event": "tra'
 
 
+def test_records_before_the_checkpoint_are_not_read_however_many_there_are(run: RunDir) -> None:
+    lines = ["no record at all", *(json.dumps({"event": "train", "step": step}) for step in range(1, 6))]
+    run.events.write_text("\n".join([*lines, json.dumps({"event": "finish", "step": 5}), ""]), encoding="utf-8")
+    attempt = run.new_attempt()
+    Journal(run, attempt, tracking=NOWHERE, from_step=3).close()
+    assert run.events.read_text(encoding="utf-8").splitlines() == lines[:4]
+    assert steps_of(attempt.discarded) == [4, 5, 5]
+
+
+def test_a_record_with_a_line_separator_in_its_text_stays_whole(run: RunDir) -> None:
+    first = Journal(run, run.new_attempt(), tracking=NOWHERE, from_step=-1)
+    first.log("advice", step=1, advice="one\u2028two")
+    first.close()
+    Journal(run, run.new_attempt(), tracking=NOWHERE, from_step=1).close()
+    assert [record["advice"] for record in run.read_events()] == ["one\u2028two"]
+
+
+def test_events_are_read_by_their_kind(run: RunDir) -> None:
+    journal = Journal(run, run.new_attempt(), tracking=NOWHERE, from_step=-1)
+    for event, said in (("start", "begin"), ("advice", "start anew"), ("train", ""), ("start", "again")):
+        journal.log(event, step=1, said=said)
+    journal.close()
+    assert [record["said"] for record in run.read_events("start")] == ["begin", "again"]
+    assert [record["event"] for record in run.read_events("start", "train")] == ["start", "train", "start"]
+    assert len(list(run.read_events())) == 4
+
+
 def test_a_run_that_begins_anew_keeps_no_record_of_step_0(run: RunDir) -> None:
     first = Journal(run, run.new_attempt(), tracking=NOWHERE, from_step=-1)
     first.log("eval", step=0, loss=1.0)
