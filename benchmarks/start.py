@@ -5,29 +5,38 @@
 The floor is torchrun with one process that imports torch, transformers and deepspeed and builds the job's network, with
 the environment of the job's own plan. Beside it, in turns: `runjob JOB.yaml` until the record of step 1, its data
 prepared before, with and without the evaluation that comes before that step. The moments on the way come from the
-times of the run's own files and records. Milliseconds hang on the machine, the ratio hardly does.
+times of the run's own files and records.
+
+Beside the seconds of the clock stand those of the processor that all processes together have taken until the moment:
+the stages run one after another, so on a quiet machine the two are nearly the same, and on one that others use too only
+the latter mean something. Seconds hang on the machine, the ratio hardly does.
 """
 
 import argparse
+import contextlib
 import os
+import resource
 import statistics
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from runjob.runner.compile import compile_job
+from runjob.schemas.lifeline import adopt_orphans
 from runjob.schemas.machine import detect_machine
 from runjob.schemas.plan import Plan
+from runjob.schemas.processes import descendants
 from runjob.schemas.read import read_job, write_job_json
 from runjob.schemas.run import RunDir, list_runs
 
 ROOT = Path(__file__).parent.parent
 RUNJOB = str(Path(sys.executable).parent / "runjob")
-PATIENCE_S = 300.0
 NO_EVALUATION = "evaluation.at_start=false"
+PROCESSOR = "of the processor, all processes"
 # What the worker needs before it can begin, and nothing else: no data, no engine, no run directory
 FLOOR = """\
 import sys, time
@@ -45,22 +54,24 @@ Path(sys.argv[3]).write_text(repr(time.time()))
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__)
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--job", type=Path, default=ROOT / "jobs" / "tiny" / "gpt2_dutch.yaml")
     parser.add_argument("--set", action="append", default=[], dest="sets")
     args = parser.parse_args()
+    adopt_orphans()  # the supervisor outlives the command that starts it, and its time counts
     with tempfile.TemporaryDirectory() as place:
         bench = Bench(Path(place), job=args.job, sets=args.sets)
         bench.prepare()
         rows: dict[str, list[dict[str, float]]] = {"floor": [], "first step": [], "without evaluation": []}
         for number in range(args.rounds + 1):
             found = {
-                "floor": {"first step": bench.floor_s()},
+                "floor": bench.floor(),
                 "first step": bench.moments([]),
                 "without evaluation": bench.moments([NO_EVALUATION]),
             }
             for title, moments in found.items():
+                print(f"round {number}, {title}: " + ", ".join(f"{name} {s:.2f}" for name, s in moments.items()))
                 rows[title] += [moments] if number else []  # the first round fills the file cache
         report(rows)
 
@@ -86,22 +97,65 @@ class Bench:
         subprocess.run([RUNJOB, "prepare", str(self.job), *sets], env=self.env, check=True, stdout=subprocess.DEVNULL)
         (self.store,) = [path for path in (self.home.parent / "cache" / "stores").iterdir() if path.is_dir()]
 
-    def floor_s(self) -> float:
+    def floor(self) -> dict[str, float]:
         argv = floor_argv(self.plan, self.program, self.job_json, self.store, self.said)
         environment = {**self.env, **self.plan.stages[-1].env, "PYTHONPATH": ""}
-        began = time.time()
-        subprocess.run(argv, env=environment, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-        return float(self.said.read_text()) - began
+        self.said.unlink(missing_ok=True)
+        began, before = time.time(), processor_s()
+        process = subprocess.Popen(argv, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        used = watch(process, self.said.exists) - before
+        assert process.returncode == 0, argv
+        return {"first step": float(self.said.read_text()) - began, PROCESSOR: used}
 
     def moments(self, sets: list[str]) -> dict[str, float]:
         """Seconds from the typed command to each moment of a run that stops after its first step."""
-        before = {run.id for run in list_runs(self.home)}
+        earlier = {run.id for run in list_runs(self.home)}
         words = [word for one in [*self.sets, *sets, "training.stop_after=1 steps"] for word in ("--set", one)]
-        began = time.time()
-        done = subprocess.run([RUNJOB, str(self.job), *words], env=self.env, check=False, capture_output=True)
-        assert done.returncode == 75, done.stderr.decode()
-        (run,) = [one for one in list_runs(self.home) if one.id not in before]
-        return {name: moment - began for name, moment in moments_of(run).items()}
+
+        def stepped() -> bool:
+            runs = [run for run in list_runs(self.home) if run.id not in earlier]
+            return bool(runs) and any(runs[0].read_events("train"))
+
+        began, before = time.time(), processor_s()
+        process = subprocess.Popen([RUNJOB, str(self.job), *words], env=self.env, stdout=subprocess.DEVNULL)
+        used = watch(process, stepped) - before
+        assert process.returncode == 75, process.returncode
+        (run,) = [one for one in list_runs(self.home) if one.id not in earlier]
+        return {name: moment - began for name, moment in moments_of(run).items()} | {PROCESSOR: used}
+
+
+def watch(process: "subprocess.Popen[bytes]", reached: Callable[[], bool]) -> float:
+    """Wait for the end of a command and all that it started; the processor seconds of all when the moment came."""
+    at_moment: float | None = None
+    while process.poll() is None:
+        if at_moment is None and reached():
+            at_moment = processor_s()
+        time.sleep(0.05)
+    while descendants(os.getpid()):  # the supervisor writes its last words
+        reap()
+        time.sleep(0.05)
+    return processor_s() if at_moment is None else at_moment
+
+
+def reap() -> None:
+    with contextlib.suppress(ChildProcessError):
+        os.waitpid(-1, os.WNOHANG)
+
+
+def processor_s() -> float:
+    """Of all processes below this one, those that have ended too."""
+    ended = resource.getrusage(resource.RUSAGE_CHILDREN)
+    ticks = sum(sum(map(int, stat_fields(one.pid))) for one in descendants(os.getpid()))
+    return ended.ru_utime + ended.ru_stime + ticks / os.sysconf("SC_CLK_TCK")
+
+
+def stat_fields(pid: int) -> list[str]:
+    """utime, stime, cutime and cstime of /proc/PID/stat."""
+    try:
+        text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
+    except FileNotFoundError:
+        return []
+    return text.rpartition(")")[2].split()[11:15]
 
 
 def floor_argv(plan: Plan, program: Path, *words: Path) -> list[str]:
@@ -126,16 +180,15 @@ def moments_of(run: RunDir) -> dict[str, float]:
 
 
 def report(rows: dict[str, list[dict[str, float]]]) -> None:
-    floor = statistics.median(one["first step"] for one in rows["floor"])
-    print("| median seconds from the start | least | most | over the floor |\n|---|---|---|---|")
+    print("\n| median seconds from the start | least | most | over the floor |\n|---|---|---|---|")
     for title, rounds in rows.items():
         for name in rounds[0]:
             times = [one[name] for one in rounds]
             said = title if name == "first step" else f"{title}: {name}"
             cells = f"{statistics.median(times):.2f} | {min(times):.2f} | {max(times):.2f}"
-            ratios = [one[name] / base["first step"] for one, base in zip(rounds, rows["floor"], strict=True)]
-            print(f"| {said} | {cells} | {statistics.median(ratios):.2f} |")
-    print(f"floor {floor:.2f} s")
+            base = PROCESSOR if name == PROCESSOR else "first step"
+            ratio = statistics.median(times) / statistics.median(one[base] for one in rows["floor"])
+            print(f"| {said} | {cells} | {ratio:.2f} |")
 
 
 if __name__ == "__main__":

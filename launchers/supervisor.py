@@ -25,7 +25,7 @@ from runjob.launchers.node_line import HeadLine, HelperLine, open_line
 from runjob.launchers.nodes import Post, failed_node, is_over, open_meeting, tell_end, wait_for_meeting
 from runjob.launchers.outcome import describe_end, outcome_of, with_kernel
 from runjob.launchers.place import own_place
-from runjob.launchers.programs import start_program
+from runjob.launchers.programs import allow_open_files, start_program
 from runjob.launchers.tree import end_descendants
 from runjob.schemas.errors import LaunchError, RunjobError
 from runjob.schemas.less_memory import less_memory
@@ -266,6 +266,7 @@ def main() -> int:
     for field in dataclasses.fields(Post):
         parser.add_argument(f"--{field.name}", type=type(field.default), default=field.default)
     args = parser.parse_args()
+    allow_open_files()
     run = RunDir(args.run)
     post = Post(under=args.under, node=args.node, master=args.master, port=args.port, apart=args.apart)
     try:

@@ -7,6 +7,7 @@ what its first argument says.
 import hashlib
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -147,5 +148,6 @@ match what:
     case "kill-me":
         os.kill(os.getpid(), signal.SIGKILL)
     case "environment":
-        write_json(run.path / "environment.json", dict(os.environ))
+        open_files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+        write_json(run.path / "environment.json", {**os.environ, "open files": open_files})
         end("finished", 0, 0, "")

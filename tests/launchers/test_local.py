@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import pytest
 
 from runjob.launchers.local import LocalLauncher
 from runjob.launchers.logs import tail
+from runjob.launchers.programs import OPEN_FILES
 from runjob.schemas.errors import LaunchError
 from runjob.schemas.processes import descendants
 from runjob.schemas.run import RunDir, write_json
@@ -49,6 +51,18 @@ def test_a_stage_gets_the_plans_environment_and_the_users_places(tmp_path: Path,
     assert environment["RUNJOB_CACHE"] == str(tmp_path / "cache")
     assert environment["PYTHONPATH"].split(os.pathsep)[0] == str(run.code)
     assert environment["PYTHONSAFEPATH"] == "1"
+
+
+def test_a_stage_may_open_more_files_than_the_users_shell_allows(tmp_path: Path):
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(soft, 256), hard))
+    try:
+        run, _ = start(tmp_path, "environment")
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    wait_for_state(run, "finished")
+    found = json.loads((run.path / "environment.json").read_text())["open files"]
+    assert found == (OPEN_FILES if hard == resource.RLIM_INFINITY else min(hard, OPEN_FILES))
 
 
 def test_kill_9_of_the_supervisor_is_lost_and_leaves_no_orphan(tmp_path: Path):
