@@ -43,10 +43,12 @@ def main() -> None:
         folder = Path(place)
         tokenizer = train_tokenizer(folder)
         if arguments.rounds:
-            compare(build_corpus(folder, arguments.compared), tokenizer, folder, rounds=arguments.rounds)
+            best = compare(build_corpus(folder, arguments.compared), tokenizer, folder, rounds=arguments.rounds)
+            if arguments.record is not None:
+                arguments.record.write_text(json.dumps(best), encoding="utf-8")
         print("\n| MB of text | seconds | processor seconds | of them a MB | peak memory, MiB | store, MB |")
         print("|---" * 6 + "|")
-        for megabytes in map(int, arguments.megabytes.split(",")):
+        for megabytes in map(int, filter(None, arguments.megabytes.split(","))):
             corpus = build_corpus(folder, megabytes)
             found = run("prepare", corpus, tokenizer, folder)
             size = found["bytes"] / 1e6
@@ -60,16 +62,18 @@ def main() -> None:
 
 def read_arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--megabytes", default="100,1000", help="sizes of the corpora for time and memory")
+    parser.add_argument("--megabytes", default="100,1000", help="sizes of the corpora for time and memory; '': none")
     parser.add_argument("--rounds", type=int, default=3, help="of the comparison; the best of each counts; 0: none")
     parser.add_argument("--compared", type=int, default=20, help="megabytes that a round of the comparison takes")
     parser.add_argument("--place", help="where corpora and stores go and are removed; default: the temporary folder")
+    parser.add_argument("--record", type=Path, help="a file for the comparison as JSON")
     parser.add_argument("--way", help=argparse.SUPPRESS)  # one measurement, in a process of its own
     parser.add_argument("files", nargs="*", help=argparse.SUPPRESS)
     return parser.parse_args()
 
 
-def compare(corpus: Path, tokenizer: Path, place: Path, *, rounds: int) -> None:
+def compare(corpus: Path, tokenizer: Path, place: Path, *, rounds: int) -> dict[str, dict[str, float]]:
+    """The table, printed; each way at its best."""
     raw = [(lines, threads) for lines, threads in product(RAW_LINES_AT_ONCE, sorted({1, os.cpu_count() or 1}))]
     best: dict[str, dict[str, float]] = {}
 
@@ -94,6 +98,7 @@ def compare(corpus: Path, tokenizer: Path, place: Path, *, rounds: int) -> None:
         )
     for name in (AS_THE_SEED, IN_ONE_PROCESS):
         print(f"{name}: {best[name]['seconds'] / best['prepare']['seconds']:.1f} times as long as prepare")
+    return best
 
 
 def run(
