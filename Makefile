@@ -6,6 +6,9 @@ PYTHON ?= python3
 # Two tests at a time: most wait for a process that imports torch. Idle threads sleep instead of spinning, since a core
 # that spins here is a core that another test waits for.
 WORKERS ?= 2
+# Of the benches (docs/speed.md): seeds, of which medians are taken; ROWS, all where empty; `JOURNAL=` writes nothing.
+REPEATS ?= 3
+JOURNAL ?= docs/journal.md
 VENV := .venv
 BIN := $(VENV)/bin
 # As a variable, not as `-c`: pip then holds the tools that build DeepSpeed and runjob to the same versions.
@@ -36,8 +39,9 @@ check: $(VENV)/.installed-dev .links/runjob  ## format, lint, types, layers, job
 	PYTHONPATH=.links $(BIN)/lint-imports --no-cache
 	$(BIN)/runjob validate $(wildcard jobs/*.yaml jobs/tiny/*.yaml)
 
-bench: install  ## how long a user waits; the training benches come with the work on speed
+bench: $(VENV)/.installed-dev  ## speed beside the usual ways, into docs/journal.md; ROWS="mlm_short clm" REPEATS=1 for a look
 	$(BIN)/python benchmarks/start.py
+	$(BIN)/python -m benchmarks.speed --repeats $(REPEATS) --rows $(ROWS) $(if $(JOURNAL),--journal $(JOURNAL))
 
 dev: $(VENV)/.installed-dev .links/runjob  ## the set-up of a developer: tools, links for mypy, pre-commit hook
 	$(BIN)/pre-commit install
