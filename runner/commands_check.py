@@ -82,6 +82,7 @@ def plan_text(job: "Job", plan: "Plan", missing: tuple[str, ...], facts: "Facts 
         ("tokens", f"{most}{plan.tokens_per_step:,} a step, {total} in all"),
         ("zero", str(job.hardware.zero)),
         ("precision", job.training.precision),
+        ("checkpoint", checkpoint_text(plan)),
     ]
     lines = [f"{name:<14} {value}" for name, value in known]
     if job.output.remote is not None:
@@ -94,6 +95,17 @@ def plan_text(job: "Job", plan: "Plan", missing: tuple[str, ...], facts: "Facts 
     for name, argv, env in beside:
         lines += ["", name, *(f"  {key}={value}" for key, value in env.items()), "  " + " ".join(argv)]
     return "\n".join(lines)
+
+
+def checkpoint_text(plan: "Plan") -> str:
+    from runjob.data.space import in_words
+    from runjob.runner.estimate import checkpoint_bytes
+
+    if plan.parameters is None:
+        return "unknown, as the parameters are: 12 bytes each, on the disk and in main memory"
+    size = in_words(checkpoint_bytes(plan.parameters))
+    where = "" if plan.resources.nodes == 1 else " of the first node"
+    return f"{size} on the disk, and a copy of that size in main memory{where}, from which it is written"
 
 
 def remote_text(job: "Job") -> str:

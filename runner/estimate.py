@@ -40,6 +40,8 @@ from runjob.schemas.tokenizer_files import read_tokenizer
 MPNET_BUCKETS = 32
 # The released CANINE with the head that objective mlm gives it, and without its pooler (canine_parameters)
 KNOWN_PARAMETERS = {"google/canine-c": 144_683_776, "google/canine-s": 144_683_776}
+# fp32 weight and both moments of Adam: of a checkpoint, and of the copy that is written while training goes on
+BYTES_SAVED = 3 * 4
 # Vocabulary sizes of public tokenizers that jobs name, so that a plan needs no network
 KNOWN_VOCABULARIES = {
     "openai-community/gpt2": 50257,
@@ -197,6 +199,15 @@ def pretrained_parameters(init: PretrainedInit) -> int | None:
             size *= extent
         total += size
     return total
+
+
+def checkpoint_bytes(parameters: int) -> int:
+    """Size of a checkpoint, and of the copy in the main memory of rank 0's machine from which it is written.
+
+    >>> checkpoint_bytes(124_439_808)
+    1493277696
+    """
+    return BYTES_SAVED * parameters
 
 
 def describe_model(model: Model) -> str:

@@ -17,6 +17,7 @@ from runjob.data.store import Store
 from runjob.data.stream import TrainStream
 from runjob.runner.worker.cadence import Cadence
 from runjob.runner.worker.checkpoint import Checkpoint
+from runjob.runner.worker.copies import Copies
 from runjob.runner.worker.engine import Engine
 from runjob.runner.worker.evaluate import Evaluator
 from runjob.runner.worker.exchange import Exchange
@@ -38,6 +39,7 @@ from runjob.runner.worker.seeds import seed_of
 from runjob.runner.worker.start import Start, choose_start, refuse_foreign
 from runjob.runner.worker.state import TrainingState
 from runjob.runner.worker.stopping import StopWatch
+from runjob.runner.worker.writing import Writing
 from runjob.schemas.data_rules import cycle_of
 from runjob.schemas.errors import MissingError
 from runjob.schemas.job import Job
@@ -104,6 +106,7 @@ def assemble(run: RunDir, attempt: Attempt, job: Job, plan: Plan, stop_watch: St
     state = start.checkpoint.state if start.checkpoint is not None else TrainingState()
     if start.after_finish:
         state.give_another_chance()
+    journal = open_journal(run, attempt, job, start) if exchange.rank == 0 else SilentJournal()
     parts = Parts(
         run=run,
         attempt=attempt,
@@ -131,7 +134,7 @@ def assemble(run: RunDir, attempt: Attempt, job: Job, plan: Plan, stop_watch: St
         exchange=exchange,
         engine=engine,
         learning_rate=learning_rate,
-        journal=open_journal(run, attempt, job, start) if exchange.rank == 0 else SilentJournal(),
+        journal=journal,
         state=state,
         stop_watch=stop_watch,
         identity=identity,
@@ -139,6 +142,8 @@ def assemble(run: RunDir, attempt: Attempt, job: Job, plan: Plan, stop_watch: St
         evaluation_cadence=Cadence(job.evaluation.every, clock),
         save_cadence=Cadence(job.training.checkpoint.every, clock),
         saved_step=state.step,
+        copies=Copies(),
+        writing=Writing(run, sync_journal=journal.sync),
         classes=classes_in(network.config),
         feed=feed,
     )

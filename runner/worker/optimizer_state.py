@@ -1,6 +1,6 @@
-"""Weights and Adam moments by parameter name, free of ranks and ZeRO stage: gathered from the engine tensor by tensor
-(so that rank 0 never holds more than one shard file), and scattered back into an engine of any stage and any number of
-ranks. The snags that this room steps around stand in docs/decisions/0006-deepspeed.md; all of it is DeepSpeed 0.19.8.
+"""Weights and Adam moments by parameter name, free of ranks and ZeRO stage: gathered from the engine tensor by tensor,
+and scattered back into an engine of any stage and any number of ranks. The snags that this room steps around stand in
+docs/decisions/0006-deepspeed.md; all of it is DeepSpeed 0.19.8.
 """
 
 from collections.abc import Callable, Iterator
@@ -17,11 +17,13 @@ from deepspeed.utils import (
 )
 from torch import distributed
 
+from runjob.runner.worker.copies import Copies
+
 MOMENTS = ("exp_avg", "exp_avg_sq")
 
 
 class NamedState(NamedTuple):
-    """One parameter's fp32 tensors on the CPU of rank 0; None on the other ranks."""
+    """One parameter's fp32 tensors on the CPU of rank 0; None on the other ranks. Training does not touch them."""
 
     name: str
     weight: torch.Tensor | None
@@ -36,22 +38,31 @@ def trainable(engine: Any) -> Iterator[tuple[str, torch.nn.Parameter]]:  # noqa:
             yield name.removeprefix("network."), parameter
 
 
-def gather(engine: Any, stage: int) -> Iterator[NamedState]:  # noqa: ANN401
+def gather(engine: Any, stage: int, copies: Copies) -> Iterator[NamedState]:  # noqa: ANN401
     """Every trainable parameter in turn. Collective: all ranks must run it to its end."""
     if stage in (1, 2):
         relink(engine.optimizer)
     writes = distributed.get_rank() == 0
+    whole = stage == 0 and not _wrapped(engine)
     for name, parameter in trainable(engine):
-        if stage == 0 and not _wrapped(engine):
-            state = engine.optimizer.state[parameter]
-            tensors = [parameter.detach(), *(state[key] for key in MOMENTS)]
-        else:
-            tensors = [
-                safe_get_full_fp32_param(parameter),
-                *(safe_get_full_optimizer_state(parameter, key) for key in MOMENTS),
-            ]
-        kept = [tensor.detach().to("cpu", torch.float32, copy=True) if writes else None for tensor in tensors]
-        yield NamedState(name, *kept)
+        tensors = _own(engine, parameter) if whole else _assembled(parameter)
+        # what was assembled is a tensor of nobody else's already
+        take = copies.copy if whole else copies.adopt
+        yield NamedState(
+            name, *(take(f"{kind} {name}", tensors[kind]) if writes else None for kind in ("weight", *MOMENTS))
+        )
+
+
+def _own(engine: Any, parameter: torch.nn.Parameter) -> dict[str, torch.Tensor]:  # noqa: ANN401
+    """The very tensors that the next step changes."""
+    state = engine.optimizer.state[parameter]
+    return {"weight": parameter.detach(), **{key: state[key] for key in MOMENTS}}
+
+
+def _assembled(parameter: torch.nn.Parameter) -> dict[str, torch.Tensor]:
+    """New tensors, put together of what the ranks hold. Collective."""
+    moments = {key: safe_get_full_optimizer_state(parameter, key) for key in MOMENTS}
+    return {"weight": safe_get_full_fp32_param(parameter).detach(), **moments}
 
 
 def adam_step(engine: Any, stage: int) -> int:  # noqa: ANN401

@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 from runjob.data.block_rows import StreamStopped
 from runjob.data.stream import StepBatch, TrainStream
 from runjob.runner.worker.cadence import Cadence
+from runjob.runner.worker.copies import Copies
 from runjob.runner.worker.engine import Engine
 from runjob.runner.worker.evaluate import Evaluator
 from runjob.runner.worker.exchange import GIVEN_UP, GO_ON, Agreement, Exchange
@@ -14,6 +15,7 @@ from runjob.runner.worker.journal import SilentJournal
 from runjob.runner.worker.schedule import Clock, LearningRate
 from runjob.runner.worker.state import TrainingState
 from runjob.runner.worker.stopping import StopWatch
+from runjob.runner.worker.writing import Writing
 from runjob.schemas.job import Job
 from runjob.schemas.plan import Plan
 from runjob.schemas.run import Attempt, RunDir
@@ -21,8 +23,9 @@ from runjob.schemas.run import Attempt, RunDir
 
 @dataclass(kw_only=True)
 class Parts:
-    """`saved_step`: the step of the newest checkpoint on disk, 0 if there is none. `classes`: how many ids
-    the network tells apart. `feed` where the data are streamed, and `given_up` once its samples can't be had."""
+    """`saved_step`: the step of the newest checkpoint, on disk or on its way there, 0 if there is none; `copies` and
+    `writing` are that way, on rank 0. `classes`: how many ids the network tells apart. `feed` where the data are
+    streamed, and `given_up` once its samples can't be had."""
 
     run: RunDir
     attempt: Attempt
@@ -42,6 +45,8 @@ class Parts:
     evaluation_cadence: Cadence
     save_cadence: Cadence
     saved_step: int
+    copies: Copies
+    writing: Writing
     classes: int
     feed: Feed | None
     given_up: bool = False

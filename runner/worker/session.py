@@ -21,6 +21,7 @@ from runjob.runner.worker.finish import finish
 from runjob.runner.worker.memory import answering_memory
 from runjob.runner.worker.models.configs import classes_in
 from runjob.runner.worker.recording import advise
+from runjob.runner.worker.saving import wait_for_save_after_failure
 from runjob.runner.worker.stopping import StopWatch
 from runjob.runner.worker.train import Ending, train
 from runjob.schemas.errors import MissingError
@@ -60,8 +61,9 @@ class Session:
         return ending
 
     def log_error(self, error: Exception) -> None:
-        """An `error` event, if the run came so far as to have a journal."""
+        """An `error` event, if the run came so far as to have a journal; what is being written is written first."""
         if self.assembly is not None:
+            wait_for_save_after_failure(self.assembly.parts)
             text = f"{type(error).__name__}: {error}"
             self.assembly.parts.journal.log("error", step=self.step, error=text)
             self.assembly.parts.journal.close()

@@ -10,7 +10,7 @@ from runjob.data.stream import StepBatch
 from runjob.runner.worker.exchange import CANCEL, GIVEN_UP, Agreement
 from runjob.runner.worker.parts import Parts
 from runjob.runner.worker.recording import evaluate, log_step, report_progress, watch_step
-from runjob.runner.worker.saving import save
+from runjob.runner.worker.saving import notice_save, save, wait_for_save
 from runjob.runner.worker.seeds import seed_of
 from runjob.schemas.errors import DataError, NumericsError
 
@@ -48,11 +48,13 @@ def train(parts: Parts) -> Ending:
             log_step(parts, agreed, learning_rate=learning_rate, grad_norm=norm, seconds=seconds, wait_s=batch.wait_s)
         watch_step(parts, grad_norm=norm, seconds=seconds, wait_s=batch.wait_s)
         report_progress(parts, now=False)
+        notice_save(parts)
         improved = parts.evaluation_due(step, agreed) and evaluate(parts)
         if improved or parts.save_due(step, agreed):
             save(parts)
         if parts.stop_after_reached(step):
             return stop_after(parts)
+    wait_for_save(parts)
     return Ending(outcome="finished", reason="early_stop" if state.stopped_early else "all steps done")
 
 
@@ -86,6 +88,7 @@ def stop(parts: Parts, agreed: Agreement) -> Ending:
     """All ranks are here at the same step: save, and say why."""
     outcome: Outcome = "cancelled" if agreed.stop == CANCEL else "preempted"
     save(parts)
+    wait_for_save(parts)
     report_progress(parts, now=True)
     if agreed.stop == GIVEN_UP:
         return stop_without_data(parts)
@@ -105,6 +108,7 @@ def stop_without_data(parts: Parts) -> Ending:
 
 def stop_after(parts: Parts) -> Ending:
     save(parts)
+    wait_for_save(parts)
     report_progress(parts, now=True)
     parts.journal.log("preempt", step=parts.state.step, reason="stop_after")
     return Ending(outcome="preempted", reason=f"training.stop_after: {parts.job.training.stop_after}")

@@ -69,9 +69,9 @@ class Bench:
         assert done.returncode == expect, done.stdout + done.stderr
         return RunDir(self.home.runs / done.stdout.splitlines()[0])
 
-    def start(self, *sets: str) -> RunDir:
+    def start(self, *sets: str, env: dict[str, str] | None = None) -> RunDir:
         """Submit and leave it running."""
-        done = self.runjob(self.job, "--detach", *flags(sets))
+        done = self.runjob(self.job, "--detach", *flags(sets), env=env)
         assert done.returncode == 0, done.stdout + done.stderr
         return RunDir(self.home.runs / done.stdout.splitlines()[0])
 

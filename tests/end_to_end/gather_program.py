@@ -13,6 +13,7 @@ from runjob.data.batches import MicroBatch
 from runjob.data.store import TokenizerSummary
 from runjob.runner.worker.assemble import load_weights, restore_optimizer
 from runjob.runner.worker.checkpoint import Writer, open_checkpoint
+from runjob.runner.worker.copies import Copies
 from runjob.runner.worker.engine import Engine, start_process_group
 from runjob.runner.worker.models.causal_lm import CausalLMObjective
 from runjob.runner.worker.models.init import build_network
@@ -56,7 +57,7 @@ def main(verb: str, folder: Path, zero: int) -> None:
         restore_optimizer(engine, checkpoint)
     else:
         train(engine, rank)
-    tensors = list(gather(engine.deepspeed, engine.stage))
+    tensors = list(gather(engine.deepspeed, engine.stage, Copies()))
     if rank == 0:
         if verb == "save":
             writer = Writer(run, STEPS)

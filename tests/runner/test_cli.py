@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from runjob.data.space import in_words
 from runjob.runner.cli import NAMES, ROOMS, find_command
 from runjob.runner.commands_model import generate_arguments
 from runjob.schemas.run import RunDir
@@ -161,6 +162,8 @@ def test_plan_shows_and_writes_what_would_run(runjob, job: Path, home, tmp_path:
     text = runjob("plan", job).stdout
     assert "global batch   8 sequences = 1 rank(s) x 2 micro batch(es) x 4" in text
     assert "torch.distributed.run" in text
+    size = in_words(12 * plan["parameters"])
+    assert f"checkpoint     {size} on the disk, and a copy of that size in main memory" in text
 
 
 def test_listings_are_json_on_demand_and_empty_ones_too(runjob):
