@@ -140,7 +140,7 @@ def test_characters_beyond_the_table_are_learnt_as_class_0_and_never_crash():
 
 def test_the_head_sees_the_predicted_places_alone():
     network, seen = build(), []
-    network.get_output_embeddings().register_forward_hook(lambda _module, inputs, _answer: seen.append(inputs[0].shape))
+    network.head.dense.register_forward_hook(lambda _module, inputs, _answer: seen.append(inputs[0].shape))
     ids = torch.tensor([row("example.com")])
     MaskedLMObjective(network)(ids, ids.masked_fill(ids != ord("e"), -100))
     assert seen == [(2, 32)]

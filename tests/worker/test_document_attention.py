@@ -16,8 +16,9 @@ from transformers import (
     PreTrainedModel,
 )
 
-from runjob.runner.worker.models.causal_lm import IGNORED, CausalLMObjective
+from runjob.runner.worker.models.causal_lm import CausalLMObjective
 from runjob.runner.worker.models.document_attention import check_documents_apart, documents_apart
+from runjob.runner.worker.models.linear_loss import IGNORED
 from runjob.runner.worker.models.masked_lm import MaskedLMObjective
 from runjob.schemas.errors import JobError
 

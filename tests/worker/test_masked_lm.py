@@ -44,6 +44,12 @@ FAMILIES: dict[str, ScratchInit] = {
     "deberta_v2": ScratchDebertaV2(architecture="deberta_v2", **COMMON, position_buckets=8),
     "mpnet": ScratchMPNet(**MPNET, **COMMON),
 }
+HEAD_NAMES = {
+    "bert": "cls.predictions.transform",
+    "modernbert": "head",
+    "deberta_v2": "cls.predictions.transform",
+    "mpnet": "lm_head",
+}
 every_family = pytest.mark.parametrize("family", sorted(FAMILIES))
 
 
@@ -91,7 +97,8 @@ def test_the_head_at_the_predicted_places_alone_gives_the_loss_and_gradients_of_
 def test_the_head_never_sees_a_place_that_is_not_predicted(family):
     network = build(FAMILIES[family])
     seen = []
-    network.get_output_embeddings().register_forward_hook(lambda _module, inputs, _answer: seen.append(inputs[0].shape))
+    head = network.get_submodule(HEAD_NAMES[family])
+    head.dense.register_forward_hook(lambda _module, inputs, _answer: seen.append(inputs[0].shape))
     inputs, labels = sample()
     MaskedLMObjective(network)(inputs, labels)
     assert seen == [((labels != -100).sum(), 16)]

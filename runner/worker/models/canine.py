@@ -77,8 +77,12 @@ class CharacterHead(nn.Module):
         self.decoder = nn.Linear(config.hidden_size, config.character_table)
 
     def forward(self, hidden: torch.Tensor) -> torch.Tensor:
-        logits: torch.Tensor = self.decoder(self.norm(F.gelu(self.dense(hidden))))
+        logits: torch.Tensor = self.decoder(self.before_matrix(hidden))
         return logits
+
+    def before_matrix(self, hidden: torch.Tensor) -> torch.Tensor:
+        answer: torch.Tensor = self.norm(F.gelu(self.dense(hidden)))
+        return answer
 
 
 class CanineForMaskedLM(CaninePreTrainedModel):  # type: ignore[misc]

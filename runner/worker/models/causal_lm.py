@@ -5,16 +5,17 @@ divides once by that.
 """
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import nn
-from torch.nn import functional as F
 from transformers import PreTrainedModel
 
 from runjob.runner.worker.models.document_attention import seen_by
+from runjob.runner.worker.models.linear_loss import IGNORED, Losses, linear_loss, plain_loss
 
-IGNORED = -100
+# Families whose head is one matrix and nothing else, after the body's last norm; others scale or bend their logits
+MATRIX_HEADS = ("gpt2", "gpt_neo", "gpt_neox", "llama", "mistral", "qwen2", "qwen3")
 
 
 class Answer(NamedTuple):
@@ -59,12 +60,13 @@ class CausalLMObjective(nn.Module):
     ) -> Answer:
         """With `position_ids` (from 0 in each document) the documents of a row are kept apart; `watched`: of which
         labels an evaluation wants the loss by itself."""
-        seen = seen_by(self.network, attention_mask, position_ids)
-        logits_BLV = self.network(input_ids=input_ids, use_cache=False, **seen).logits
-        # fp32 before the softmax: in bf16 a loss of 3 is known to 0.016, and the sum of a row not at all.
-        losses = F.cross_entropy(
-            logits_BLV.float().flatten(0, 1), labels.flatten(), ignore_index=IGNORED, reduction="none"
-        )
-        # Summed in float64: however a global batch is cut into micro batches, the sum is the same to 1e-12.
-        watched_sum = None if watched is None else losses[watched.flatten()].sum(dtype=torch.float64)
-        return Answer(losses.sum(dtype=torch.float64), (labels != IGNORED).sum(), watched_sum)
+        losses = self._losses(input_ids, labels.flatten(), seen_by(self.network, attention_mask, position_ids))
+        watched_sum = None if watched is None else losses.each[watched.flatten()].sum(dtype=torch.float64)
+        return Answer(losses.sum, (labels != IGNORED).sum(), watched_sum)
+
+    def _losses(self, input_ids: torch.Tensor, targets_N: torch.Tensor, seen: dict[str, Any]) -> Losses:
+        if self.network.config.model_type not in MATRIX_HEADS:
+            logits_BLV = self.network(input_ids=input_ids, use_cache=False, **seen).logits
+            return plain_loss(logits_BLV.flatten(0, 1), targets_N)
+        hidden_BLH = self.network.base_model(input_ids=input_ids, use_cache=False, **seen).last_hidden_state
+        return linear_loss(hidden_BLH.flatten(0, 1), self.network.get_output_embeddings(), targets_N)

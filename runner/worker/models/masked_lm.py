@@ -1,24 +1,34 @@
 """What the loop trains for `objective: mlm`. The body sees the whole row; the head, a matrix of the vocabulary's size,
 only the places that are predicted: at 15 % of them it does a seventh of the work, and the loss is the same."""
 
+from collections.abc import Callable
+from typing import Any
+
 import torch
 from torch import nn
 from torch.nn import functional as F
 from transformers import PreTrainedModel
 
 from runjob.runner.worker.models.canine import classes_of
-from runjob.runner.worker.models.causal_lm import IGNORED, Answer
+from runjob.runner.worker.models.causal_lm import Answer
 from runjob.runner.worker.models.document_attention import seen_by
+from runjob.runner.worker.models.linear_loss import IGNORED, linear_loss
 from runjob.schemas.errors import JobError
 
-# Family -> the modules of its head, in order
-HEADS: dict[str, tuple[str, ...]] = {
-    "bert": ("cls",),
-    "canine": ("head",),
-    "deberta-v2": ("cls",),
-    "modernbert": ("head", "decoder"),
-    "mpnet": ("lm_head",),
-    "roberta": ("lm_head",),
+
+def _dense_gelu_norm(head: Any, hidden: torch.Tensor) -> torch.Tensor:  # noqa: ANN401 - transformers has no types
+    answer: torch.Tensor = head.layer_norm(F.gelu(head.dense(hidden)))
+    return answer
+
+
+# Family -> what its head does before the matrix, which is the network's output embeddings
+HEADS: dict[str, Callable[[Any, torch.Tensor], torch.Tensor]] = {
+    "bert": lambda network, hidden: network.cls.predictions.transform(hidden),
+    "canine": lambda network, hidden: network.head.before_matrix(hidden),
+    "deberta-v2": lambda network, hidden: network.cls.predictions.transform(hidden),
+    "modernbert": lambda network, hidden: network.head(hidden),
+    "mpnet": lambda network, hidden: _dense_gelu_norm(network.lm_head, hidden),
+    "roberta": lambda network, hidden: _dense_gelu_norm(network.lm_head, hidden),
 }
 
 
@@ -53,16 +63,18 @@ class MaskedLMObjective(nn.Module):
         hidden_BLH = self.network.base_model(input_ids=input_ids, **seen).last_hidden_state
         # N: the predicted places of all rows
         predicted_BL = labels != IGNORED
-        logits_NV = self.predict(hidden_BLH[predicted_BL])[:, : self.vocabulary]
         targets_N = labels[predicted_BL]
         if self.network.config.model_type == "canine":
-            targets_N = classes_of(targets_N, table=logits_NV.shape[1])
-        losses = F.cross_entropy(logits_NV.float(), targets_N, reduction="none")
-        watched_sum = None if watched is None else losses[watched[predicted_BL]].sum(dtype=torch.float64)
-        return Answer(losses.sum(dtype=torch.float64), predicted_BL.sum(), watched_sum)
+            targets_N = classes_of(targets_N, table=self.network.config.character_table)
+        answer_NH = self._before_matrix(hidden_BLH[predicted_BL])
+        losses = linear_loss(answer_NH, self.network.get_output_embeddings(), targets_N, classes=self.vocabulary)
+        watched_sum = None if watched is None else losses.each[watched[predicted_BL]].sum(dtype=torch.float64)
+        return Answer(losses.sum, predicted_BL.sum(), watched_sum)
 
     def predict(self, hidden_NH: torch.Tensor) -> torch.Tensor:
-        answer = hidden_NH
-        for name in HEADS[self.network.config.model_type]:
-            answer = getattr(self.network, name)(answer)
-        return answer
+        """Logits."""
+        logits_NV: torch.Tensor = self.network.get_output_embeddings()(self._before_matrix(hidden_NH))
+        return logits_NV
+
+    def _before_matrix(self, hidden_NH: torch.Tensor) -> torch.Tensor:
+        return HEADS[self.network.config.model_type](self.network, hidden_NH)

@@ -23,12 +23,13 @@ from typing import Any
 
 import torch
 from torch import nn
-from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 from transformers import MPNetForMaskedLM, PreTrainedModel
 
 from runjob.runner.worker.models.canine_ordered import Places, ordered_places
-from runjob.runner.worker.models.causal_lm import IGNORED, Answer
+from runjob.runner.worker.models.causal_lm import Answer
+from runjob.runner.worker.models.linear_loss import IGNORED, linear_loss
+from runjob.runner.worker.models.masked_lm import HEADS
 from runjob.schemas.errors import JobError
 from runjob.schemas.tokenizer_files import MPNET_PADDING
 
@@ -68,12 +69,12 @@ class PermutedLMObjective(nn.Module):
         places = ordered_places(order)
         hidden_BRH = self.hidden(input_ids, labels, order, attention_mask, position_ids)
         queries_BPH = hidden_BRH[:, -places.columns.shape[1] :]
-        logits_NV = self.network.lm_head(queries_BPH[places.present])[:, : self.vocabulary]
+        answer_NH = HEADS["mpnet"](self.network, queries_BPH[places.present])
         targets_N = labels.gather(1, places.columns)[places.present]
-        losses = F.cross_entropy(logits_NV.float(), targets_N, reduction="none")
+        losses = linear_loss(answer_NH, self.network.get_output_embeddings(), targets_N, classes=self.vocabulary)
         seen = None if watched is None else watched.gather(1, places.columns)[places.present]
-        watched_sum = None if seen is None else losses[seen].sum(dtype=torch.float64)
-        return Answer(losses.sum(dtype=torch.float64), places.present.sum(), watched_sum)
+        watched_sum = None if seen is None else losses.each[seen].sum(dtype=torch.float64)
+        return Answer(losses.sum, places.present.sum(), watched_sum)
 
     def hidden(
         self,
