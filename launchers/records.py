@@ -10,7 +10,7 @@ SMALL = ("progress.json", "data.json", "init.json", "statistics.json", "wandb.js
 # Of attempts/N what home itself wrote
 NO_NEWS = ("stop.json", "resume.json", "plan.json", "deepspeed.json", "job.json", "handle.json")
 # Beside the checkpoints, which have their own way
-FETCHED = ("model", "tensorboard", "wandb")
+FETCHED = ("model", "tensorboard", "wandb", "profile")
 
 
 def small_records(run: RunDir) -> Iterator[Path]:

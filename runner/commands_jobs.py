@@ -87,6 +87,7 @@ def status_text(run: RunDir) -> str:
     row = summarise(run, state_soon(run))
     saved = checkpoint_steps(run)
     upload = read_upload(run)
+    profiles = sorted(run.profile.glob("steps-*.txt"))
     facts = [
         ("id", row.id),
         ("state", row.state),
@@ -95,6 +96,7 @@ def status_text(run: RunDir) -> str:
         ("step", steps(row) + ("" if row.goes_on_from is None else f": attempt {row.attempt} has made no step yet")),
         ("loss", loss(row)),
         ("checkpoints", ", ".join(map(str, saved)) or ("none here" if is_elsewhere(run) else "none")),
+        *([("profile", ", ".join(map(str, profiles)))] if profiles else []),
         *([("remote", upload.describe())] if upload is not None else []),
         *([("to send it", f"runjob upload {run.id}")] if left_behind(row, upload) else []),
         ("launcher", row.launcher),

@@ -146,9 +146,18 @@ class Wandb:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Profile:
+    """Steps `first` to `last`, both included, watched operator by operator."""
+
+    first: int
+    last: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class Tracking:
     tensorboard: bool
     wandb: Wandb | None
+    profile: Profile | None
 
 
 @dataclass(frozen=True, kw_only=True)

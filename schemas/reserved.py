@@ -5,7 +5,7 @@ SAID = "reserved, not supported by this version"
 # dotted path of the mapping ("" is the top) -> keys
 RESERVED_KEYS: dict[str, frozenset[str]] = {
     "": frozenset(["extends", "matrix"]),
-    "tracking": frozenset(["mlflow", "profile"]),
+    "tracking": frozenset(["mlflow"]),
 }
 
 # dotted path of a `kind` or another choice -> values

@@ -22,6 +22,9 @@ from runjob.schemas.values import Unknown, Values
 # Families whose attention can be told where documents begin (runner/worker/models/document_attention.py)
 APART = frozenset(["gpt2", "bert", "modernbert", "mpnet"])
 
+# A trace of more is too large for the programs that show one
+MOST_PROFILED = 100
+
 # (path, message)
 Findings = Iterator[tuple[str, str]]
 Rule = Callable[[Values], Findings]
@@ -224,6 +227,17 @@ def copies_go_where_can_be_written(job: Values) -> Findings:
         yield "output.remote", said
 
 
+def few_steps_of_the_run_are_profiled(job: Values) -> Findings:
+    first, last, length = job["tracking.profile.first"], job["tracking.profile.last"], job.amount("training.length")
+    if last < first:
+        yield "tracking.profile.last", f"{last} comes before first ({first})"
+    elif last - first >= MOST_PROFILED:
+        said = f"{first} to {last} are {last - first + 1} steps, and the trace of each is some megabytes"
+        yield "tracking.profile.last", f"{said}; at most {MOST_PROFILED}"
+    elif length is not None and length.unit == "steps" and last > length.amount:
+        yield "tracking.profile.last", f"{last} is beyond the end (training.length {length})"
+
+
 RULES: tuple[Rule, ...] = (
     batch_divides,
     micro_batches_have_one_limit,
@@ -254,6 +268,7 @@ RULES: tuple[Rule, ...] = (
     metrics_need_evaluations,
     deepspeed_keys_are_not_derived,
     copies_go_where_can_be_written,
+    few_steps_of_the_run_are_profiled,
     *STREAM_RULES,
     *MODEL_RULES,
 )

@@ -164,6 +164,8 @@ class RunDir:
     # What Weights & Biases writes here, and which records it was given (runner/worker/tracking.py)
     wandb = Within("wandb")
     wandb_given = Within("wandb.json")
+    # Traces and tables of the steps that `tracking.profile` names
+    profile = Within("profile")
     model = Within("model")
     # Every tensor of the network and where it came from: loaded, new, tied
     init = Within("init.json")

@@ -34,6 +34,7 @@ from runjob.runner.worker.models.init import (
 from runjob.runner.worker.objective import identity_of, open_module, open_other_shares, open_reader
 from runjob.runner.worker.optimizer_state import scatter
 from runjob.runner.worker.parts import Parts
+from runjob.runner.worker.profiling import Profiler
 from runjob.runner.worker.schedule import Clock, LearningRate
 from runjob.runner.worker.seeds import seed_of
 from runjob.runner.worker.start import Start, choose_start, refuse_foreign
@@ -144,6 +145,9 @@ def assemble(run: RunDir, attempt: Attempt, job: Job, plan: Plan, stop_watch: St
         saved_step=state.step,
         copies=Copies(),
         writing=Writing(run, sync_journal=journal.sync),
+        profiler=Profiler(
+            job.tracking.profile if exchange.rank == 0 else None, run.profile, cuda=job.hardware.device == "cuda"
+        ),
         classes=classes_in(network.config),
         feed=feed,
     )

@@ -12,6 +12,7 @@ from runjob.runner.worker.evaluate import Evaluator
 from runjob.runner.worker.exchange import GIVEN_UP, GO_ON, Agreement, Exchange
 from runjob.runner.worker.feed import Feed
 from runjob.runner.worker.journal import SilentJournal
+from runjob.runner.worker.profiling import Profiler
 from runjob.runner.worker.schedule import Clock, LearningRate
 from runjob.runner.worker.state import TrainingState
 from runjob.runner.worker.stopping import StopWatch
@@ -47,6 +48,7 @@ class Parts:
     saved_step: int
     copies: Copies
     writing: Writing
+    profiler: Profiler
     classes: int
     feed: Feed | None
     given_up: bool = False

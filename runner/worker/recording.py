@@ -8,6 +8,7 @@ from runjob.runner.worker.evaluate import measured, note_best, out_of_patience
 from runjob.runner.worker.exchange import Agreement
 from runjob.runner.worker.memory import answering_memory
 from runjob.runner.worker.parts import Parts
+from runjob.runner.worker.profiling import Profiled
 from runjob.schemas.errors import NumericsError
 from runjob.schemas.job import watched_metrics
 
@@ -47,6 +48,11 @@ def watch_step(parts: Parts, *, grad_norm: float, seconds: float, wait_s: float)
         wait_s=wait_s,
     )
     advise(parts, state.watch.after_step(step))
+
+
+def log_profile(parts: Parts, profiled: Profiled | None) -> None:
+    if profiled is not None:
+        parts.journal.log("profile", step=profiled.last, **profiled.to_event(parts.run.path))
 
 
 def advise(parts: Parts, told: list[Told]) -> None:

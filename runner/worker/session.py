@@ -20,7 +20,7 @@ from runjob.runner.worker.engine import start_process_group
 from runjob.runner.worker.finish import finish
 from runjob.runner.worker.memory import answering_memory
 from runjob.runner.worker.models.configs import classes_in
-from runjob.runner.worker.recording import advise
+from runjob.runner.worker.recording import advise, log_profile
 from runjob.runner.worker.saving import wait_for_save_after_failure
 from runjob.runner.worker.stopping import StopWatch
 from runjob.runner.worker.train import Ending, train
@@ -53,6 +53,8 @@ class Session:
             self.assembly = assemble(self.run, self.attempt, job, plan, self.stop_watch)
             announce(self.assembly)
             ending = train(self.assembly.parts)
+        # of a loop that ended before the last of the steps to be watched
+        log_profile(self.assembly.parts, self.assembly.parts.profiler.end(self.step))
         self.assembly.parts.close_data(finished=ending.outcome == "finished")
         if ending.outcome == "finished":
             finish(self.assembly, ending)

@@ -9,7 +9,7 @@ from typing import Literal
 from runjob.data.stream import StepBatch
 from runjob.runner.worker.exchange import CANCEL, GIVEN_UP, Agreement
 from runjob.runner.worker.parts import Parts
-from runjob.runner.worker.recording import evaluate, log_step, report_progress, watch_step
+from runjob.runner.worker.recording import evaluate, log_profile, log_step, report_progress, watch_step
 from runjob.runner.worker.saving import notice_save, save, wait_for_save
 from runjob.runner.worker.seeds import seed_of
 from runjob.schemas.errors import DataError, NumericsError
@@ -32,6 +32,7 @@ def train(parts: Parts) -> Ending:
         evaluate(parts)
     while state.step < parts.clock.total_steps and not state.stopped_early:
         step = state.step + 1
+        parts.profiler.before(step)
         batch = parts.next_batch(step)
         agreed = parts.agree(batch)
         if agreed.stop:
@@ -47,6 +48,7 @@ def train(parts: Parts) -> Ending:
         if parts.log_due(step):
             log_step(parts, agreed, learning_rate=learning_rate, grad_norm=norm, seconds=seconds, wait_s=batch.wait_s)
         watch_step(parts, grad_norm=norm, seconds=seconds, wait_s=batch.wait_s)
+        log_profile(parts, parts.profiler.after(step))
         report_progress(parts, now=False)
         notice_save(parts)
         improved = parts.evaluation_due(step, agreed) and evaluate(parts)

@@ -1,5 +1,7 @@
 """A run that is killed anywhere and resumed equals one that never was: record by record, byte by byte."""
 
+import gzip
+import json
 import os
 import signal
 import subprocess
@@ -50,9 +52,13 @@ def test_a_kill_while_saving_or_exporting_loses_nothing(bench: Bench, straight: 
 def test_a_run_that_saves_equals_one_that_never_does(bench: Bench) -> None:
     sets = "training.checkpoint={every: 2 steps, keep: all}", "evaluation.best=null"
     often = bench.submit(*sets, env=hold("checkpoint-begun@6", 0.5))
-    never = bench.submit("training.checkpoint.every=never", "evaluation.best=null")
+    watched = "tracking.profile={first: 3, last: 5}"
+    never = bench.submit("training.checkpoint.every=never", "evaluation.best=null", watched)
     assert records(often, "checkpoint") != records(never, "checkpoint")
     assert_same_run(often, never)
+    assert_profiled(never, first=3, last=5)
+    assert f"profile      {never.profile}/steps-3-5.txt" in bench.runjob("status", never.id).stdout
+    assert not often.profile.exists()
     # a save that was asked for while step 6 was being written came after it, and step 6 is what it was
     saved = list(often.read_events())
     order = [(record["event"], record["step"]) for record in saved if record["event"] in ("train", "checkpoint")]
@@ -65,6 +71,25 @@ def test_a_run_that_saves_equals_one_that_never_does(bench: Bench) -> None:
     assert {key: state[key] for key in ("step", "tokens", "samples")} == {
         key: at_6[key] for key in ("step", "tokens", "samples")
     }
+
+
+def assert_profiled(run: RunDir, *, first: int, last: int) -> None:
+    """A trace of the steps, a table, and both said; that the numbers are those of a run that watched nothing has been
+    compared."""
+    (said,) = [record for record in run.read_events() if record["event"] == "profile"]
+    assert (said["step"], said["first"], said["last"]) == (last, first, last)
+    table = (run.path / said["table"]).read_text(encoding="utf-8").splitlines()
+    assert table[0].startswith(f"Steps {first} to {last} of rank 0: ")
+    top = [operator["name"] for operator in said["top"]]
+    assert len(top) == 10 and "aten::mm" in top
+    assert [line.split()[-1] for line in table[3:13] if "aten::" in line] == [one for one in top if "aten::" in one]
+    with gzip.open(run.path / said["trace"], "rt", encoding="utf-8") as file:
+        calls = [call for call in json.load(file)["traceEvents"] if call.get("name") == "aten::addmm"]
+    # two layers of four matrices forward, micro batches of 4 out of 8
+    assert len(calls) == 2 * 4 * 2 * (last - first + 1)
+    assert sorted(path.name for path in run.profile.iterdir()) == [
+        f"steps-{first}-{last}{s}" for s in (".json.gz", ".txt")
+    ]
 
 
 def test_sigterm_while_a_checkpoint_is_being_written_ends_with_that_one_and_its_own(bench: Bench) -> None:

@@ -32,6 +32,8 @@ SMALLEST = CASES / "smallest.yaml"
         ["training.schedule={kind: warmup_stable_decay, warmup: 0.2, decay: 0.8}"],
         ["training.schedule={kind: warmup_stable_decay, warmup: 10 steps, decay: 20 steps}"],
         ["training.stop_after=29 steps"],
+        ["tracking.profile={first: 30, last: 30}"],
+        ["tracking.profile={first: 901, last: 1000}", "training.length=1 epochs"],
         ["training.length=1.5k steps"],
         ["training.length=0.5 epochs"],
         ["data.sequence_length=128"],
