@@ -8,7 +8,7 @@
     ├── NotFoundError        1: no such job id
     ├── LaunchError          1: a service or a host did not do what it was asked
     ├── DataError            1: the data are not what the job says
-    ├── CheckpointError      1: a checkpoint is damaged, or does not belong to this job
+    ├── CheckpointError      1: a checkpoint is damaged, does not belong to this job, or can't be written
     ├── NumericsError        1: NaN or Inf before an optimiser step
     └── MemoryShortError     1: the memory of this machine or of a GPU was not enough
 """

@@ -60,8 +60,8 @@ class Writer:
         self.run = run
         self.shard_bytes = shard_bytes
         self.step = step
-        self.beside = run.checkpoints / f".{folder_name(step)}.tmp"
-        shutil.rmtree(self.beside, ignore_errors=True)
+        self.beside = beside(run, step)
+        remove_half_written(run, step)
         self.beside.mkdir(mode=0o700)
         self.pending: dict[str, dict[str, torch.Tensor]] = {kind: {} for kind in KINDS}
         self.index: dict[str, str] = {}
@@ -110,6 +110,15 @@ class Writer:
         fault_point("checkpoint-before-latest", step=self.step)
         write_atomic(self.run.latest, final.name + "\n")
         return final
+
+
+def beside(run: RunDir, step: int) -> Path:
+    """Where the files of a checkpoint lie until it is whole."""
+    return run.checkpoints / f".{folder_name(step)}.tmp"
+
+
+def remove_half_written(run: RunDir, step: int) -> None:
+    shutil.rmtree(beside(run, step), ignore_errors=True)
 
 
 def open_checkpoint(path: Path) -> Checkpoint:

@@ -7,15 +7,19 @@ asked for, and the loop asks after every step.
 """
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from runjob.runner.worker.checkpoint import Writer, prune
+from safetensors import SafetensorError
+
+from runjob.runner.worker.checkpoint import Writer, prune, remove_half_written
 from runjob.runner.worker.faults import fault_point
 from runjob.runner.worker.optimizer_state import NamedState
 from runjob.runner.worker.state import TrainingState
+from runjob.schemas.errors import CheckpointError
 from runjob.schemas.run import RunDir
 
 
@@ -29,6 +33,33 @@ class Snapshot:
     optimizer: dict[str, Any]
     keep: int | Literal["all"]
     stalled_s: float
+
+
+@contextmanager
+def saying_what_failed(run: RunDir, step: int) -> Iterator[None]:
+    """A disk that is full, or a folder that is gone, is nobody's bug; what was half-written is taken away again."""
+    try:
+        yield
+    except (OSError, SafetensorError) as error:
+        remove_half_written(run, step)
+        raise CheckpointError(
+            f"{run.checkpoints}: the checkpoint of step {step} can't be written: {error}; those before it are whole. "
+            f"Make room if the disk is full, or mend what else it is; then type: runjob resume {run.id}"
+        ) from error
+
+
+def write_checkpoint(run: RunDir, snapshot: Snapshot) -> str:
+    writer = Writer(run, snapshot.state.step)
+    for tensor in snapshot.tensors:
+        writer.add(tensor)
+    return writer.finish(snapshot.state, identity=snapshot.identity, optimizer=snapshot.optimizer).name
+
+
+def remove_old(run: RunDir, snapshot: Snapshot) -> list[str]:
+    if snapshot.keep == "all":
+        return []
+    best = snapshot.state.best
+    return prune(run, keep=snapshot.keep, best=best.step if best is not None else None)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,18 +111,13 @@ class Writing:
     def _write(self, snapshot: Snapshot) -> Written:
         began = time.perf_counter()
         fault_point("checkpoint-begun", step=snapshot.state.step)
-        self._sync_journal()
-        writer = Writer(self._run, snapshot.state.step)
-        for tensor in snapshot.tensors:
-            writer.add(tensor)
-        path = writer.finish(snapshot.state, identity=snapshot.identity, optimizer=snapshot.optimizer)
-        best = snapshot.state.best
-        removed: list[str] = []
-        if snapshot.keep != "all":
-            removed = prune(self._run, keep=snapshot.keep, best=best.step if best is not None else None)
+        with saying_what_failed(self._run, snapshot.state.step):
+            self._sync_journal()
+            name = write_checkpoint(self._run, snapshot)
+            removed = remove_old(self._run, snapshot)
         return Written(
             step=snapshot.state.step,
-            name=path.name,
+            name=name,
             removed=tuple(removed),
             stalled_s=snapshot.stalled_s,
             written_s=time.perf_counter() - began,

@@ -112,8 +112,8 @@ def test_a_disk_that_is_full_stops_the_job_at_a_step_and_is_said(bench: Bench) -
     run = RunDir(bench.home.runs / done.stdout.splitlines()[0])
     wait_until(lambda: read_json(run.status)["state"] == "failed", within_s=60, what="it to fail")
     said = run.attempt(1).read_exit()
-    assert said is not None and "File too large" in said.error
-    assert (said.code, said.reason) == (1, "SafetensorError")
+    assert said is not None and "step 7 can't be written" in said.error and "File too large" in said.error
+    assert (said.code, said.reason) == (1, "CheckpointError")
     # not at 14, the next save, nor at once: when the thread has failed
     assert 7 <= said.step < 14
     assert folders_in(run.checkpoints) == {}
