@@ -9,6 +9,7 @@ is, is no defect.
 import argparse
 import sys
 import tempfile
+from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
 
@@ -74,12 +75,23 @@ def bench(options: argparse.Namespace, place: Path) -> int:
             continue
         table += lines
         print("\n".join(lines), flush=True)
-    failed += [f"{row.name}: a column learns something else" for row in rows if not row.learns_the_same]
+    failed += failures(rows)
     notes = footnotes(facts, rows, settings) + [f"FAILED: {line}" for line in failed]
     print("\n" + "\n".join(notes))
     if options.journal is not None:
         insert(options.journal, entry(title(facts, on=date.today(), repeats=options.repeats), table, notes))
     return 1 if failed else 0
+
+
+def failures(rows: Sequence[Row]) -> list[str]:
+    """A line for each column that learns something else than B."""
+    return [
+        f"{row.name}: {column.title} ends at {column.verdict.loss:.3f}, B at {column.verdict.reference:.3f}; "
+        f"seeds alone are worth {column.verdict.allowed:.3f}"
+        for row in rows
+        for column in row.columns
+        if not column.verdict.same
+    ]
 
 
 def default_rows(facts: Facts) -> list[str]:

@@ -47,10 +47,6 @@ class Row:
     def columns(self) -> tuple[Measured, ...]:
         return (self.a, self.b, *self.ours)
 
-    @property
-    def learns_the_same(self) -> bool:
-        return all(column.verdict.same for column in self.columns)
-
 
 def open_stage(name: str, place: Path, *, steps: int | None, threads: int | None, cuda: bool) -> Stage:
     """A row's place, its inputs made; `steps` instead of the row's own."""

@@ -5,18 +5,21 @@ import dataclasses
 import json
 import math
 import random
+import sys
 from datetime import date
 from pathlib import Path
 
 import pytest
 
 from benchmarks.speed import workloads
+from benchmarks.speed.__main__ import failures
 from benchmarks.speed.columns import Stage, environment, job_of, runjob_settings
 from benchmarks.speed.inputs import Inputs
 from benchmarks.speed.journal import entry, insert
 from benchmarks.speed.machine import Facts
 from benchmarks.speed.measure import Measured, Row
 from benchmarks.speed.noise import Verdict, compare, end_loss, standard_error
+from benchmarks.speed.processes import BenchError, execute
 from benchmarks.speed.runs import Run, Step, read_events, read_record
 from benchmarks.speed.table import against, header, lines_of, title
 from runjob.runner.compile import ALLOCATOR
@@ -120,7 +123,7 @@ FACTS = Facts(
 def test_the_table_says_what_was_asked_and_whether_it_was_reached():
     ours = make_column("runjob", rate=3125, over_a=6.25, over_b=2.2)
     row = Row(name="tiny", workload=TINY, a=make_column("A"), b=make_column("B", rate=1420.4), ours=(ours,))
-    assert row.learns_the_same
+    assert not failures([row])
     (line,) = lines_of(row, FACTS)
     assert line == (
         f"| tiny: {TINY.title} | 500 | 1,420 | runjob | 3,125 | 6.25 (5, 6): stretch | 2.20 (2, 2.5): must "
@@ -133,7 +136,7 @@ def test_the_table_says_what_was_asked_and_whether_it_was_reached():
 def test_a_column_that_learns_something_else_is_marked_and_fails_the_row():
     ours = (make_column("runjob"), make_column("runjob, x=y", loss=8.2))
     row = Row(name="tiny", workload=TINY, a=make_column("A"), b=make_column("B"), ours=ours)
-    assert not row.learns_the_same
+    assert failures([row]) == ["tiny: runjob, x=y ends at 8.200, B at 8.000; seeds alone are worth 0.050"]
     first, second = lines_of(row, FACTS)
     assert "DIFFERS" not in first
     assert "8.200 (8.000, 8.000; 0.050) DIFFERS" in second
@@ -170,6 +173,11 @@ def test_no_column_finds_settings_of_whoever_calls_and_b_gets_runjobs_own(stage,
 def test_threads_that_are_asked_for_are_those_of_all_columns(stage):
     three = dataclasses.replace(stage, threads=3)
     assert environment(three)["OMP_NUM_THREADS"] == runjob_settings(three)["OMP_NUM_THREADS"] == "3"
+
+
+def test_what_does_not_come_to_its_end_says_how_far_it_came(tmp_path: Path):
+    with pytest.raises(BenchError, match=r"ended with exit code 3:\nso far"):
+        execute([sys.executable, "-c", "print('so far'); raise SystemExit(3)"], {}, tmp_path)
 
 
 @pytest.mark.parametrize("row", workloads.WORKLOADS)
