@@ -21,7 +21,7 @@ PACKAGES = {
     "schemas": {".py", ".json"},
     "launchers": {".py", ".txt"},
     "data": {".py"},
-    "runner": {".py", ".cpp", ".json"},
+    "runner": {".py", ".cpp", ".h", ".json"},
 }
 SAMPLES = Path("data", "samples")
 

@@ -71,3 +71,13 @@ def missing_compiler(device: str) -> str | None:
     if not missing:
         return None
     return f"training.compile: torch.compile needs {' and '.join(missing)}, not found here; write false to do without"
+
+
+def kernel_compiler() -> str | None:
+    """What builds the kernels for processors (runner/worker/kernels): C++ alone, no headers of Python."""
+    return shutil.which(os.environ.get("CXX") or "g++")
+
+
+def missing_kernel_compiler() -> str:
+    wanted = os.environ.get("CXX") or "g++"
+    return f"the fused kernels want a C++ compiler, and {wanted} is not found here (apt-get install g++)"

@@ -197,6 +197,7 @@ def test_a_wheel_holds_every_room_and_works_without_the_repository(tmp_path, hom
     wanted = {f"runjob/{name(path)}" for path in sources(*FOLDERS)}
     wanted |= {f"runjob/{name(path)}" for path in [*ROOT.glob("jobs/**/*.yaml"), *ROOT.glob("schemas/*.json")]}
     wanted |= {f"runjob/{name(path)}" for path in ROOT.glob("data/samples/*") if path.is_file()}
+    wanted |= {f"runjob/{name(path)}" for path in (ROOT / "runner").rglob("*") if path.suffix in (".cpp", ".h")}
     assert wanted - held == set()
     (info,) = (tmp_path / "unpacked").glob("*.dist-info")
     assert (info / "licenses" / "LICENSE").read_text(encoding="utf-8").lstrip().startswith("Apache License")

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from runjob.runner.snapshot import freeze, package_files, package_root
+from runjob.runner.worker.kernels.build import HEADERS, SOURCES
 from runjob.schemas.run import RunDir
 
 
@@ -47,9 +48,12 @@ def test_only_sources_and_schemas_are_frozen(run: RunDir):
     freeze(run, samples=())
     suffixes = {path.suffix for path in run.code.rglob("*") if path.is_file()}
     # launchers/constraints.txt: the versions of an environment on another machine
-    assert suffixes <= {".py", ".json", ".cpp", ".txt"}
+    assert suffixes <= {".py", ".json", ".cpp", ".h", ".txt"}
     names = {path.relative_to(run.code / "runjob").as_posix() for path in (run.code / "runjob").rglob("*.json")}
     assert "schemas/job.schema.json" in names
+    # the kernels are built by the run that uses them
+    built_of = {path.name for path in (run.code / "runjob" / "runner" / "worker" / "kernels").iterdir()}
+    assert {*SOURCES, *HEADERS} <= built_of
     assert not [name for name in names if name.startswith("data/")]
     assert not list(run.code.rglob("__pycache__"))
 

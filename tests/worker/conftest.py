@@ -12,9 +12,11 @@ from transformers import PreTrainedModel, PreTrainedTokenizerFast
 
 from runjob.data.store import TokenizerSummary
 from runjob.runner.worker.exchange import Exchange
+from runjob.runner.worker.kernels.build import library
 from runjob.runner.worker.models.init import build_network
 from runjob.schemas.job import Generation
 from runjob.schemas.job_model import Model, ScratchGpt2
+from runjob.schemas.machine import kernel_compiler
 
 DUTCH = """Kies een cel en typ een formule. De waarde van de formule staat in de cel.
 Met deze opdracht voegt u een tabel in. De tabel staat op de plaats van de cursor.
@@ -29,6 +31,16 @@ def exchange(tmp_path: Path) -> Iterator[Exchange]:
     distributed.init_process_group("gloo", init_method=f"file://{tmp_path}/group", rank=0, world_size=1)
     yield Exchange()
     distributed.destroy_process_group()
+
+
+@pytest.fixture(scope="session")
+def kernels(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """The fused kernels, built in a cache that the test processes of a session share."""
+    if kernel_compiler() is None:
+        pytest.skip("needs the system package g++")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RUNJOB_CACHE", str(tmp_path_factory.getbasetemp().parent / "kernels"))
+        library()
 
 
 @pytest.fixture

@@ -67,7 +67,7 @@ def documents_apart(network: PreTrainedModel, position_ids_BL: torch.Tensor) -> 
 def _as_given(network: PreTrainedModel, mask_BLL: torch.Tensor) -> torch.Tensor:
     """One mask for all heads: booleans for the fused kernel, numbers to be added where the scores are computed."""
     mask_B1LL = mask_BLL[:, None]
-    if network.config._attn_implementation == "sdpa":
+    if network.config._attn_implementation != "eager":
         return mask_B1LL
     hidden = torch.finfo(network.dtype).min
     return torch.zeros_like(mask_B1LL, dtype=network.dtype).masked_fill(~mask_B1LL, hidden)
