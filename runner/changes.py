@@ -41,6 +41,7 @@ RULES: dict[str, tuple[Verdict, str]] = {
     "training.precision": ("accept", "losses before and after compare only roughly"),
     "training.gradient_checkpointing": ("exact", "the same mathematics, computed twice"),
     "training.compile": ("accept", "it is part of the run's identity: other kernels round otherwise"),
+    "training.kernels": ("accept", "it is part of the run's identity: other kernels round otherwise"),
     "training.log_every": ("free", "it only says what is written down"),
     "training.checkpoint": ("free", "a run that saves equals a run that doesn't"),
     "evaluation": ("accept", "evaluations before and after no longer compare, nor does the best checkpoint"),

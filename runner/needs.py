@@ -19,7 +19,7 @@ from runjob.schemas.job_data import (
     SingleData,
 )
 from runjob.schemas.job_model import GuideInit, PretrainedInit, TileInit
-from runjob.schemas.machine import Machine, missing_compiler
+from runjob.schemas.machine import Machine, kernel_compiler, missing_compiler, missing_kernel_compiler
 from runjob.schemas.urls import is_url
 
 HUB_PATIENCE_S = 5.0
@@ -39,6 +39,8 @@ def missing_needs(job: Job, machine: Machine, *, ask_hub: bool) -> tuple[str, ..
     lines = [*missing_place(job), *missing_gpus(job, machine), *missing_packages(job), *missing_tracking(job)]
     if job.training.compile and (lacking := missing_compiler(job.hardware.device)) is not None:
         lines.append(lacking)
+    if job.training.kernels == "fused" and kernel_compiler() is None:
+        lines.append(f"training.kernels: {missing_kernel_compiler()}; write auto or torch to do without")
     lines += missing_hub(job, ask_hub=ask_hub)
     if lines and job.name in TWINS:
         lines.append(f"a small twin of this job runs on any machine: {TWINS[job.name]}")

@@ -8,7 +8,7 @@ from typing import Any
 
 from runjob.runner.changes import Change
 from runjob.runner.place import Place
-from runjob.schemas.machine import Machine
+from runjob.schemas.machine import Machine, kernel_compiler, missing_kernel_compiler
 from runjob.schemas.plan import Plan
 from runjob.schemas.run import RunDir
 
@@ -30,7 +30,7 @@ def promise(
     """The sentence and, one a line, what it rests on."""
     start = last_start(run)
     differing = [*place_differences(old, new), *processor_differences(start, place.machine)]
-    differing += version_differences(start) if place.here else []
+    differing += [*version_differences(start), *kernel_differences(start)] if place.here else []
     accepted = [str(change) for change in changes if change.verdict == "accept"]
     pieces = [str(change) for change in changes if change.verdict == "exact"]
     if accepted or (edited and deepspeed_changed(run)):
@@ -83,6 +83,13 @@ def version_differences(start: dict[str, Any]) -> list[str]:
         if now is not None and now.split("+")[0] != str(before).split("+")[0]:
             lines.append(f"{name}: {before} then, {now} now")
     return lines
+
+
+def kernel_differences(start: dict[str, Any]) -> list[str]:
+    """A compiler that is gone since: `training.kernels: auto` then takes torch's operations, which round otherwise."""
+    if "kernels" not in start or start["kernels"] != "fused" or kernel_compiler() is not None:
+        return []
+    return [f"kernels: fused then; now {missing_kernel_compiler()}"]
 
 
 def installed_version(name: str) -> str | None:

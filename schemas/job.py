@@ -86,6 +86,7 @@ class Training:
     precision: Literal["fp32", "bf16", "bf16_params", "fp16"]
     gradient_checkpointing: bool
     compile: bool
+    kernels: Literal["auto", "fused", "torch"]
     log_every: Quantity
     checkpoint: Checkpoint
 

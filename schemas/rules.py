@@ -13,6 +13,7 @@ from typing import Any
 from runjob.schemas.batch_rule import batch_problem
 from runjob.schemas.data_rules import DATA_RULES
 from runjob.schemas.derived import dotted_keys, refuse_derived
+from runjob.schemas.kernels import kernels_problem
 from runjob.schemas.model_rules import MODEL_RULES
 from runjob.schemas.problems import DEFAULT, Mark, Problem
 from runjob.schemas.stream_rules import STREAM_RULES
@@ -198,6 +199,15 @@ def compile_stops_at_zero_3(job: Values) -> Findings:
         yield "training.compile", f"true can't go with hardware.zero 3 ({why}); write false, or zero 2"
 
 
+def fused_kernels_fit_the_job(job: Values) -> Findings:
+    if job["training.kernels"] != "fused":
+        return
+    precision, compiled = job["training.precision"], job["training.compile"]
+    said = kernels_problem(precision=precision, device=job["hardware.device"], compiled=compiled)
+    if said is not None:
+        yield "training.kernels", f"fused can't be: {said}; write auto or torch"
+
+
 def metrics_need_evaluations(job: Values) -> Findings:
     if job["evaluation.every"] != "never":
         return
@@ -265,6 +275,7 @@ RULES: tuple[Rule, ...] = (
     gpus_belong_to_cuda,
     ranks_fit_the_devices,
     compile_stops_at_zero_3,
+    fused_kernels_fit_the_job,
     metrics_need_evaluations,
     deepspeed_keys_are_not_derived,
     copies_go_where_can_be_written,

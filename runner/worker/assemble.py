@@ -23,6 +23,8 @@ from runjob.runner.worker.evaluate import Evaluator
 from runjob.runner.worker.exchange import Exchange
 from runjob.runner.worker.feed import open_feed
 from runjob.runner.worker.journal import Journal, SilentJournal
+from runjob.runner.worker.kernels.choice import Kernels, choose_kernels
+from runjob.runner.worker.kernels.families import install
 from runjob.runner.worker.models.configs import classes_in
 from runjob.runner.worker.models.document_attention import check_documents_apart
 from runjob.runner.worker.models.init import (
@@ -59,6 +61,7 @@ class Assembly:
     init: InitReport
     store: Store
     config: PreTrainedConfig
+    kernels: Kernels
 
 
 def assemble(run: RunDir, attempt: Attempt, job: Job, plan: Plan, stop_watch: StopWatch) -> Assembly:
@@ -97,6 +100,9 @@ def assemble(run: RunDir, attempt: Attempt, job: Job, plan: Plan, stop_watch: St
         load_weights(network, start.checkpoint)
     if job.training.gradient_checkpointing and job.objective.kind != "plm":  # which does it by itself
         enable_gradient_checkpointing(network)
+    kernels = choose_kernels(job, exchange)
+    if kernels.why_not is None:
+        install(network)
     module = open_module(job, network, store.summary.tokenizer)
     if job.training.compile and (lacking := missing_compiler(job.hardware.device)) is not None:
         raise MissingError(lacking)
@@ -151,7 +157,7 @@ def assemble(run: RunDir, attempt: Attempt, job: Job, plan: Plan, stop_watch: St
         classes=classes_in(network.config),
         feed=feed,
     )
-    return Assembly(parts=parts, start=start, init=init, store=store, config=network.config)
+    return Assembly(parts=parts, start=start, init=init, store=store, config=network.config, kernels=kernels)
 
 
 def tokens_per_step(rows: Rows, plan: Plan) -> int:

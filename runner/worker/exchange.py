@@ -56,6 +56,10 @@ class Exchange:
         """Every rank's summed loss, in rank order."""
         return [_AFTER.unpack(raw)[0] for raw in self._gather(_AFTER.pack(loss_sum))]
 
+    def all_have(self, mine: bool) -> bool:
+        """Do all ranks have what this one has?"""
+        return all(raw != bytes(1) for raw in self._gather(bytes([mine])))
+
     def _gather(self, mine: bytes) -> list[bytes]:
         """Equal-length messages of all ranks, in rank order."""
         if self.group is None:

@@ -110,6 +110,8 @@ def announce(assembly: Assembly) -> None:
         )
     if assembly.start.checkpoint is None:
         advise_on_data(assembly)
+        if assembly.kernels.unbuilt:
+            journal.log("advice", step=step, name="kernels", advice=assembly.kernels.advice)
         advise(parts, advise_on_corpus(parts.job, assembly.store, assembly.config))
 
 
@@ -143,8 +145,9 @@ def start_facts(assembly: Assembly) -> dict[str, object]:
         "device": plan.resources.device,
         "device_name": device_name(plan),
         "dtype": parts.job.training.precision,
-        "attention": assembly.init.attention,
+        "attention": assembly.config._attn_implementation,
         "compile": parts.job.training.compile,
+        **assembly.kernels.facts(),
         "ranks": plan.batch.ranks,
         "nodes": plan.resources.nodes,
         "zero": parts.engine.stage,

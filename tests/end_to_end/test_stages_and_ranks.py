@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from runjob.schemas.machine import kernel_compiler
 from tests.end_to_end.conftest import Bench, Straight, assert_same_run, losses, records
 
 pytestmark = pytest.mark.slow
@@ -34,6 +35,8 @@ def test_every_stage_resumes_bit_for_bit_with_dropout(bench: Bench, zero: int, r
     broken = bench.submit(*shape(zero, ranks, precision), expect=1, env=fault)
     bench.resume(broken)
     assert_same_run(straight, broken)
+    expected = "fused" if precision == "bf16" and kernel_compiler() is not None else "torch"
+    assert [start["kernels"] for start in records(broken, "start")] == [expected, expected]
 
 
 def test_stages_and_ranks_agree_in_fp32(straight: Straight) -> None:

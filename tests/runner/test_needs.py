@@ -69,6 +69,17 @@ def test_a_compiler_is_asked_for_where_the_job_compiles(monkeypatch) -> None:
     assert missing_needs(tiny("training.compile=true"), BARE, ask_hub=False) == ()
 
 
+def test_a_compiler_is_asked_for_where_the_job_insists_on_kernels(monkeypatch) -> None:
+    monkeypatch.setenv("CXX", "/nowhere/c++")
+    bf16 = ("training.precision=bf16", "hardware.threads=1")
+    assert missing_needs(tiny(*bf16), BARE, ask_hub=False) == ()
+    [line] = missing_needs(tiny(*bf16, "training.kernels=fused"), BARE, ask_hub=False)
+    assert line == (
+        "training.kernels: the fused kernels want a C++ compiler, and /nowhere/c++ is not found here (apt-get install "
+        "g++); write auto or torch to do without"
+    )
+
+
 def test_a_second_node_is_not_silently_left_out() -> None:
     assert "hardware.nodes: 2" in missing_needs(tiny("hardware.nodes=2"), BARE, ask_hub=False)[0]
 

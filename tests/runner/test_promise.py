@@ -80,3 +80,17 @@ def test_of_versions_elsewhere_nothing_is_promised_before_it_starts_there(run: R
     assert promise(run, [], plan, plan, unknown) == [SAME_THERE]
     other = dataclasses.replace(THERE, machine=dataclasses.replace(MACHINE, processor="Other CPU"))
     assert promise(run, [], plan, plan, other) == [SAME_BATCHES, "processor: Some CPU avx2 then, Other CPU now"]
+
+
+def test_a_compiler_that_is_gone_takes_the_kernels_along(run: RunDir, plan: Plan, monkeypatch):
+    event = json.loads(run.events.read_text().splitlines()[-1])
+    for kernels, expected in {"torch": [SAME], "fused": [SAME_BATCHES]}.items():
+        run.events.write_text(json.dumps({**event, "kernels": kernels}) + "\n")
+        monkeypatch.setenv("CXX", "true")
+        assert promise(run, [], plan, plan, HERE)[0] == SAME
+        monkeypatch.setenv("CXX", "/nowhere/c++")
+        assert promise(run, [], plan, plan, HERE)[:1] == expected
+    assert promise(run, [], plan, plan, HERE)[1] == (
+        "kernels: fused then; now the fused kernels want a C++ compiler, and /nowhere/c++ is not found here "
+        "(apt-get install g++)"
+    )

@@ -45,6 +45,7 @@ SMALLEST = CASES / "smallest.yaml"
         ["hardware.zero=3", "hardware.offload={optimizer: cpu, parameters: cpu}"],
         ["hardware.device=mps", "hardware.ranks=1"],
         ["training.compile=true", "hardware.zero=2"],
+        ["training.kernels=fused", "training.precision=bf16"],
         ["evaluation={every: never, best: null}"],
         ["hardware.deepspeed={wall_clock_breakdown: true, zero_optimization: {overlap_comm: true}}"],
     ],
@@ -65,6 +66,14 @@ def test_what_is_right_passes(sets):
         (
             ["evaluation.early_stopping={metric: loss, patience: 0.5 evaluations}"],
             "0.5 evaluations is not a whole number",
+        ),
+        (
+            ["training.kernels=fused", "training.precision=bf16", "training.compile=true"],
+            "fused can't be: the kernels are not for training.compile, which makes its own",
+        ),
+        (
+            ["training.kernels=fused", "hardware.device=mps", "hardware.ranks=1"],
+            "fused can't be: the kernels are for processors, and hardware.device is mps",
         ),
         (["hardware.deepspeed.zero_optimization=3"], "expected keys with values; the stage is hardware.zero"),
     ],
