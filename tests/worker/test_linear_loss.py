@@ -15,9 +15,9 @@ from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 from runjob.runner.worker.models.causal_lm import MATRIX_HEADS, CausalLMObjective
 from runjob.runner.worker.models.linear_loss import IGNORED, Losses, linear_loss, plain_loss, to_gradient_
 
-# 600 rows of 600 classes are two blocks of the softmax, and 600 is no multiple of 64
-WIDTH, ROWS, CLASSES = 16, 600, 600
-CHUNKS = pytest.mark.parametrize("chunk_bytes", [2**27, 100 * CLASSES * 4], ids=["one chunk", "chunks"])
+# 1,800 rows of 600 classes are two blocks of the softmax, and 600 is no multiple of 64
+WIDTH, ROWS, CLASSES = 16, 1800, 600
+CHUNKS = pytest.mark.parametrize("chunk_bytes", [2**27, 300 * CLASSES * 4], ids=["one chunk", "chunks"])
 BIAS = pytest.mark.parametrize("bias", [False, True], ids=["no bias", "bias"])
 
 
@@ -87,6 +87,16 @@ def test_in_bf16_they_are_no_further_from_the_exact_ones_than_those_of_the_plain
     for one, other, expected in zip(ours, theirs, exact_gradients, strict=True):
         assert one.dtype == other.dtype
         assert distance(one.float(), expected) < 1.2 * distance(other.float(), expected) + 1e-3
+
+
+def test_fp16_keeps_the_plain_form_whose_gradient_the_loss_scale_reaches_in_time() -> None:
+    hidden, head, targets = sample(bias=True)
+    hidden, head = hidden.detach().half().requires_grad_(), head.half()
+    scale = 2.0**10
+    ours, theirs = linear_loss(hidden, head, targets).sum * scale, plain_loss(head(hidden), targets).sum * scale
+    leaves = [hidden, *head.parameters()]
+    pairs = zip(torch.autograd.grad(ours, leaves), torch.autograd.grad(theirs, leaves), strict=True)
+    assert all(torch.equal(one, other) for one, other in pairs)
 
 
 def test_the_gradients_are_those_of_finite_differences_in_float64() -> None:
