@@ -1,10 +1,10 @@
 """One rank with two threads beside two ranks with one, on two cores, by ZeRO stage and with the same global batch: how
 many tokens a second, and what share of a step goes into talking.
 
-    python benchmarks/ranks.py [--rounds 3]
+    python benchmarks/ranks.py [--rounds 3] [--steps 40]
 
 Each row is a job of its own through `runjob`, row after row, round after round. Tokens a second are the median over the
-steps of a round behind the first ten, the best and the others' range are printed. Steps 11 to 15 are watched
+steps of a round behind the first ten, of which the best and the range are printed. Steps 11 to 15 are watched
 (`tracking.profile`), and are not among them: the share is what rank 0 spends inside collectives there, waiting for the
 other rank included, by the clock.
 """
@@ -42,8 +42,8 @@ model:
     dropout: 0.1
 objective: {kind: clm}
 training:
-  length: 40 steps
-  global_batch: 32
+  length: LENGTH steps
+  global_batch: 16
   micro_batch: 8
   learning_rate: 1e-3
   schedule: {kind: cosine, warmup: 5 steps}
@@ -63,15 +63,16 @@ SHAPES = [(ranks, threads, zero) for (ranks, threads), zero in product(((1, 2), 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--rounds", type=int, default=3)
-    rounds = parser.parse_args().rounds
+    parser.add_argument("--steps", type=int, default=40)
+    options = parser.parse_args()
     rates: dict[tuple[int, int, int], list[float]] = defaultdict(list)
     shares: dict[tuple[int, int, int], list[float]] = defaultdict(list)
     losses: dict[tuple[int, int, int], float] = {}
     with tempfile.TemporaryDirectory() as place:
         os.environ["RUNJOB_HOME"] = str(Path(place, "runs"))
         job = Path(place, "ranks.yaml")
-        job.write_text(JOB, encoding="utf-8")
-        for _, shape in product(range(rounds), SHAPES):
+        job.write_text(JOB.replace("LENGTH", str(options.steps)), encoding="utf-8")
+        for _, shape in product(range(options.rounds), SHAPES):
             run = train(job, *shape)
             records = events(run, "train")
             steps = [one for one in records if one["step"] > 10 and one["step"] not in WATCHED]

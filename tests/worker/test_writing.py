@@ -6,16 +6,21 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 import torch
 
 from runjob.runner.worker.checkpoint import Writer, open_checkpoint
 from runjob.runner.worker.copies import Copies
+from runjob.runner.worker.journal import Journal
 from runjob.runner.worker.optimizer_state import NamedState
+from runjob.runner.worker.session import Session
 from runjob.runner.worker.state import Best, TrainingState
+from runjob.runner.worker.stopping import StopWatch
 from runjob.runner.worker.writing import Snapshot, Writing
-from runjob.schemas.errors import CheckpointError
+from runjob.schemas.errors import CheckpointError, NumericsError
+from runjob.schemas.job import Tracking
 from runjob.schemas.manifest import folders_in
 from runjob.schemas.run import RunDir
 
@@ -141,6 +146,23 @@ def test_after_another_failure_a_write_that_fails_as_well_says_so_and_hides_noth
     writing.begin(snapshot(14))
     assert writing.end_quietly() is None
     assert "the checkpoint that was being written failed too: " in capsys.readouterr().out
+
+
+def test_a_failure_of_the_loop_is_said_behind_the_checkpoint_that_was_being_written(run: RunDir) -> None:
+    attempt, gate = run.new_attempt(), Gate()
+    tracking = Tracking(tensorboard=False, wandb=None, profile=None)
+    journal = Journal(run, attempt, tracking=tracking, from_step=-1)
+    writing = Writing(run, sync_journal=gate.sync)
+    session = Session(run, attempt, StopWatch(attempt))
+    # all that a session that failed asks its parts for
+    parts = SimpleNamespace(state=TrainingState(step=9), journal=journal, writing=writing)
+    session.assembly = SimpleNamespace(parts=parts)  # type: ignore[assignment]
+    writing.begin(snapshot(7))
+    threading.Timer(0.2, gate.open.set).start()
+    session.log_error(NumericsError("step 10: loss nan"))
+    said = [(record["event"], record["step"]) for record in run.read_events()]
+    assert said == [("checkpoint", 7), ("error", 9)]
+    assert list(folders_in(run.checkpoints)) == [7]
 
 
 def test_a_copy_stays_as_it_was_and_its_memory_is_used_again() -> None:
