@@ -17,11 +17,13 @@ class WholeWordCollator(DataCollatorForLanguageModeling):
         size = len(self.tokenizer)
         pieces = self.tokenizer.convert_ids_to_tokens(list(range(size)))
         self.begins = torch.tensor([piece.startswith(BLANK) for piece in pieces])
+        self.special = torch.tensor(self.tokenizer.all_special_ids)
 
     def torch_mask_tokens(
         self, inputs: Any, special_tokens_mask: Any | None = None, offset_mapping: Any | None = None
     ) -> tuple[Any, Any]:
-        special = special_tokens_mask.bool()
+        # (Trainer has dropped the column with their mask, since the network takes none)
+        special = torch.isin(inputs, self.special)
         words = self.begins[inputs].cumsum(1)
         chosen = torch.rand(inputs.shape[0], int(words.max()) + 1) < self.mlm_probability
         hidden = chosen.gather(1, words) & ~special
