@@ -17,7 +17,6 @@ from runjob.launchers.nodes import Post
 from runjob.schemas.errors import LaunchError
 from runjob.schemas.own_log import say
 from runjob.schemas.plan import Plan
-from runjob.schemas.read import read_job_json
 from runjob.schemas.run import Attempt, RunDir, State
 
 # The other nodes are started before the first one, so that they only have to come through.
@@ -170,6 +169,8 @@ class HelperLine:
 
 def open_line(run: RunDir, attempt: Attempt, post: Post, plan: Plan) -> HeadLine | HelperLine:
     """This node's end, by the names that the job gives its hosts. LaunchError where the first can't be called."""
+    from runjob.schemas.job_json import read_job_json  # only where nodes are apart
+
     block = read_job_json(run.job).job.hardware.ssh
     hosts = [f"host {node}" for node in range(plan.resources.nodes)] if block is None else block.host
     call = {"run": run.id, "attempt": attempt.number}

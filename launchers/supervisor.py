@@ -28,12 +28,10 @@ from runjob.launchers.place import own_place
 from runjob.launchers.programs import allow_open_files, start_program
 from runjob.launchers.tree import end_descendants
 from runjob.schemas.errors import LaunchError, RunjobError
-from runjob.schemas.less_memory import less_memory
 from runjob.schemas.lifeline import ATTEMPT_VARIABLE, SIGNALS_VARIABLE, SUPERVISOR_VARIABLE, adopt_orphans
 from runjob.schemas.own_log import say
 from runjob.schemas.plan import ALONE, Plan, Stage
 from runjob.schemas.processes import own_start_time
-from runjob.schemas.read import read_job_json
 from runjob.schemas.run import Attempt, RunDir, State
 
 POLL_S = 0.05
@@ -190,6 +188,9 @@ class Supervisor:
         """With the setting of this job that needs less."""
         if not told or not self.run.job.exists():
             return told
+        from runjob.schemas.job_json import read_job_json
+        from runjob.schemas.less_memory import less_memory  # the job's dataclasses take 50 ms, and memory seldom ends
+
         job = read_job_json(self.run.job).job
         return f"{told}; try --set {less_memory(job, ranks=plan.batch.ranks, where='training')[0]}"
 

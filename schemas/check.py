@@ -13,16 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from runjob.schemas import wording
-from runjob.schemas.problems import DEFAULT, Mark, Problem
+from runjob.schemas.problems import DEFAULT, WRONG, Mark, Problem
 from runjob.schemas.reserved import ELSEWHERE, RESERVED_KEYS, RESERVED_VALUES, SAID
 from runjob.schemas.schema import TAGS, Schema, bundled_schema, follow, tags_of, types_of, variants
 from runjob.schemas.yaml import Entry, ListNode, MapNode, Node, Scalar
 
 # difflib takes 0.1 ms a word; after so many mistakes of one file a reader has other worries than the next suggestion
 MAX_SUGGESTIONS = 200
-
-# Stands where a value is wrong, so that the walk goes on and rules know that they can't judge it
-WRONG: Any = type("Wrong", (), {"__repr__": lambda self: "WRONG"})()
 
 
 class Checker:

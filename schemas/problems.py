@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from runjob.schemas.errors import JobError
 from runjob.schemas.urls import hide_secrets
@@ -35,6 +35,9 @@ class Mark(NamedTuple):
 
 
 DEFAULT = Mark("default", 0, 0)
+
+# Stands where a value is wrong, so that the walk goes on and rules know that they can't judge it
+WRONG: Any = type("Wrong", (), {"__repr__": lambda self: "WRONG"})()
 
 
 def with_dots(path: str) -> str:

@@ -5,25 +5,21 @@
                       |--rules.py--> what a schema can't say
                       '--build.py--> Job, when asked for
 
-job.json in the run directory holds the values with each one's origin; the worker reads it with `read_job_json`.
+job.json in the run directory holds the values with each one's origin: job_json.py, which needs none of this.
 """
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from runjob.schemas.check import Checker, plain_node
+from runjob.schemas.job_json import Resolved, read_job_json, write_job_json
 from runjob.schemas.overrides import apply_sets
 from runjob.schemas.problems import JobFileError, Mark, Problem
 from runjob.schemas.rules import find_broken_rules
 from runjob.schemas.site import Site, block_schema, lay_under, read_site
 from runjob.schemas.yaml import MAX_BYTES, Document, Entry, MapNode, Node, Scalar, compose_bytes
-
-if TYPE_CHECKING:
-    from runjob.schemas.job import Job
 
 __all__ = [
     "JobFileError",
@@ -35,21 +31,6 @@ __all__ = [
     "read_job_json",
     "write_job_json",
 ]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Resolved:
-    """A job as plain JSON values, checked (paths absolute), and where each value came from."""
-
-    values: dict[str, Any]
-    origins: dict[str, str]
-
-    @cached_property
-    def job(self) -> "Job":
-        """The same, typed."""
-        from runjob.schemas.build import build_job  # 35 ms for the dataclasses, which `validate` does without
-
-        return build_job(self.values)
 
 
 def read_job(path: Path, sets: Sequence[str] = ()) -> Resolved:
@@ -65,27 +46,6 @@ def override_job(resolved: Resolved, sets: Sequence[str]) -> Resolved:
     """A job that was read before (job.json) with further --set values, as `resume --set` wants it."""
     tree = _tree_of(resolved.values, resolved.origins, "")
     return _resolve(Document(tree, (), frozenset()), sets, Path.cwd())
-
-
-def write_job_json(path: Path, resolved: Resolved) -> None:
-    from runjob.schemas.run import write_json  # 15 ms (secrets, hashlib) that `validate` does without
-
-    write_json(path, {"job": resolved.values, "origins": resolved.origins})
-
-
-def read_job_json(path: Path) -> Resolved:
-    """What write_job_json wrote, here or in an earlier runjob; its values were checked then."""
-    from runjob.schemas.earlier import complete, unreadable
-    from runjob.schemas.run import read_json
-
-    raw = read_json(path)
-    try:
-        values, origins = complete(raw["job"], raw["origins"], path)
-        resolved = Resolved(values=values, origins=origins)
-        resolved.job  # noqa: B018 - here, where the file that holds it is known
-        return resolved
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
-        raise unreadable(path, f"not a job.json of this version of runjob: {error!r}") from error
 
 
 def _read_bytes(path: Path) -> bytes:

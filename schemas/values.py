@@ -5,8 +5,7 @@ from contextlib import suppress
 from fractions import Fraction
 from typing import Any
 
-from runjob.schemas.check import WRONG
-from runjob.schemas.problems import Mark
+from runjob.schemas.problems import WRONG, Mark
 from runjob.schemas.quantities import Quantity, parse_quantity, parse_warmup
 
 

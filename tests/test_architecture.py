@@ -70,6 +70,22 @@ def test_a_control_module_starts_without_heavy_imports(module, home):
     )
 
 
+@pytest.mark.parametrize(
+    ("module", "without"),
+    [
+        ("runjob.launchers.supervisor", ["yaml", "numpy", "importlib.metadata", "runjob.schemas.job"]),
+        ("runjob.runner.worker.prepare", ["yaml", "torch", "transformers", "pyarrow", "importlib.metadata"]),
+    ],
+)
+def test_a_stage_starts_without_what_it_seldom_needs(module, without, home):
+    """Each of these is part of every start of a job: benchmarks/start.py."""
+    code = f"import sys, json, {module}; print(json.dumps([name for name in {without!r} if name in sys.modules]))"
+    answer = subprocess.run(
+        [sys.executable, "-c", code], env=home.env, cwd=home.path, capture_output=True, text=True, check=True
+    )
+    assert json.loads(answer.stdout) == []
+
+
 def test_the_worker_knows_schemas_data_and_itself_alone():
     allowed = ("runjob.schemas", "runjob.data", "runjob.runner.worker")
     for path in sources("runner/worker"):

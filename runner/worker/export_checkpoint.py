@@ -14,8 +14,8 @@ from runjob.runner.worker.models.init import build_network
 from runjob.runner.worker.seeds import seed_of
 from runjob.runner.worker.start import refuse_foreign
 from runjob.schemas.errors import JobError, StateError
+from runjob.schemas.job_json import read_job_json
 from runjob.schemas.manifest import folder_name, folders_in
-from runjob.schemas.read import read_job_json
 from runjob.schemas.run import RunDir, read_json
 
 

@@ -20,9 +20,9 @@ from runjob.runner.worker.same_data import refuse_other_data
 from runjob.schemas.errors import RunjobError
 from runjob.schemas.facts import Facts, keep_facts
 from runjob.schemas.job_data import HubData, streamed
+from runjob.schemas.job_json import read_job_json
 from runjob.schemas.lifeline import die_with_parent
 from runjob.schemas.quantities import counted
-from runjob.schemas.read import read_job_json
 from runjob.schemas.run import RunDir, cache_home, read_json, write_json
 
 LINE_EVERY_S = 2.0

@@ -11,7 +11,7 @@ from transformers.utils.logging import disable_progress_bar
 from runjob.runner.worker.export import WEIGHTS
 from runjob.schemas.errors import JobError, NotFoundError, RunjobError, StateError
 from runjob.schemas.job import Generation
-from runjob.schemas.read import read_job_json
+from runjob.schemas.job_json import read_job_json
 from runjob.schemas.run import RunDir
 
 # Settings for a directory that no job of ours belongs to; those of the job schema's own defaults.

@@ -26,9 +26,9 @@ from runjob.runner.worker.stopping import StopWatch
 from runjob.runner.worker.train import Ending, train
 from runjob.schemas.errors import MissingError
 from runjob.schemas.frozen import CODE_LIST
+from runjob.schemas.job_json import read_job_json
 from runjob.schemas.machine import processor_name
 from runjob.schemas.plan import Plan
-from runjob.schemas.read import read_job_json
 from runjob.schemas.run import Attempt, RunDir, read_json, write_json
 
 

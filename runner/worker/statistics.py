@@ -9,8 +9,8 @@ from runjob.data.statistics import measure_store
 from runjob.data.store import Store
 from runjob.runner.worker.outcome import attempt_of, report_failure
 from runjob.schemas.errors import RunjobError
+from runjob.schemas.job_json import read_job_json
 from runjob.schemas.lifeline import die_with_parent
-from runjob.schemas.read import read_job_json
 from runjob.schemas.run import RunDir, read_json, write_json
 
 

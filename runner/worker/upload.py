@@ -20,10 +20,10 @@ from runjob.runner.worker.remote_run import DamagedHere, RemoteRun
 from runjob.runner.worker.remote_store import Store
 from runjob.schemas.errors import RunjobError
 from runjob.schemas.job import Job
+from runjob.schemas.job_json import read_job_json
 from runjob.schemas.lifeline import die_with_parent
 from runjob.schemas.manifest import MANIFEST, best_of, folder_name, folders_in, parse_manifest
 from runjob.schemas.own_log import say
-from runjob.schemas.read import read_job_json
 from runjob.schemas.run import Attempt, RunDir, read_json
 from runjob.schemas.upload import Upload, UploadState
 from runjob.schemas.urls import hide_secrets
