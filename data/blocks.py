@@ -22,11 +22,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from runjob.data.store import LeftOut, SectionSummary, Side, SideSummary, TokenType, sha256_of
+from runjob.data.store import LeftOut, SectionSummary, Side, SideSummary, Store, TokenType, sha256_of
 from runjob.data.writer import SideWriter
 from runjob.schemas.errors import DataError
 from runjob.schemas.quantities import counted
-from runjob.schemas.run import sync_path
+from runjob.schemas.run import RunDir, cache_home, sync_path
 
 # Of text handed to the tokenizer at once.
 BATCH_CHARACTERS = 1_000_000
@@ -146,6 +146,11 @@ class Folder:
     def __init__(self, path: Path, *, token_type: TokenType) -> None:
         self.path = path
         self.token_type = token_type
+
+    @staticmethod
+    def of_run(run: RunDir, store: Store) -> "Folder":
+        """In the cache and not in the run: blocks can be read again, and a run that is copied elsewhere stays small."""
+        return Folder(cache_home() / "streams" / run.id, token_type=store.summary.token_type)
 
     def block(self, number: int) -> Path:
         return self.path / f"block-{number:08d}"

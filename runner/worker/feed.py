@@ -17,7 +17,6 @@ from runjob.data.store import Store
 from runjob.data.stream import StepBatch
 from runjob.runner.worker.exchange import DIGEST_BYTES, GO_ON, Exchange
 from runjob.runner.worker.objective import Reader
-from runjob.runner.worker.reader import blocks_folder
 from runjob.runner.worker.shared_disk import refuse_unshared
 from runjob.runner.worker.stopping import StopWatch
 from runjob.schemas.job import Job
@@ -99,7 +98,7 @@ def open_feed(
     stop_watch: StopWatch,
 ) -> Feed:
     """Collective."""
-    folder = blocks_folder(run, store)
+    folder = Folder.of_run(run, store)
     reader = ReaderProcess(run, attempt, folder, text) if exchange.rank == 0 else None
     path = run.stream_index(store.summary.fingerprint)
     refuse_unshared(folder.path, exchange)

@@ -28,11 +28,11 @@ from runjob.data.streaming_prepare import read_engine, read_start
 from runjob.runner.worker.faults import waits_s
 from runjob.schemas.errors import RunjobError
 from runjob.schemas.job_data import Data, HubData
+from runjob.schemas.job_json import read_job_json
 from runjob.schemas.lifeline import die_with_parent
 from runjob.schemas.manifest import folders_in
 from runjob.schemas.quantities import parse_size
-from runjob.schemas.read import read_job_json
-from runjob.schemas.run import RunDir, cache_home, read_json, write_json
+from runjob.schemas.run import RunDir, read_json, write_json
 
 # Training goes before reading ahead; where it waits for a block, nobody else wants the processor.
 NICENESS = 10
@@ -106,7 +106,7 @@ def open_keeper(run: RunDir, cut: Callable[[Side, Data], Rows]) -> tuple[BlockKe
     assert isinstance(data, HubData) and data.streaming
     prepared = read_json(run.data)
     store = Store.open(Path(prepared["store"]))
-    folder = blocks_folder(run, store)
+    folder = Folder.of_run(run, store)
     streamed = open_streamed(data, commit=prepared["commit"])
     maker = BlockMaker(
         streamed,
@@ -120,11 +120,6 @@ def open_keeper(run: RunDir, cut: Callable[[Side, Data], Rows]) -> tuple[BlockKe
     budget = parse_size(data.disk_budget)
     index = Index(run.stream_index(store.summary.fingerprint))
     return BlockKeeper(maker, index, folder, budget=budget, source=streamed.name), streamed.name
-
-
-def blocks_folder(run: RunDir, store: Store) -> Folder:
-    """In the cache and not in the run: blocks can be read again, and a run that is copied elsewhere stays small."""
-    return Folder(cache_home() / "streams" / run.id, token_type=store.summary.token_type)
 
 
 class Steps:

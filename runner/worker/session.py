@@ -17,7 +17,6 @@ from runjob.runner.worker.baseline import interpolated_bigram
 from runjob.runner.worker.character_baseline import character_bigram
 from runjob.runner.worker.corpus_advice import advise_on_corpus
 from runjob.runner.worker.engine import start_process_group
-from runjob.runner.worker.finish import finish
 from runjob.runner.worker.memory import answering_memory
 from runjob.runner.worker.models.configs import classes_in
 from runjob.runner.worker.recording import advise, log_profile
@@ -57,6 +56,8 @@ class Session:
         log_profile(self.assembly.parts, self.assembly.parts.profiler.end(self.step))
         self.assembly.parts.close_data(finished=ending.outcome == "finished")
         if ending.outcome == "finished":
+            from runjob.runner.worker.finish import finish  # export and card: no first step waits for them
+
             finish(self.assembly, ending)
         self.assembly.parts.journal.close()
         close_group()
