@@ -9,12 +9,13 @@ alone: not on its neighbours in the batch, and a shorter text is the beginning o
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal, Protocol
 
 import numpy as np
 import torch
 from transformers import DynamicCache, PreTrainedModel
 
+from runjob.runner.worker.models.gpt2_steps import Gpt2Steps, fits
 from runjob.schemas.errors import JobError, NumericsError
 
 Ended = Literal["eos", "length", "positions"]
@@ -60,6 +61,7 @@ def continue_prompts(
     draws = _draws(len(prompts), max(limits), sampling, network.device)
     cache = DynamicCache(config=network.config)
     logits, mask = prefill(network, batch, cache), batch.attention_mask
+    steps = open_steps(network, cache, places=batch.input_ids.shape[1] + max(limits))
     new: list[list[int]] = [[] for _ in prompts]
     ended: list[Ended | None] = [None for _ in prompts]
     for index in range(max(limits)):
@@ -70,7 +72,7 @@ def continue_prompts(
         if all(ended):
             break
         mask = None if mask is None else torch.nn.functional.pad(mask, (0, 1), value=1)
-        logits = decode(network, picked, cache, mask, (batch.lengths + index).clamp(max=positions - 1))
+        logits = steps.step(picked, (batch.lengths + index).clamp(max=positions - 1), mask).float()
     return [Continuation(tokens=tuple(t), ended=e or "length") for t, e in zip(new, ended, strict=True)]
 
 
@@ -96,21 +98,43 @@ def prefill(network: PreTrainedModel, batch: Batch, cache: DynamicCache) -> torc
         use_cache=True,
         logits_to_keep=1,
     )
-    return _last(answer)
+    logits: torch.Tensor = answer.logits[:, -1].float()
+    return logits
 
 
-def decode(
-    network: PreTrainedModel, tokens: torch.Tensor, cache: DynamicCache, mask: torch.Tensor | None, places: torch.Tensor
-) -> torch.Tensor:
-    """Logits after one more token a row, at its own position."""
-    answer = network(
-        input_ids=tokens[:, None],
-        attention_mask=mask,
-        position_ids=places[:, None],
-        past_key_values=cache,
-        use_cache=True,
-    )
-    return _last(answer)
+class Steps(Protocol):
+    """A network that has read its prompts and goes on."""
+
+    def step(self, tokens_R: torch.Tensor, at_R: torch.Tensor, seen_RS: torch.Tensor | None) -> torch.Tensor:
+        """Logits [rows, vocabulary] after one more token a row, which stands at `at_R` of its text; `seen_RS`: which
+        places of the rows are tokens, where some are padding."""
+        ...
+
+
+def open_steps(network: PreTrainedModel, cache: DynamicCache, *, places: int) -> Steps:
+    """`places`: what a row may become long."""
+    if fits(network):
+        return Gpt2Steps(network, cache, places=places)
+    return AnySteps(network=network, cache=cache)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnySteps:
+    """As transformers does it, for every family."""
+
+    network: PreTrainedModel
+    cache: DynamicCache
+
+    def step(self, tokens_R: torch.Tensor, at_R: torch.Tensor, seen_RS: torch.Tensor | None) -> torch.Tensor:
+        answer = self.network(
+            input_ids=tokens_R[:, None],
+            attention_mask=seen_RS,
+            position_ids=at_R[:, None],
+            past_key_values=self.cache,
+            use_cache=True,
+        )
+        logits: torch.Tensor = answer.logits[:, -1]
+        return logits
 
 
 def pick(logits: torch.Tensor, sampling: Sampling, draws: torch.Tensor) -> torch.Tensor:
@@ -154,11 +178,6 @@ def _append(tokens: list[int], token: int, *, eos_id: int | None, limit: int, wa
     if len(tokens) < limit:
         return None
     return "length" if limit == wanted else "positions"
-
-
-def _last(answer: Any) -> torch.Tensor:  # noqa: ANN401 - transformers is untyped
-    logits: torch.Tensor = answer.logits[:, -1].float()
-    return logits
 
 
 def _refuse_nan(likeliest: torch.Tensor) -> None:

@@ -12,10 +12,19 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from safetensors.torch import load_file, save_file
+from transformers import AutoConfig, AutoModelForCausalLM, DynamicCache
 
 from runjob.runner.worker.export import export_model
 from runjob.runner.worker.generate import main
-from runjob.runner.worker.sampling import Sampling, continue_prompts, pick
+from runjob.runner.worker.sampling import (
+    AnySteps,
+    Sampling,
+    continue_prompts,
+    open_steps,
+    pad_left,
+    pick,
+    prefill,
+)
 from runjob.schemas.errors import JobError, NumericsError
 from runjob.schemas.read import read_job, write_job_json
 from runjob.schemas.run import RunDir
@@ -98,6 +107,43 @@ def test_greedy_is_what_transformers_generates_greedily(build_small):
         )[0, len(prompt) :].tolist()
         ours = continue_prompts(network, [prompt], _sampling(temperature=0.0, max_new_tokens=20), eos_id=None)[0]
         # min_new_tokens forbids EOS there; ours would take it, which this model never does here.
+        assert list(ours.tokens) == theirs
+
+
+@pytest.mark.parametrize("prompts", [PROMPTS, PROMPTS[:1]], ids=["padded rows", "one row"])
+def test_our_way_through_a_gpt2_gives_the_scores_of_transformers(build_small, prompts):
+    """Token by token behind the same prompts, over a cache of our own and over theirs."""
+    network = build_small()
+    batch = pad_left(prompts, device=network.device)
+    caches = [DynamicCache(config=network.config) for _ in range(2)]
+    with torch.inference_mode():
+        for cache in caches:
+            prefill(network, batch, cache)
+        ours = open_steps(network, caches[0], places=batch.input_ids.shape[1] + 3)
+        theirs = AnySteps(network=network, cache=caches[1])
+        assert not isinstance(ours, AnySteps)
+        mask = batch.attention_mask
+        for index in range(3):
+            mask = None if mask is None else torch.nn.functional.pad(mask, (0, 1), value=1)
+            step = (torch.arange(len(prompts)) + 30 * index, batch.lengths + index, mask)
+            torch.testing.assert_close(ours.step(*step), theirs.step(*step), rtol=1e-5, atol=1e-4)
+
+
+def test_a_gpt2_that_computes_otherwise_and_another_family_go_transformers_way():
+    sizes = {"vocab_size": 90, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2}
+    ends = {"bos_token_id": 0, "eos_token_id": 0, "pad_token_id": 0, "max_position_embeddings": 64}
+    for config in (
+        AutoConfig.for_model("gpt2", activation_function="relu", **sizes, **ends),
+        AutoConfig.for_model("gpt2", scale_attn_by_inverse_layer_idx=True, **sizes, **ends),
+        AutoConfig.for_model("llama", intermediate_size=32, **sizes, **ends),
+    ):
+        torch.manual_seed(1)
+        network = AutoModelForCausalLM.from_config(config).eval()
+        with torch.no_grad():
+            network.get_output_embeddings().weight.mul_(30)
+        greedy = {"do_sample": False, "max_new_tokens": 12, "min_new_tokens": 12}
+        theirs = network.generate(torch.tensor([PROMPTS[0]]), attention_mask=torch.ones(1, 3), **greedy)[0, 3:].tolist()
+        [ours] = continue_prompts(network, PROMPTS[:1], _sampling(temperature=0.0, max_new_tokens=12), eos_id=None)
         assert list(ours.tokens) == theirs
 
 
