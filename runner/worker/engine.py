@@ -1,7 +1,8 @@
 """The DeepSpeed engine behind the few verbs that the loop needs. The only room that drives `deepspeed`; what it works
 around was measured on 0.19.8 (docs/decisions/0006-deepspeed.md)."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,14 @@ from deepspeed.accelerator import get_accelerator
 from torch import nn
 
 from runjob.data.batches import MicroBatch
-from runjob.runner.worker.gradients import gradient_norm, name_of_non_finite
+from runjob.runner.worker.gradients import (
+    clip,
+    fill_missing,
+    is_plain,
+    name_of_non_finite,
+    sharded_norm,
+    whole_norm,
+)
 from runjob.runner.worker.models.causal_lm import Answer, Nats
 
 # DeepSpeed's DynamicLossScaler: all that changes from step to step
@@ -53,11 +61,27 @@ class Engine:
         self.stage = int(self.deepspeed.zero_optimization_stage())
         # The peak of the schedule, as the configuration file says it
         self.peak_learning_rate = float(self.deepspeed.optimizer.param_groups[0]["lr"])
+        self.plain = is_plain(self.deepspeed, self.stage)
+        if self.plain:
+            # Its own computes the norm a second time, and multiplies every gradient by 1 where nothing is clipped
+            self.deepspeed.clip_fp32_gradients = self._clip
+            # One rank has nobody to add its gradients up with, which costs a copy of all of them and back
+            self.deepspeed.enable_backward_allreduce = ranks > 1
 
     @property
     def module(self) -> nn.Module:
         module: nn.Module = self.deepspeed.module
         return module
+
+    @contextmanager
+    def casts_kept(self) -> Iterator[None]:
+        """Around the micro batches of one step: autocast drops its bf16 copies of the weights where its outermost
+        context ends, which otherwise is the end of each forward pass. Not where ZeRO 3 takes the weights apart."""
+        if not self.deepspeed.torch_autocast_enabled() or self.stage == 3:
+            yield
+            return
+        with torch.autocast(self.device.type, dtype=self.deepspeed.torch_autocast_dtype()):
+            yield
 
     def train_micro_batch(self, micro: MicroBatch, *, predicted_in_step: int, last: bool, seed: int) -> torch.Tensor:
         """Forward and backward of one micro batch; the summed loss (nats, fp32, detached).
@@ -68,12 +92,21 @@ class Engine:
         torch.manual_seed(seed)
         self.deepspeed.set_gradient_accumulation_boundary(last)
         answer: Answer = self.deepspeed(**self.on_device(micro))
-        self.deepspeed.backward(answer.loss_sum * (self.ranks / predicted_in_step), scale_wrt_gas=False)
+        with torch.autocast(self.device.type, enabled=False):  # as behind any forward pass
+            self.deepspeed.backward(answer.loss_sum * (self.ranks / predicted_in_step), scale_wrt_gas=False)
         return answer.loss_sum.detach()
 
     def gradient_norm(self) -> float:
-        """L2 norm over all parameters before clipping; NaN or Inf if any gradient is. Collective above ZeRO 0."""
-        return gradient_norm(self.deepspeed, self.stage)
+        """L2 norm over all parameters before clipping; NaN or Inf if any gradient is. Collective above ZeRO 0. Once a
+        step, before it."""
+        if not self.plain:
+            return sharded_norm(self.deepspeed, self.stage)
+        fill_missing(self.module)
+        self._norm = whole_norm(self.module)
+        return float(self._norm)
+
+    def _clip(self) -> None:
+        clip(self.module, self._norm, limit=float(self.deepspeed.gradient_clipping()))
 
     def first_non_finite_gradient(self) -> str:
         """Name of the first parameter whose gradient holds NaN or Inf, for the error message. Collective."""

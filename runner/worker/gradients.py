@@ -1,19 +1,46 @@
 """The gradient norm before clipping, at every ZeRO stage, before the optimiser step. DeepSpeed has none at ZeRO 0 in
-fp32, and above it tells a NaN only after it has silently skipped the step."""
+fp32, and above it tells a NaN only after it has silently skipped the step. At ZeRO 0 clipping goes by the same norm,
+which is then computed once."""
 
 import math
 from typing import Any
 
 import torch
-from torch import distributed
+from torch import distributed, nn
 
 
-def gradient_norm(engine: Any, stage: int) -> float:  # noqa: ANN401 - deepspeed is untyped
-    """L2 norm over all parameters, unscaled (fp16), unclipped."""
+def is_plain(engine: Any, stage: int) -> bool:  # noqa: ANN401 - deepspeed is untyped
+    """Are the gradients the parameters' own `.grad`, and is the optimiser torch's own?"""
+    return stage == 0 and not hasattr(engine.optimizer, "loss_scale")
+
+
+def whole_norm(module: nn.Module) -> torch.Tensor:
+    """L2 norm of all gradients, summed up as DeepSpeed's clipping does, so that it clips by the same bits."""
+    each = torch.stack([gradient.norm(2) for gradient in _gradients(module)])
+    return each.pow(2).sum().pow(0.5)
+
+
+def clip(module: nn.Module, norm: torch.Tensor, *, limit: float) -> None:
+    """Scale all gradients down to the limit, where `norm` is above it."""
+    if float(limit / (norm + 1e-6)) < 1:  # torch multiplies by 1 otherwise
+        parameters = [parameter for parameter in module.parameters() if parameter.grad is not None]
+        nn.utils.clip_grads_with_norm_(parameters, limit, norm)
+
+
+def fill_missing(module: nn.Module) -> None:
+    """A gradient of zeros for each parameter that this step did not use: its weight decays like every other."""
+    for parameter in module.parameters():
+        if parameter.requires_grad and parameter.grad is None:
+            parameter.grad = torch.zeros_like(parameter)
+
+
+def _gradients(module: nn.Module) -> list[torch.Tensor]:
+    return [parameter.grad for parameter in module.parameters() if parameter.grad is not None]
+
+
+def sharded_norm(engine: Any, stage: int) -> float:  # noqa: ANN401
+    """L2 norm over all parameters, unscaled (fp16), unclipped, where DeepSpeed's optimiser holds the gradients."""
     optimizer = engine.optimizer
-    if stage == 0 and not hasattr(optimizer, "loss_scale"):
-        gradients = [parameter.grad for parameter in engine.module.parameters() if parameter.grad is not None]
-        return float(torch.nn.utils.get_total_norm(gradients))
     norm = _global_norm(optimizer, stage)
     # DeepSpeed's helpers answer -1 for a norm that is not finite
     return norm / float(optimizer.loss_scale) if norm >= 0 else math.nan

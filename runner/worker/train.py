@@ -65,13 +65,15 @@ def forward_backward(parts: Parts, batch: StepBatch, agreed: Agreement, step: in
     last = len(batch.micro_batches) - 1
     # A masked step of a few short rows may predict nothing: a sum over nothing, and a loss of 0.
     predicted = max(agreed.predicted, 1)
-    loss_sum = 0.0
-    for index, micro in enumerate(batch.micro_batches):
-        seed = seed_of(parts.job.seed, "dropout", step, micro.first_sample)
-        loss_sum += float(
-            parts.engine.train_micro_batch(micro, predicted_in_step=predicted, last=index == last, seed=seed)
-        )
-    return sum(parts.exchange.after(loss_sum)) / predicted
+    losses = []
+    with parts.engine.casts_kept():
+        for index, micro in enumerate(batch.micro_batches):
+            seed = seed_of(parts.job.seed, "dropout", step, micro.first_sample)
+            losses.append(
+                parts.engine.train_micro_batch(micro, predicted_in_step=predicted, last=index == last, seed=seed)
+            )
+    # Read when all are queued: a GPU would run dry after each micro batch
+    return sum(parts.exchange.after(sum(map(float, losses)))) / predicted
 
 
 def refuse_non_finite(parts: Parts, loss: float, norm: float, step: int) -> None:
