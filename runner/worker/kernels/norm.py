@@ -80,6 +80,9 @@ def _rows(
     epsilon: float,
     drawn: Draw,
 ) -> Rows:
+    # the kernel reads what stands there as these types, whatever it is
+    assert weight.dtype is torch.float32 and residual.dtype in (torch.float32, torch.bfloat16)
+    assert added is None or (added.dtype is torch.bfloat16 and added.shape == residual.shape)
     width = weight.shape[0]
     return Rows(
         added=None if added is None else added.data_ptr(),
