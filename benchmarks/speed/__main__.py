@@ -22,8 +22,8 @@ from benchmarks.speed.processes import BenchError
 from benchmarks.speed.table import footnotes, header, lines_of, title
 from benchmarks.speed.workloads import WORKLOADS
 
-# Columns of runjob beside its own: the settings that each adds to the job
-BESIDE: tuple[str, ...] = ()
+# Columns of runjob beside its own on a processor: the settings that each adds to the job
+BESIDE = ("training.kernels=torch",)
 
 
 def main() -> int:
@@ -45,7 +45,10 @@ def read_options() -> argparse.Namespace:
         "--set", action="append", default=[], metavar="PATH=VALUE", help="for runjob's jobs; repeatable"
     )
     parser.add_argument(
-        "--beside", action="append", default=[*BESIDE], metavar="PATH=VALUE", help="one more column of runjob with it"
+        "--beside",
+        nargs="*",
+        metavar="PATH=VALUE",
+        help=f"one more column of runjob with each; default: {' '.join(BESIDE)} on a processor; alone: none",
     )
     parser.add_argument("--steps", type=int, help="of every run; default: the row's own")
     parser.add_argument("--threads", type=int, help="the same for all columns; default: what each takes by itself")
@@ -67,7 +70,8 @@ def bench(options: argparse.Namespace, place: Path) -> int:
             lines = others.ROWS[name](place, options.repeats) if name in others.ROWS else []
             if name in WORKLOADS:
                 stage = open_stage(name, place, steps=options.steps, threads=options.threads, cuda=facts.cuda)
-                rows.append(train(stage, options))
+                beside = options.beside if options.beside is not None else () if facts.cuda else BESIDE
+                rows.append(train(stage, options, beside))
                 settings = runjob_settings(stage)
                 lines = lines_of(rows[-1], facts)
         except BenchError as error:
@@ -100,10 +104,10 @@ def default_rows(facts: Facts) -> list[str]:
     return [*rows, *others.ROWS]
 
 
-def train(stage: Stage, options: argparse.Namespace) -> Row:
+def train(stage: Stage, options: argparse.Namespace, beside: Sequence[str]) -> Row:
     sets = tuple(options.set)
     columns = [Ours(title=OURS, sets=sets)]
-    columns += [Ours(title=f"{OURS}, {one}", sets=(*sets, one)) for one in options.beside]
+    columns += [Ours(title=f"{OURS}, {one}", sets=(*sets, one)) for one in beside]
 
     def tell(line: str) -> None:
         print(line, file=sys.stderr, flush=True)

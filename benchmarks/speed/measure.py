@@ -31,6 +31,7 @@ class Measured:
     over_b: float
     operations: float
     dtype: str
+    kernels: str
     threads: int
     verdict: Verdict
 
@@ -95,6 +96,7 @@ def judge(stage: Stage, taken: dict[str, list[Run]], reference: Sequence[Run]) -
             over_b=over(title, B),
             operations=statistics.median(operations_a_second(stage, run) for run in runs),
             dtype=runs[0].dtype,
+            kernels=runs[0].kernels,
             threads=runs[0].threads,
             verdict=compare(runs, reference, last=work.steps - work.uncounted),
         )

@@ -31,12 +31,13 @@ class Step:
 
 @dataclass(frozen=True, kw_only=True)
 class Run:
-    """`threads` that torch used and the `dtype` that was computed in, for the table's footnotes."""
+    """`threads` that torch used, the `dtype` that was computed in and by whose `kernels`, for the table's footnotes."""
 
     seed: int
     steps: tuple[Step, ...]
     threads: int
     dtype: str
+    kernels: str
 
     def rate(self, what: Counted, *, uncounted: int) -> float:
         seconds = self.steps[-1].time - self.steps[uncounted - 1].time
@@ -50,7 +51,7 @@ def read_record(path: Path, *, seed: int) -> Run:
     """What a peer left (benchmarks/peers/bench_side.py)."""
     raw: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     steps = tuple(Step(**step) for step in raw["steps"])
-    return Run(seed=seed, steps=steps, threads=raw["threads"], dtype=raw["dtype"])
+    return Run(seed=seed, steps=steps, threads=raw["threads"], dtype=raw["dtype"], kernels="torch")
 
 
 def read_events(path: Path, *, seed: int) -> Run:
@@ -71,4 +72,4 @@ def read_events(path: Path, *, seed: int) -> Run:
                 )
             )
             before = record["tokens"]
-    return Run(seed=seed, steps=tuple(steps), threads=start["threads"], dtype=start["dtype"])
+    return Run(seed=seed, steps=tuple(steps), threads=start["threads"], dtype=start["dtype"], kernels=start["kernels"])

@@ -72,6 +72,6 @@ def footnotes(facts: Facts, rows: Sequence[Row], settings: dict[str, str]) -> li
         notes += [
             f"A: {a.dtype}, padded to the row's length, full head, {a.threads} threads, the allocator as it comes. "
             f"B: {b.dtype}, padded to the batch's longest, grouped by length, {b.threads} threads; {theirs}. "
-            f"{ours.title}: {ours.dtype}, {ours.threads} threads; the same settings, from its own plan.",
+            f"{ours.title}: {ours.dtype}, {ours.kernels} kernels, {ours.threads} threads; the same, by its plan.",
         ]
     return notes

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.slow
 def test_all_columns_run_and_count_the_same_tokens_and_learn_the_same(tmp_path: Path):
     journal, place = tmp_path / "journal.md", tmp_path / "place"
     journal.write_text("# Journal\n\n## before\n")
-    argv = [sys.executable, "-m", "benchmarks.speed", "--rows", "tiny", "--repeats", "1", "--threads", "1"]
+    argv = [sys.executable, "-m", "benchmarks.speed", "--rows", "tiny", "--repeats", "1", "--threads", "1", "--beside"]
     argv += ["--journal", str(journal), "--keep", str(place)]
     done = subprocess.run(
         argv, cwd=ROOT, env=clean_environment(), capture_output=True, text=True, timeout=500, check=False

@@ -32,14 +32,14 @@ def make_run(losses, *, seed=1, tokens=100, seconds=2.0, predicted=None):
         Step(number=number, time=1000 + seconds * number, tokens=tokens, predicted=predicted, loss=loss)
         for number, loss in enumerate(losses, start=1)
     ]
-    return Run(seed=seed, steps=tuple(steps), threads=2, dtype="bf16")
+    return Run(seed=seed, steps=tuple(steps), threads=2, dtype="bf16", kernels="torch")
 
 
 def test_a_rate_holds_whole_steps_after_the_warm_up():
     steps = [
         Step(number=n, time=t, tokens=10 * n, predicted=n, loss=1.0) for n, t in ((1, 50), (2, 53), (3, 55), (4, 58))
     ]
-    run = Run(seed=1, steps=tuple(steps), threads=1, dtype="fp32")
+    run = Run(seed=1, steps=tuple(steps), threads=1, dtype="fp32", kernels="torch")
     assert run.rate("tokens", uncounted=2) == (30 + 40) / (58 - 53)
     assert run.rate("predicted", uncounted=1) == (2 + 3 + 4) / (58 - 50)
 
@@ -50,7 +50,7 @@ def test_a_peer_that_does_not_tell_what_it_predicted_is_not_counted_by_it():
 
 
 def test_events_and_the_record_of_a_peer_become_the_same_run(tmp_path: Path):
-    events = [{"event": "start", "step": 0, "threads": 2, "dtype": "bf16"}]
+    events = [{"event": "start", "step": 0, "threads": 2, "dtype": "bf16", "kernels": "torch"}]
     events += [{"event": "train", "step": 1, "time": 10.0, "tokens": 70, "predicted": 9, "loss": 3.0}]
     events += [{"event": "advice", "step": 1}]
     events += [{"event": "train", "step": 2, "time": 12.0, "tokens": 150, "predicted": 11, "loss": 2.5}]
@@ -110,6 +110,7 @@ def make_column(title, *, over_a=1.0, over_b=1.0, rate=500.0, loss=8.0):
         over_b=over_b,
         operations=2e11,
         dtype="bf16",
+        kernels="fused",
         threads=2,
         verdict=verdict,
     )
