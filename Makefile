@@ -40,6 +40,7 @@ check: $(VENV)/.installed-dev .links/runjob  ## format, lint, types, layers, job
 	$(BIN)/runjob validate $(wildcard jobs/*.yaml jobs/tiny/*.yaml)
 
 bench: $(VENV)/.installed-dev  ## speed beside the usual ways, into docs/journal.md; ROWS="mlm_short clm" REPEATS=1 for a look
+	$(BIN)/python benchmarks/answers.py
 	$(BIN)/python benchmarks/start.py
 	$(BIN)/python -m benchmarks.speed --repeats $(REPEATS) --rows $(ROWS) $(if $(JOURNAL),--journal $(JOURNAL))
 
