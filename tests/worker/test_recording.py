@@ -17,7 +17,7 @@ from runjob.schemas.job import EarlyStopping, Tracking
 from runjob.schemas.quantities import parse_quantity
 from runjob.schemas.run import RunDir
 
-NOWHERE = Tracking(tensorboard=False, wandb=None)
+NOWHERE = Tracking(tensorboard=False, wandb=None, profile=None)
 CLOCK = Clock(rows=800, global_batch=8, tokens_per_step=1024, total_steps=1000)
 
 
@@ -93,7 +93,9 @@ def test_progress_names_the_attempt_that_made_the_step(run: RunDir) -> None:
 
 
 def test_tensorboard_gets_the_same_numbers(run: RunDir) -> None:
-    journal = Journal(run, run.new_attempt(), tracking=Tracking(tensorboard=True, wandb=None), from_step=-1)
+    journal = Journal(
+        run, run.new_attempt(), tracking=Tracking(tensorboard=True, wandb=None, profile=None), from_step=-1
+    )
     journal.log("train", step=1, loss=2.5, batch="abc")
     journal.log("eval", step=1, loss=3.5)
     journal.close()
