@@ -2,18 +2,24 @@
 
 import copy
 import json
+import socket
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
 from deepspeed.runtime.utils import clip_grad_norm_
-from torch import nn
+from torch import distributed, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from runjob.data.batches import MicroBatch
 from runjob.runner.worker.engine import Engine, decay_groups, start_process_group
-from runjob.runner.worker.exchange import Exchange
 from runjob.runner.worker.models.causal_lm import Answer
+
+# DeepSpeed never closes the file of its configuration
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:unclosed file:ResourceWarning", "ignore::pytest.PytestUnraisableExceptionWarning"
+)
 
 ADAMW = {"lr": 1e-2, "betas": [0.9, 0.95], "eps": 1e-8, "weight_decay": 0.1}
 
@@ -36,10 +42,24 @@ def micro(seed: int) -> MicroBatch:
     return MicroBatch(tensors={"inputs": inputs}, first_sample=0, predicted=4, tokens=4, digests=())
 
 
+@pytest.fixture(scope="module")
+def group() -> Iterator[None]:
+    """A group of one rank for the whole file: DeepSpeed keeps the first that it meets in a process."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    alone = {"RANK": "0", "LOCAL_RANK": "0", "WORLD_SIZE": "1", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    with pytest.MonkeyPatch.context() as patch:
+        for name, value in alone.items():
+            patch.setenv(name, value)
+        start_process_group()
+        yield
+        distributed.destroy_process_group()
+
+
 @pytest.fixture
-def build(tmp_path: Path, exchange: Exchange):
+def build(tmp_path: Path, group: None):
     """An engine of one rank around a copy of the module, clipping at `limit`."""
-    start_process_group()
 
     def built(module: nn.Module, limit: float, *, bf16: bool = False) -> Engine:
         config = {
@@ -50,7 +70,7 @@ def build(tmp_path: Path, exchange: Exchange):
             "steps_per_print": 2**31 - 1,
         }
         (tmp_path / "deepspeed.json").write_text(json.dumps(config))
-        return Engine(copy.deepcopy(module), tmp_path / "deepspeed.json", ranks=exchange.ranks, compiled=False)
+        return Engine(copy.deepcopy(module), tmp_path / "deepspeed.json", ranks=1, compiled=False)
 
     return built
 
