@@ -91,17 +91,28 @@ class Journal(SilentJournal):
 
 def discard_beyond(run: RunDir, attempt: Attempt, step: int) -> None:
     """Records past the checkpoint that this attempt starts from move to attempts/N/discarded.jsonl: the steps will be
-    trained, and recorded, again. So does `finish`: a run has one, at its end. Steps only rise in this file, so it is
-    read from its end: of a million steps as much as of ten."""
+    trained, and recorded, again. So does `finish`: a run has one, at its end. Steps only rise in this file, but for
+    `checkpoint`, written while later steps were being trained; so it is read from its end, of a million steps as much
+    as of ten."""
     if not run.events.exists():
         return
     lines = run.events.read_bytes().splitlines(keepends=True)
-    kept = len(lines)
-    while kept and not (lines[kept - 1].endswith(b"\n") and not is_later(json.loads(lines[kept - 1]), step)):
-        kept -= 1
-    if kept < len(lines):
-        write_atomic(attempt.discarded, b"".join(lines[kept:]).decode("utf-8", errors="replace"))
-        write_atomic(run.events, b"".join(lines[:kept]).decode("utf-8"))
+    first = len(lines)
+    while first and not _ends_what_stays(lines[first - 1], step):
+        first -= 1
+    leaves = [not line.endswith(b"\n") or is_later(json.loads(line), step) for line in lines[first:]]
+    if any(leaves):
+        beyond = [line for line, left in zip(lines[first:], leaves, strict=True) if left]
+        staying = [line for line, left in zip(lines[first:], leaves, strict=True) if not left]
+        write_atomic(attempt.discarded, b"".join(beyond).decode("utf-8", errors="replace"))
+        write_atomic(run.events, b"".join([*lines[:first], *staying]).decode("utf-8"))
+
+
+def _ends_what_stays(line: bytes, step: int) -> bool:
+    if not line.endswith(b"\n"):
+        return False
+    record = json.loads(line)
+    return bool(record["event"] != "checkpoint" and not is_later(record, step))
 
 
 def is_later(record: dict[str, Any], step: int) -> bool:

@@ -41,6 +41,19 @@ def test_records_beyond_the_checkpoint_move_to_the_new_attempt(run: RunDir) -> N
     assert steps_of(second.discarded) == [4, 5]
 
 
+def test_records_beyond_the_checkpoint_move_though_it_was_written_after_them(run: RunDir) -> None:
+    """As its thread does while training goes on."""
+    first = Journal(run, run.new_attempt(), tracking=NOWHERE, from_step=-1)
+    for step in range(6):
+        first.log("train", step=step, loss=1.0)
+    first.log("checkpoint", step=3, path="step-00000003", removed=[])
+    first.close()
+    second = run.new_attempt()
+    Journal(run, second, tracking=NOWHERE, from_step=3).close()
+    assert steps_of(run.events) == [0, 1, 2, 3, 3]
+    assert steps_of(second.discarded) == [4, 5]
+
+
 def test_a_half_written_last_line_is_set_aside(run: RunDir) -> None:
     run.events.write_text('{"event": "train", "step": 1}\n{"event": "tra', encoding="utf-8")
     attempt = run.new_attempt()
