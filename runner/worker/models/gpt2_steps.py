@@ -38,7 +38,7 @@ def fits(network: PreTrainedModel) -> bool:
     config = network.config
     return (
         config.model_type == "gpt2"
-        and config.activation_function == "gelu_new"
+        and config.activation_function in ("gelu_new", "gelu_pytorch_tanh")  # the same, in other operations
         and config.scale_attn_weights
         and not config.scale_attn_by_inverse_layer_idx
         and config._attn_implementation == "sdpa"
