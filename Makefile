@@ -4,7 +4,8 @@
 
 PYTHON ?= python3
 # Two tests at a time: most wait for a process that imports torch. Idle threads sleep instead of spinning, since a core
-# that spins here is a core that another test waits for.
+# that spins here is a core that another test waits for. Files go in the order of their folders: the long ones of cluster
+# and end_to_end first, or the longest test of all, alone in its file, would begin when the rest is done.
 WORKERS ?= 2
 # Of the benches (docs/speed.md): seeds, of which medians are taken; ROWS, all where empty; `JOURNAL=` writes nothing.
 REPEATS ?= 3
@@ -30,7 +31,7 @@ run: install  ## train the quickstart job on real Dutch text, then let the model
 	$(BIN)/runjob generate latest
 
 test: $(VENV)/.installed-dev  ## every test; ARGS='-m "not slow"' for the seconds, ARGS='tests/schemas' for a folder
-	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile $(ARGS)
+	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: $(VENV)/.installed-dev .links/runjob  ## format, lint, types, layers, job files: half a minute
 	$(BIN)/ruff format --check .
