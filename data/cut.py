@@ -26,10 +26,12 @@ WINDOW = 4096
 
 @dataclass(frozen=True, kw_only=True)
 class Limit:
-    """How large a micro batch may be: in rows, or in tokens with its padding; one of the two is None."""
+    """How large a micro batch may be: in rows, or in tokens; one of the two is None. Padding counts, unless rows
+    are computed end to end (schemas/end_to_end.py)."""
 
     rows: int | None
     tokens: int | None
+    padded: bool = True
 
     def __post_init__(self) -> None:
         if (self.rows is None) == (self.tokens is None) or (self.rows or self.tokens or 0) < 1:
@@ -75,7 +77,8 @@ def cut_by_length(lengths: Ints, *, ranks: int, limit: Limit) -> Cut:
         return Cut(places=places, bounds=(*range(0, len(longest), limit.rows_of(1)), len(longest)))
     bounds = [0]
     for start in range(0, len(longest), WINDOW):
-        bounds += [start + bound for bound in cheapest_bounds(longest[start : start + WINDOW], limit.tokens)]
+        bounds_of = cheapest_bounds if limit.padded else fullest_bounds
+        bounds += [start + bound for bound in bounds_of(longest[start : start + WINDOW], limit.tokens)]
     return Cut(places=places, bounds=tuple(bounds))
 
 
@@ -96,6 +99,17 @@ def cheapest_bounds(longest: Ints, budget: int) -> list[int]:
     while ends[-1] < rows:
         ends.append(int(end[ends[-1]]))
     return ends
+
+
+def fullest_bounds(longest: Ints, budget: int) -> list[int]:
+    """Where micro batches of these rows end if padding costs nothing: as few as the budget allows."""
+    ends, tokens = [], 0
+    for place, length in enumerate(longest.tolist()):
+        if tokens and tokens + length > budget:
+            ends.append(place)
+            tokens = 0
+        tokens += length
+    return [*ends, len(longest)]
 
 
 def cut_rows(lengths: Ints, *, limit: Limit) -> list[Ints]:

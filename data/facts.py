@@ -16,11 +16,12 @@ STEPS = 50
 RANKS = (1, 2, 3, 4, 6, 8, 16, 32, 64)
 
 
-def measure(job: Job, store: Store) -> Facts:
-    """Of the training side, in the order of the first epoch (a mixture's as if it were one source)."""
+def measure(job: Job, store: Store, *, padded: bool) -> Facts:
+    """Of the training side, in the order of the first epoch (a mixture's as if it were one source). `padded`:
+    whether padding is computed."""
     rows, marks = _texts(job, store)
     batch = job.training.global_batch
-    limit = Limit(rows=job.training.micro_batch, tokens=job.training.micro_tokens)
+    limit = Limit(rows=job.training.micro_batch, tokens=job.training.micro_tokens, padded=padded)
     order = Order(len(rows), job.seed)
     computed, tokens = 0, 0
     counts: dict[int, list[int]] = {ranks: [] for ranks in RANKS if batch % ranks == 0}
@@ -33,7 +34,9 @@ def measure(job: Job, store: Store) -> Facts:
             else:
                 cut = cut_even(batch, ranks=ranks, limit=limit, width=job.data.sequence_length)
             found.append(len(cut.bounds) - 1)
-            if ranks == 1:
+            if ranks == 1 and not padded:
+                computed += int(lengths.sum())
+            elif ranks == 1:
                 computed += sum(
                     len(places) * (int(lengths[places].max()) if rows.bucketed else job.data.sequence_length)
                     for places in cut.micro_batches(0)

@@ -35,6 +35,7 @@ def run_validate(args: Namespace) -> int:
 
 def run_plan(args: Namespace) -> int:
     from runjob.launchers import find_launcher
+    from runjob.runner.model_shape import rows_are_padded
     from runjob.runner.place import guesses, imagine, missing_here, plan_on, preview
     from runjob.schemas.facts import recall_facts
     from runjob.schemas.read import read_job
@@ -42,7 +43,7 @@ def run_plan(args: Namespace) -> int:
     find_launcher(args.launcher)
     resolved = read_job(Path(args.file), args.sets)
     place = imagine(resolved.job, args.launcher)
-    facts = recall_facts(resolved.job)
+    facts = recall_facts(resolved.job, padded=rows_are_padded(resolved.job))
     plan = plan_on(resolved, place, facts=facts)
     plan = dataclasses.replace(plan, unknown=(*plan.unknown, *guesses(resolved.job, args.launcher)))
     missing = missing_here(resolved, place)

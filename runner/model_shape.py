@@ -8,6 +8,7 @@ from typing import Any
 
 from runjob.runner.estimate import vocabulary_size
 from runjob.runner.needs import hub_cache, is_name
+from runjob.schemas.end_to_end import end_to_end
 from runjob.schemas.job import Job
 from runjob.schemas.job_model import (
     GuideInit,
@@ -64,6 +65,15 @@ def shape_of(job: Job) -> Shape | None:
     if known is None or known.family == "canine" or tokens is None:
         return known
     return replace(known, classes=tokens)
+
+
+def rows_are_padded(job: Job) -> bool:
+    """Whether a network of this job computes the padding of its rows, as far as anybody knows here."""
+    init = job.model.init
+    if not isinstance(init, PretrainedInit):
+        return not end_to_end(job, family=shape_of_scratch(init, tokens=1).family)
+    known = KNOWN_SHAPES[init.path] if init.path in KNOWN_SHAPES else shape_of_files(init)
+    return not end_to_end(job, family=None if known is None else known.family)
 
 
 def shape_of_scratch(init: ScratchInit | StudentInit, tokens: int) -> Shape:

@@ -10,6 +10,7 @@ from runjob.launchers import find_launcher
 from runjob.launchers.base import Foreseer, Previewer, Surveyor, Timekeeper
 from runjob.runner.compile import compile_job
 from runjob.runner.local_files import missing_files
+from runjob.runner.model_shape import rows_are_padded
 from runjob.runner.needs import missing_needs
 from runjob.schemas import wording
 from runjob.schemas.errors import MissingError
@@ -100,7 +101,7 @@ def foretell(resolved: Resolved, place: Place, *, done: int = 0) -> tuple[str, .
     launcher = find_launcher(place.launcher)
     if not isinstance(launcher, Timekeeper):
         return ()
-    plan = plan_on(resolved, place, facts=recall_facts(resolved.job))
+    plan = plan_on(resolved, place, facts=recall_facts(resolved.job, padded=rows_are_padded(resolved.job)))
     return launcher.in_time(resolved.job, plan, place.machine, done=done)
 
 

@@ -30,15 +30,16 @@ class Facts:
     micro_batches: Mapping[str, tuple[int, int]]
 
 
-def keep_facts(job: Job, facts: Facts) -> None:
-    file = _file(job)
+def keep_facts(job: Job, facts: Facts, *, padded: bool) -> None:
+    """`padded`: whether padding is computed (schemas/end_to_end.py), which only some networks do."""
+    file = _file(job, padded)
     file.parent.mkdir(parents=True, exist_ok=True)
     write_json(file, dataclasses.asdict(facts))
 
 
-def recall_facts(job: Job) -> Facts | None:
+def recall_facts(job: Job, *, padded: bool) -> Facts | None:
     """None where these data have not been prepared for such a job."""
-    file = _file(job)
+    file = _file(job, padded)
     if not file.is_file():
         return None
     raw: dict[str, Any] = read_json(file)
@@ -46,13 +47,13 @@ def recall_facts(job: Job) -> Facts | None:
     return Facts(**{**raw, "micro_batches": cuts})
 
 
-def _file(job: Job) -> Path:
+def _file(job: Job, padded: bool) -> Path:
     training = job.training
     decided_by = {
         "data": dataclasses.asdict(job.data),
         "seed": job.seed,
         "objective": job.objective.kind,
-        "cut": [training.global_batch, training.micro_batch, training.micro_tokens],
+        "cut": [training.global_batch, training.micro_batch, training.micro_tokens, padded],
     }
     key = hashlib.sha256(json.dumps(decided_by, sort_keys=True).encode()).hexdigest()
     return cache_home() / "facts" / f"{key}.json"

@@ -44,6 +44,7 @@ from runjob.runner.worker.state import TrainingState
 from runjob.runner.worker.stopping import StopWatch
 from runjob.runner.worker.writing import Writing
 from runjob.schemas.data_rules import cycle_of
+from runjob.schemas.end_to_end import end_to_end
 from runjob.schemas.errors import MissingError
 from runjob.schemas.job import Job
 from runjob.schemas.job_data import MixData, streamed
@@ -124,13 +125,13 @@ def assemble(run: RunDir, attempt: Attempt, job: Job, plan: Plan, stop_watch: St
             rows,
             open_order(job.data, rows.sections, seed=job.seed) if feed is None else feed.order,
             global_batch=plan.batch.global_batch,
-            limit=Limit(rows=job.training.micro_batch, tokens=job.training.micro_tokens),
+            limit=training_limit(job, network.config),
             rank=exchange.rank,
             ranks=exchange.ranks,
         ),
         evaluator=Evaluator(
             rows=reader.open(store.validation),
-            limit=evaluation_limit(job),
+            limit=evaluation_limit(job, network.config),
             objective=job.objective.kind,
             token_bytes=reader.token_bytes,
             added=reader.added,
@@ -167,12 +168,17 @@ def tokens_per_step(rows: Rows, plan: Plan) -> int:
     return max(round(plan.batch.global_batch * count_tokens(rows) / len(rows)), 1)
 
 
-def evaluation_limit(job: Job) -> Limit:
+def training_limit(job: Job, config: PreTrainedConfig) -> Limit:
+    padded = not end_to_end(job, family=config.model_type)
+    return Limit(rows=job.training.micro_batch, tokens=job.training.micro_tokens, padded=padded)
+
+
+def evaluation_limit(job: Job, config: PreTrainedConfig) -> Limit:
     """The job's own, else that of its training section: what the file says, so that no number of ranks changes which
     rows are evaluated together."""
     if job.evaluation.micro_batch is not None:
         return Limit(rows=job.evaluation.micro_batch, tokens=None)
-    return Limit(rows=job.training.micro_batch, tokens=job.training.micro_tokens)
+    return training_limit(job, config)
 
 
 def open_journal(run: RunDir, attempt: Attempt, job: Job, start: Start) -> Journal:

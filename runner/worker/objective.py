@@ -24,6 +24,7 @@ from runjob.runner.worker.models.filling import has_filling
 from runjob.runner.worker.models.masked_lm import MaskedLMObjective, check_family
 from runjob.runner.worker.models.ordered_characters import OrderedCharactersObjective
 from runjob.runner.worker.models.permuted_lm import PermutedLMObjective, check_streams
+from runjob.schemas.end_to_end import end_to_end
 from runjob.schemas.errors import JobError
 from runjob.schemas.job import Job, watched_metrics
 from runjob.schemas.job_data import Data
@@ -126,7 +127,8 @@ def open_module(job: Job, network: PreTrainedModel, tokenizer: TokenizerSummary)
             return CausalLMObjective(network)
         case MaskedLM():
             check_family(network)
-            return MaskedLMObjective(network, vocabulary=vocabulary)
+            together = end_to_end(job, family=network.config.model_type)
+            return MaskedLMObjective(network, vocabulary=vocabulary, end_to_end=together)
         case CharAR():
             return OrderedCharactersObjective(network)
         case PermutedLM():

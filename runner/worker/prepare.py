@@ -15,6 +15,7 @@ from runjob.data.prepare import PreparedStore, Progress, prepare
 from runjob.data.space import in_words
 from runjob.data.store import Store
 from runjob.data.streaming_prepare import prepare_stream
+from runjob.runner.model_shape import rows_are_padded
 from runjob.runner.worker.outcome import attempt_of, report_failure
 from runjob.runner.worker.same_data import refuse_other_data
 from runjob.schemas.errors import RunjobError
@@ -100,8 +101,9 @@ def main(run: RunDir) -> int:
     if budget := store.summary.budget:
         print(budget.words(train.predicted))
     if train.documents:
-        facts = measure(job, Store.open(store.path))
-        keep_facts(job, facts)
+        padded = rows_are_padded(job)
+        facts = measure(job, Store.open(store.path), padded=padded)
+        keep_facts(job, facts, padded=padded)
         if job.data.layout == "lines":
             print(lines_text(facts))
     return 0

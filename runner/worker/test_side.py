@@ -55,7 +55,7 @@ def evaluate_test_side(assembly: Assembly, checkpoint: Checkpoint) -> Metrics | 
     reader = open_reader(job, store)
     evaluator = Evaluator(
         rows=reader.open(store.test),
-        limit=evaluation_limit(job),
+        limit=evaluation_limit(job, network.config),
         exchange=parts.exchange,
         objective=job.objective.kind,
         token_bytes=reader.token_bytes,

@@ -33,7 +33,7 @@ def open_store(tmp_path: Path, no_report):
 def test_rows_padding_and_micro_batches_are_those_of_the_first_epoch(words: Path, open_store, layout: str) -> None:
     job = open_job(words, f"data.layout={layout}", *BY_TOKENS)
     store = open_store(job)
-    facts = measure(job, store)
+    facts = measure(job, store, padded=True)
     rows = open_rows(store.train, job.data)
     limit = Limit(rows=None, tokens=64)
     stream = TrainStream(rows, Order(len(rows), job.seed), global_batch=8, limit=limit, rank=0, ranks=2)
@@ -54,7 +54,7 @@ def test_rows_padding_and_micro_batches_are_those_of_the_first_epoch(words: Path
 def test_what_is_cut_off_is_counted(words: Path, open_store) -> None:
     job = open_job(words, "data.layout=lines", "data.long_documents=truncate", *BY_TOKENS, "data.sequence_length=8")
     store = open_store(job)
-    facts = measure(job, store)
+    facts = measure(job, store, padded=True)
     assert facts.rows == store.train.summary.documents
     assert facts.left_out == store.train.summary.predicted - facts.tokens > 0
 
@@ -62,10 +62,29 @@ def test_what_is_cut_off_is_counted(words: Path, open_store) -> None:
 def test_facts_are_remembered_for_the_settings_that_decide_them(words: Path, open_store, tmp_path, monkeypatch) -> None:
     monkeypatch.setenv("RUNJOB_CACHE", str(tmp_path / "cache"))
     job = open_job(words, "data.layout=lines", *BY_TOKENS)
-    assert recall_facts(job) is None
-    facts = measure(job, open_store(job))
-    keep_facts(job, facts)
-    assert recall_facts(job) == facts
-    assert recall_facts(open_job(words, "data.layout=lines", *BY_TOKENS, "training.learning_rate=0.1")) == facts
+    assert recall_facts(job, padded=True) is None
+    facts = measure(job, open_store(job), padded=True)
+    keep_facts(job, facts, padded=True)
+    assert recall_facts(job, padded=True) == facts
+    assert recall_facts(job, padded=False) is None
+    assert (
+        recall_facts(open_job(words, "data.layout=lines", *BY_TOKENS, "training.learning_rate=0.1"), padded=True)
+        == facts
+    )
     for other in ("training.micro_tokens=65", "training.global_batch=16", "seed=7", "data.min_length=1"):
-        assert recall_facts(open_job(words, "data.layout=lines", *BY_TOKENS, other)) is None
+        assert recall_facts(open_job(words, "data.layout=lines", *BY_TOKENS, other), padded=True) is None
+
+
+def test_where_rows_are_computed_end_to_end_there_is_no_padding_and_a_budget_holds_tokens_alone(
+    words: Path, open_store
+) -> None:
+    job = open_job(words, "data.layout=lines", *BY_TOKENS)
+    store = open_store(job)
+    facts, padded = (measure(job, store, padded=padded) for padded in (False, True))
+    assert facts.padding == 0 < padded.padding
+    assert (facts.rows, facts.tokens) == (padded.rows, padded.tokens)
+    rows = open_rows(store.train, job.data)
+    lengths = rows.lengths(Order(len(rows), job.seed).rows_at(0, 8 * min(50, len(rows) // 8))).reshape(-1, 8)
+    # at least as many as the tokens fill, never more than rows that find no room beside another would need
+    assert min(-(-lengths.sum(1) // 64)) <= facts.micro_batches["1"][0] <= facts.micro_batches["1"][1]
+    assert facts.micro_batches["1"][1] <= padded.micro_batches["1"][1]

@@ -12,6 +12,7 @@ from transformers import PreTrainedModel
 from runjob.runner.worker.models.canine import classes_of
 from runjob.runner.worker.models.causal_lm import Answer
 from runjob.runner.worker.models.document_attention import seen_by
+from runjob.runner.worker.models.end_to_end import Rows, rows_apart, tell_rows_apart
 from runjob.runner.worker.models.linear_loss import IGNORED, linear_loss
 from runjob.schemas.errors import JobError
 
@@ -42,12 +43,16 @@ def check_family(network: PreTrainedModel) -> None:
 
 class MaskedLMObjective(nn.Module):
     """`labels` are the hidden tokens at their places, -100 elsewhere; of the network's ids the first `vocabulary` are
-    predicted (None: all). Parameter names are `network.` plus those of transformers."""
+    predicted (None: all). `end_to_end`: rows of different lengths are computed without padding. Parameter names are
+    `network.` plus those of transformers."""
 
-    def __init__(self, network: PreTrainedModel, *, vocabulary: int | None = None) -> None:
+    def __init__(self, network: PreTrainedModel, *, vocabulary: int | None = None, end_to_end: bool = False) -> None:
         super().__init__()
         self.network = network
         self.vocabulary = vocabulary
+        self.end_to_end = end_to_end
+        if end_to_end:
+            tell_rows_apart(network)
 
     def forward(
         self,
@@ -59,7 +64,13 @@ class MaskedLMObjective(nn.Module):
     ) -> Answer:
         """With `position_ids` (from 0 in each document) the documents of a row are kept apart; `watched`: of which
         labels an evaluation wants the loss by itself."""
-        seen = seen_by(self.network, attention_mask, position_ids)
+        if self.end_to_end and attention_mask is not None:
+            rows = Rows.of(attention_mask)
+            seen = rows_apart(self.network, rows)
+            input_ids, labels = (each.flatten()[rows.tokens_T][None] for each in (input_ids, labels))
+            watched = None if watched is None else watched.flatten()[rows.tokens_T][None]
+        else:
+            seen = seen_by(self.network, attention_mask, position_ids)
         hidden_BLH = self.network.base_model(input_ids=input_ids, **seen).last_hidden_state
         # N: the predicted places of all rows
         predicted_BL = labels != IGNORED

@@ -1,0 +1,136 @@
+"""Rows computed end to end: the loss and gradients of padded rows, in fewer places."""
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from transformers import (
+    AutoModelForMaskedLM,
+    BertConfig,
+    ModernBertConfig,
+    PreTrainedConfig,
+    PreTrainedModel,
+    RobertaConfig,
+)
+
+from runjob.data.cut import Limit, cut_by_length
+from runjob.runner.worker.models.end_to_end import Gather, Rows, Spread
+from runjob.runner.worker.models.init import enable_gradient_checkpointing
+from runjob.runner.worker.models.masked_lm import MaskedLMObjective
+
+SIZES = {
+    "vocab_size": 96,
+    "hidden_size": 32,
+    "num_hidden_layers": 3,
+    "num_attention_heads": 2,
+    "intermediate_size": 48,
+    "max_position_embeddings": 64,
+}
+LENGTHS = (21, 3, 13, 13, 40, 1, 7)
+lengths = st.lists(st.integers(1, 40), min_size=1, max_size=20)
+
+
+def config(family: str) -> PreTrainedConfig:
+    match family:
+        case "bert":
+            return BertConfig(**SIZES, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
+        case "roberta":
+            return RobertaConfig(**SIZES, pad_token_id=1, hidden_dropout_prob=0.0, attention_probs_dropout_prob=0.0)
+        case _:
+            # 8: four places to either side, so that the local layers of the longer rows see less than all
+            return ModernBertConfig(**SIZES, pad_token_id=0, local_attention=8, global_attn_every_n_layers=2)
+
+
+def build(family: str) -> PreTrainedModel:
+    torch.manual_seed(3)
+    return AutoModelForMaskedLM.from_config(config(family), attn_implementation="sdpa").train()
+
+
+def padded_rows(row_lengths: tuple[int, ...], *, seed: int = 0) -> dict[str, torch.Tensor]:
+    generator = torch.Generator().manual_seed(seed)
+    shape = (len(row_lengths), max(row_lengths))
+    mask = (torch.arange(shape[1])[None, :] < torch.tensor(row_lengths)[:, None]).long()
+    ids = torch.randint(5, 96, shape, generator=generator) * mask
+    hidden = (torch.rand(shape, generator=generator) < 0.3) & mask.bool()
+    return {"input_ids": ids, "labels": torch.where(hidden, ids, -100), "attention_mask": mask}
+
+
+@pytest.mark.parametrize("family", ["bert", "roberta", "modernbert"])
+def test_loss_and_gradients_are_those_of_padded_rows(family: str) -> None:
+    network, given_rows = build(family), padded_rows(LENGTHS)
+    one, other = [], []
+    for end_to_end, found in ((False, one), (True, other)):
+        answer = MaskedLMObjective(network, end_to_end=end_to_end)(**given_rows, watched=given_rows["labels"] % 2 == 0)
+        answer.loss_sum.backward()
+        found += [answer.loss_sum, answer.predicted, answer.watched_sum]
+        found += [parameter.grad.clone() for parameter in network.parameters() if parameter.grad is not None]
+        network.zero_grad()
+    assert len(one) > 20
+    for padded, apart in zip(one, other, strict=True):
+        torch.testing.assert_close(apart, padded, rtol=2e-5, atol=2e-6)
+
+
+def test_each_layer_but_attention_sees_tokens_alone() -> None:
+    network = build("bert")
+    seen: list[tuple[int, ...]] = []
+    network.bert.encoder.layer[1].intermediate.register_forward_hook(lambda *call: seen.append(tuple(call[2].shape)))
+    MaskedLMObjective(network, end_to_end=True)(**padded_rows(LENGTHS))
+    assert seen == [(1, sum(LENGTHS), 48)]
+
+
+def test_layers_that_are_computed_twice_give_the_same() -> None:
+    losses = []
+    for again in (False, True):
+        network = build("modernbert")
+        if again:
+            enable_gradient_checkpointing(network)
+        answer = MaskedLMObjective(network, end_to_end=True)(**padded_rows(LENGTHS))
+        answer.loss_sum.backward()
+        losses.append([answer.loss_sum, *(parameter.grad for parameter in network.parameters())])
+    for plain, twice in zip(*losses, strict=True):
+        torch.testing.assert_close(twice, plain)
+
+
+def test_a_network_that_is_told_to_tell_rows_apart_still_takes_padded_ones() -> None:
+    network, given_rows = build("modernbert").eval(), padded_rows(LENGTHS)
+    before = network(given_rows["input_ids"], attention_mask=given_rows["attention_mask"]).logits
+    MaskedLMObjective(network, end_to_end=True)
+    assert network.config._attn_implementation == "sdpa end to end"
+    after = network(given_rows["input_ids"], attention_mask=given_rows["attention_mask"]).logits
+    torch.testing.assert_close(after, before)
+
+
+@given(lengths)
+@settings(max_examples=60, deadline=None)
+def test_what_is_spread_is_gathered_again_and_its_gradient_goes_the_same_way(drawn: list[int]) -> None:
+    rows = Rows.of(padded_rows(tuple(drawn))["attention_mask"])
+    each = torch.randn(sum(drawn), 3, dtype=torch.float64, requires_grad=True)
+    spread = Spread.apply(each, rows)
+    assert torch.equal(Gather.apply(spread, rows), each)
+    assert spread.count_nonzero() == each.count_nonzero()
+    assert sum(group.rows for group in rows.groups) == len(drawn)
+    spread.square().sum().backward()
+    assert torch.equal(each.grad, 2 * each.detach())
+    ids = padded_rows(tuple(drawn))["input_ids"]
+    in_a_row = torch.cat([row[:length] for row, length in zip(ids, drawn, strict=True)])
+    assert torch.equal(ids.flatten()[rows.tokens_T], in_a_row)
+    assert rows.positions_T.tolist() == [place for n in drawn for place in range(n)]
+
+
+@given(lengths, st.sampled_from([1, 2]), st.integers(40, 200))
+@settings(max_examples=100, deadline=None)
+def test_where_padding_costs_nothing_a_budget_is_filled_with_tokens(drawn: list[int], ranks: int, budget: int) -> None:
+    row_lengths = np.array(drawn * ranks)
+    cut = cut_by_length(row_lengths, ranks=ranks, limit=Limit(rows=None, tokens=budget, padded=False))
+    counts = {len(cut.micro_batches(rank)) for rank in range(ranks)}
+    assert len(counts) == 1
+    assert sorted(cut.exchanged) == list(range(len(row_lengths)))
+    for rank in range(ranks):
+        sums = [int(row_lengths[places].sum()) for places in cut.micro_batches(rank)]
+        assert max(sums) <= budget
+    # no two neighbours of one rank would fit into one
+    if ranks == 1:
+        assert all(first + second > budget for first, second in pairwise(sums))
