@@ -35,8 +35,8 @@ def run_validate(args: Namespace) -> int:
 
 def run_plan(args: Namespace) -> int:
     from runjob.launchers import find_launcher
-    from runjob.runner.model_shape import rows_are_padded
     from runjob.runner.place import guesses, imagine, missing_here, plan_on, preview
+    from runjob.schemas.end_to_end import rows_are_padded
     from runjob.schemas.facts import recall_facts
     from runjob.schemas.read import read_job
 

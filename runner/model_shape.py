@@ -3,12 +3,10 @@ configuration of a checkpoint that lies here or in the Hub's cache, and from a t
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 from runjob.runner.estimate import vocabulary_size
-from runjob.runner.needs import hub_cache, is_name
-from runjob.schemas.end_to_end import end_to_end
+from runjob.schemas.hub_copy import configuration_file
 from runjob.schemas.job import Job
 from runjob.schemas.job_model import (
     GuideInit,
@@ -67,15 +65,6 @@ def shape_of(job: Job) -> Shape | None:
     return replace(known, classes=tokens)
 
 
-def rows_are_padded(job: Job) -> bool:
-    """Whether a network of this job computes the padding of its rows, as far as anybody knows here."""
-    init = job.model.init
-    if not isinstance(init, PretrainedInit):
-        return not end_to_end(job, family=shape_of_scratch(init, tokens=1).family)
-    known = KNOWN_SHAPES[init.path] if init.path in KNOWN_SHAPES else shape_of_files(init)
-    return not end_to_end(job, family=None if known is None else known.family)
-
-
 def shape_of_scratch(init: ScratchInit | StudentInit, tokens: int) -> Shape:
     inner = init.intermediate_size if init.intermediate_size is not None else 4 * init.hidden_size
     family, classes, buckets = "modernbert", tokens, 0
@@ -103,17 +92,6 @@ def shape_of_scratch(init: ScratchInit | StudentInit, tokens: int) -> Shape:
 def shape_of_files(init: PretrainedInit) -> Shape | None:
     """What is wrong with a file the worker says."""
     return shape_of_config(read_object(configuration_file(init)))
-
-
-def configuration_file(init: PretrainedInit) -> Path:
-    """Of a directory, or of the Hub's cache, where refs/ says which commit a revision is."""
-    if not is_name(init.path):
-        return Path(init.path) / "config.json"
-    copy = hub_cache() / f"models--{init.path.replace('/', '--')}"
-    wanted = init.revision or "main"
-    named = copy / "refs" / wanted
-    commit = named.read_text(encoding="utf-8").strip() if named.is_file() else wanted
-    return copy / "snapshots" / commit / "config.json"
 
 
 def shape_of_config(config: Mapping[str, Any]) -> Shape | None:

@@ -7,6 +7,7 @@ import urllib.parse
 from pathlib import Path
 
 from runjob.data.samples import PREFIX
+from runjob.schemas.hub_copy import hub_cache
 from runjob.schemas.job import Job
 from runjob.schemas.job_data import (
     Data,
@@ -165,14 +166,6 @@ def not_here(job: Job) -> list[str]:
 def is_name(path: str) -> bool:
     """Is it a name on the Hub? read_job has made paths absolute; those, and samples, are local_files.py's."""
     return not Path(path).is_absolute() and not path.startswith(PREFIX)
-
-
-def hub_cache() -> Path:
-    """Where huggingface_hub keeps what it fetched (its documented variables, in its order)."""
-    if os.environ.get("HF_HUB_CACHE"):
-        return Path(os.environ["HF_HUB_CACHE"])
-    root = os.environ.get("HF_HOME") or str(Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache") / "huggingface")
-    return Path(root).expanduser() / "hub"
 
 
 def cached(kind: str, name: str) -> bool:

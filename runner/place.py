@@ -10,9 +10,9 @@ from runjob.launchers import find_launcher
 from runjob.launchers.base import Foreseer, Previewer, Surveyor, Timekeeper
 from runjob.runner.compile import compile_job
 from runjob.runner.local_files import missing_files
-from runjob.runner.model_shape import rows_are_padded
 from runjob.runner.needs import missing_needs
 from runjob.schemas import wording
+from runjob.schemas.end_to_end import rows_are_padded
 from runjob.schemas.errors import MissingError
 from runjob.schemas.facts import Facts, recall_facts
 from runjob.schemas.job import Job

@@ -15,9 +15,9 @@ from runjob.data.prepare import PreparedStore, Progress, prepare
 from runjob.data.space import in_words
 from runjob.data.store import Store
 from runjob.data.streaming_prepare import prepare_stream
-from runjob.runner.model_shape import rows_are_padded
 from runjob.runner.worker.outcome import attempt_of, report_failure
 from runjob.runner.worker.same_data import refuse_other_data
+from runjob.schemas.end_to_end import rows_are_padded
 from runjob.schemas.errors import RunjobError
 from runjob.schemas.facts import Facts, keep_facts
 from runjob.schemas.job_data import HubData, streamed

@@ -1,6 +1,8 @@
 """Rows computed end to end: the loss and gradients of padded rows, in fewer places."""
 
+import json
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -20,6 +22,9 @@ from runjob.data.cut import Limit, cut_by_length
 from runjob.runner.worker.models.end_to_end import Gather, Rows, Spread
 from runjob.runner.worker.models.init import enable_gradient_checkpointing
 from runjob.runner.worker.models.masked_lm import MaskedLMObjective
+from runjob.schemas.end_to_end import rows_are_padded
+from runjob.schemas.read import read_job
+from tests.conftest import ROOT
 
 SIZES = {
     "vocab_size": 96,
@@ -134,3 +139,26 @@ def test_where_padding_costs_nothing_a_budget_is_filled_with_tokens(drawn: list[
     # no two neighbours of one rank would fit into one
     if ranks == 1:
         assert all(first + second > budget for first, second in pairwise(sums))
+
+
+@pytest.mark.parametrize(
+    ("shipped", "padded"),
+    [
+        ("tiny/modernbert_student", False),
+        ("modernbert_student", True),  # compiled
+        ("canine_domains", True),
+        ("mpnet_100k", True),
+        ("gpt2_dutch_small", True),
+    ],
+)
+def test_which_shipped_jobs_compute_padding(shipped: str, padded: bool) -> None:
+    assert rows_are_padded(read_job(ROOT / "jobs" / f"{shipped}.yaml", []).job) is padded
+
+
+def test_of_a_checkpoint_its_configuration_says_whether_rows_are_padded(tmp_path: Path) -> None:
+    sets = [f"model.init={{kind: pretrained, path: {tmp_path}}}", "training.compile=false", "data.layout=lines"]
+    job = read_job(ROOT / "jobs" / "tiny" / "paleo_dapt.yaml", sets).job
+    assert rows_are_padded(job)
+    for family, padded in (("bert", False), ("deberta-v2", True)):
+        (tmp_path / "config.json").write_text(json.dumps({"model_type": family}))
+        assert rows_are_padded(job) is padded
