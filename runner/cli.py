@@ -6,7 +6,6 @@ The one place where errors become messages and exit codes. Each command's own fi
 import importlib
 import os
 import sys
-from argparse import ArgumentParser
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -103,9 +102,9 @@ def find_command(name: str) -> "Command":
 
 
 def run_command(command: "Command", words: list[str]) -> int:
-    parser = ArgumentParser(prog=f"runjob {command.name}".strip(), description=command.summary, allow_abbrev=False)
-    command.configure(parser)
-    return command.run(parser.parse_intermixed_args(words))
+    from runjob.runner.command import parser_of
+
+    return command.run(parser_of(command).parse_intermixed_args(words))
 
 
 def run_group(group: str, words: list[str]) -> int:

@@ -1,6 +1,7 @@
-"""What a command of `runjob` is: a name, a line of help, its arguments, and a function from them to an exit code."""
+"""What a command of `runjob` is: a name, a line of help, its arguments, a function from them to an exit code, and
+examples of what is typed, which the tests type too."""
 
-from argparse import ArgumentParser, ArgumentTypeError, Namespace
+from argparse import ArgumentParser, ArgumentTypeError, Namespace, RawDescriptionHelpFormatter
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -14,6 +15,19 @@ class Command:
     summary: str
     configure: Callable[[ArgumentParser], None]
     run: Callable[[Namespace], int]
+    examples: tuple[str, ...] = ()
+
+
+def parser_of(command: Command) -> ArgumentParser:
+    parser = ArgumentParser(
+        prog=f"runjob {command.name}".strip(),
+        description=command.summary,
+        epilog="\n  ".join(["examples:", *command.examples]),
+        formatter_class=RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    command.configure(parser)
+    return parser
 
 
 def add_id(parser: ArgumentParser) -> None:

@@ -77,6 +77,10 @@ def configure_adopt(parser: ArgumentParser) -> None:
 COMMANDS = (
     Command(
         name="adopt",
+        examples=(
+            "runjob adopt gpu-box:~/.runjob/runs/gpt2_dutch-1a2b3c4d",
+            "runjob adopt s3://bucket/runs/gpt2_dutch-1a2b3c4d",
+        ),
         usage="HOST:PATH|URL",
         summary="take over a job from another place",
         configure=configure_adopt,

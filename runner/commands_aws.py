@@ -114,6 +114,26 @@ def add_places(parser: ArgumentParser) -> None:
 
 
 COMMANDS = (
-    Command(name="aws ls", usage="", summary="machines that are rented", configure=configure_ls, run=run_aws_ls),
-    Command(name="aws down", usage="[ID...] [--all]", summary="end them", configure=configure_down, run=run_aws_down),
+    Command(
+        name="aws ls",
+        examples=(
+            "runjob aws ls",
+            "runjob aws ls --region eu-west-1 --everyone",
+        ),
+        usage="",
+        summary="machines that are rented",
+        configure=configure_ls,
+        run=run_aws_ls,
+    ),
+    Command(
+        name="aws down",
+        examples=(
+            "runjob aws down gpt2_dutch-1a2b",
+            "runjob aws down --all",
+        ),
+        usage="[ID...] [--all]",
+        summary="end them",
+        configure=configure_down,
+        run=run_aws_down,
+    ),
 )

@@ -215,13 +215,56 @@ def nothing(parser: ArgumentParser) -> None:
 COMMANDS = (
     Command(
         name="validate",
+        examples=(
+            "runjob validate jobs/*.yaml",
+            "runjob validate jobs/mine.yaml --set training.learning_rate=3e-4",
+            "runjob validate --format sarif jobs/*.yaml > jobs.sarif",
+        ),
         usage="FILE...",
         summary="every problem of every job file",
         configure=configure_validate,
         run=run_validate,
     ),
-    Command(name="plan", usage="FILE", summary="what would run", configure=configure_plan, run=run_plan),
-    Command(name="schema", usage="", summary="the JSON Schema of job files", configure=nothing, run=run_schema),
-    Command(name="samples", usage="", summary="corpora that come with runjob", configure=add_json, run=run_samples),
-    Command(name="ls", usage="", summary="job files that come with runjob", configure=add_json, run=run_ls),
+    Command(
+        name="plan",
+        examples=(
+            "runjob plan jobs/gpt2_dutch_small.yaml",
+            "runjob plan jobs/mine.yaml --launcher slurm --set hardware.nodes=2",
+            "runjob plan jobs/mine.yaml --json --out plan/",
+        ),
+        usage="FILE",
+        summary="what would run",
+        configure=configure_plan,
+        run=run_plan,
+    ),
+    Command(
+        name="schema",
+        examples=("runjob schema > runjob-job.v1.schema.json",),
+        usage="",
+        summary="the JSON Schema of job files",
+        configure=nothing,
+        run=run_schema,
+    ),
+    Command(
+        name="samples",
+        examples=(
+            "runjob samples",
+            "runjob samples --json",
+        ),
+        usage="",
+        summary="corpora that come with runjob",
+        configure=add_json,
+        run=run_samples,
+    ),
+    Command(
+        name="ls",
+        examples=(
+            "runjob ls",
+            "runjob ls --json",
+        ),
+        usage="",
+        summary="job files that come with runjob",
+        configure=add_json,
+        run=run_ls,
+    ),
 )

@@ -67,6 +67,10 @@ def configure_import(parser: ArgumentParser) -> None:
 COMMANDS = (
     Command(
         name="export",
+        examples=(
+            "runjob export latest --to model/",
+            "runjob export latest --step best --format onnx --to model-onnx/",
+        ),
         usage="ID|DIR --to DIR",
         summary="copy the model, check the copy",
         configure=configure_export,
@@ -74,6 +78,10 @@ COMMANDS = (
     ),
     Command(
         name="import",
+        examples=(
+            "runjob import model.pt --format annotated_mpnet --to mpnet/",
+            "runjob import checkpoint/ --format canine_mlm --to canine/",
+        ),
         usage="PATH --to DIR",
         summary="read another program's model",
         configure=configure_import,

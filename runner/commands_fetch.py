@@ -81,6 +81,7 @@ def configure_fetch(parser: ArgumentParser) -> None:
 COMMANDS = (
     Command(
         name="fetch",
+        examples=("runjob fetch latest",),
         usage="ID",
         summary="bring home what it made elsewhere",
         configure=configure_fetch,

@@ -237,9 +237,60 @@ def configure_why(parser: ArgumentParser) -> None:
 
 
 COMMANDS = (
-    Command(name="ps", usage="[--watch]", summary="all jobs here", configure=configure_ps, run=run_ps),
-    Command(name="status", usage="ID [--watch]", summary="one job", configure=configure_status, run=run_status),
-    Command(name="logs", usage="ID [-f] [--rank R]", summary="what it wrote", configure=configure_logs, run=run_logs),
-    Command(name="cancel", usage="ID", summary="save and stop", configure=configure_cancel, run=run_cancel),
-    Command(name="why", usage="ID", summary="why it ended", configure=configure_why, run=run_why),
+    Command(
+        name="ps",
+        examples=(
+            "runjob ps",
+            "runjob ps --all --json",
+            "runjob ps --watch",
+        ),
+        usage="[--watch]",
+        summary="all jobs here",
+        configure=configure_ps,
+        run=run_ps,
+    ),
+    Command(
+        name="status",
+        examples=(
+            "runjob status latest",
+            "runjob status gpt2_dutch-1a2b --json",
+        ),
+        usage="ID [--watch]",
+        summary="one job",
+        configure=configure_status,
+        run=run_status,
+    ),
+    Command(
+        name="logs",
+        examples=(
+            "runjob logs latest -f",
+            "runjob logs gpt2_dutch-1a2b --rank 1",
+        ),
+        usage="ID [-f] [--rank R]",
+        summary="what it wrote",
+        configure=configure_logs,
+        run=run_logs,
+    ),
+    Command(
+        name="cancel",
+        examples=(
+            "runjob cancel latest",
+            "runjob cancel gpt2_dutch-1a2b --no-wait",
+        ),
+        usage="ID",
+        summary="save and stop",
+        configure=configure_cancel,
+        run=run_cancel,
+    ),
+    Command(
+        name="why",
+        examples=(
+            "runjob why latest",
+            "runjob why gpt2_dutch@latest --json",
+        ),
+        usage="ID",
+        summary="why it ended",
+        configure=configure_why,
+        run=run_why,
+    ),
 )

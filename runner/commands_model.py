@@ -123,10 +123,23 @@ def configure_fill_mask(parser: ArgumentParser) -> None:
 
 COMMANDS = (
     Command(
-        name="generate", usage="ID|DIR", summary="let the model write", configure=configure_generate, run=run_generate
+        name="generate",
+        examples=(
+            "runjob generate latest --prompt 'Kies een cel en' --temperature 0.8",
+            "runjob generate model/ --interactive",
+            "runjob generate gpt2_dutch@latest --prompts-file prompts.txt --json",
+        ),
+        usage="ID|DIR",
+        summary="let the model write",
+        configure=configure_generate,
+        run=run_generate,
     ),
     Command(
         name="fill-mask",
+        examples=(
+            "runjob fill-mask latest --prompt 'limestone is a [MASK] rock'",
+            "runjob fill-mask model/ --interactive --top-k 10",
+        ),
         usage="ID|DIR",
         summary="let the model fill gaps",
         configure=configure_fill_mask,

@@ -81,6 +81,10 @@ def configure_prepare(parser: ArgumentParser) -> None:
 COMMANDS = (
     Command(
         name="prepare",
+        examples=(
+            "runjob prepare jobs/mine.yaml",
+            "runjob prepare jobs/mine.yaml --stats",
+        ),
         usage="FILE [--stats]",
         summary="only the tokenised corpus",
         configure=configure_prepare,

@@ -209,11 +209,25 @@ def configure_verify(parser: ArgumentParser) -> None:
 
 
 SUBMIT = Command(
-    name="", usage="JOB.yaml", summary="validate, submit and follow a job", configure=configure_submit, run=run_submit
+    name="",
+    examples=(
+        "runjob jobs/tiny/gpt2_dutch.yaml",
+        "runjob jobs/mine.yaml --set training.learning_rate=3e-4 --detach",
+        "runjob --launcher slurm jobs/mine.yaml",
+    ),
+    usage="JOB.yaml",
+    summary="validate, submit and follow a job",
+    configure=configure_submit,
+    run=run_submit,
 )
 COMMANDS = (
     Command(
         name="resume",
+        examples=(
+            "runjob resume latest",
+            "runjob resume gpt2_dutch-1a2b --from best --detach",
+            "runjob resume latest --launcher slurm --set training.length='4000 steps'",
+        ),
         usage="ID",
         summary="go on from the newest checkpoint",
         configure=configure_resume,
@@ -221,6 +235,10 @@ COMMANDS = (
     ),
     Command(
         name="verify-resume",
+        examples=(
+            "runjob verify-resume jobs/tiny/gpt2_dutch.yaml",
+            "runjob verify-resume jobs/mine.yaml --kill-at 40 90",
+        ),
         usage="FILE",
         summary="kill, resume and compare to an unbroken run",
         configure=configure_verify,

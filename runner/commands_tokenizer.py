@@ -152,6 +152,10 @@ def add_to(parser: ArgumentParser) -> None:
 COMMANDS = (
     Command(
         name="tokenizer build",
+        examples=(
+            "runjob tokenizer build texts/*.txt --algorithm bpe --to bpe/",
+            "runjob tokenizer build --job jobs/mine.yaml --to bpe/",
+        ),
         usage="FILE...",
         summary="train a tokenizer on files, or as a job does",
         configure=configure_build,
@@ -159,6 +163,7 @@ COMMANDS = (
     ),
     Command(
         name="tokenizer extend",
+        examples=("runjob tokenizer extend bpe/ --terms taxa=taxa.txt --to bpe-taxa/",),
         usage="BASE",
         summary="add terms as whole words",
         configure=configure_extend,
@@ -166,6 +171,10 @@ COMMANDS = (
     ),
     Command(
         name="tokenizer check",
+        examples=(
+            "runjob tokenizer check bpe/ --terms taxa=taxa.txt",
+            "runjob tokenizer check latest --corpus texts.txt --max-fragmentation 0.2",
+        ),
         usage="DIR",
         summary="how terms are cut, as a test",
         configure=configure_check,
@@ -173,6 +182,7 @@ COMMANDS = (
     ),
     Command(
         name="tokenizer normalize",
+        examples=("runjob tokenizer normalize raw.jsonl --job jobs/mine.yaml --to norm.jsonl",),
         usage="FILE",
         summary="a .jsonl as a job normalises it, aligned",
         configure=configure_normalize,

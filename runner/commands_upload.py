@@ -83,6 +83,7 @@ def configure_upload(parser: ArgumentParser) -> None:
 COMMANDS = (
     Command(
         name="upload",
+        examples=("runjob upload latest",),
         usage="ID",
         summary="send what output.remote lacks",
         configure=configure_upload,

@@ -2,6 +2,7 @@
 
 import importlib
 import json
+import shlex
 import subprocess
 import sys
 from argparse import ArgumentParser
@@ -11,7 +12,9 @@ import pytest
 
 from runjob.data.space import in_words
 from runjob.runner.cli import NAMES, ROOMS, find_command
+from runjob.runner.command import parser_of
 from runjob.runner.commands_model import generate_arguments
+from runjob.runner.commands_run import SUBMIT
 from runjob.schemas.run import RunDir
 
 ROOT = Path(__file__).parent.parent.parent
@@ -28,8 +31,21 @@ print(f"code {code} heavy {sorted(heavy)}", file=sys.stderr)
 def test_help_fits_eighty_columns(runjob, command: str):
     done = runjob(*filter(None, [command]), "--help", env={"COLUMNS": "80"})
     assert done.returncode == 0
-    assert max(map(len, done.stdout.splitlines())) <= 80
+    lines = done.stdout.splitlines()
+    assert max(map(len, lines)) <= 80
     assert done.stderr == ""
+    assert lines[lines.index("examples:") + 1 :], "no example"
+
+
+@pytest.mark.parametrize("name", ["", *NAMES])
+def test_every_example_of_the_help_is_one_that_its_command_takes(name: str):
+    command = find_command(name) if name else SUBMIT
+    assert command.examples
+    for example in command.examples:
+        words = shlex.split(example.partition(" > ")[0])
+        assert words[: 1 + len(name.split())] == ["runjob", *name.split()], example
+        # ends the test where it does not understand
+        parser_of(command).parse_intermixed_args(words[1 + len(name.split()) :])
 
 
 def test_the_help_names_every_command(runjob):
