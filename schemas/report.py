@@ -1,6 +1,7 @@
 """What `runjob validate` prints: one list of problems a file, in the form that the reader wants."""
 
 import json
+import os
 from collections.abc import Mapping, Sequence
 from typing import Any, Literal, get_args
 
@@ -14,16 +15,17 @@ Report = Mapping[str, Sequence[Problem]]
 
 
 def format_report(report: Report, form: Format) -> str:
-    """The whole report, ending in a line break."""
+    """The whole report, ending in a line break; a file's name that is not UTF-8 is shown with `?` for what is not."""
     match form:
         case "text":
-            return text_report(report)
+            text = text_report(report)
         case "json":
-            return json_report(report)
+            text = json_report(report)
         case "github":
-            return github_report(report)
+            text = github_report(report)
         case "sarif":
-            return sarif_report(report)
+            text = sarif_report(report)
+    return text.encode("utf-8", "replace").decode("utf-8")
 
 
 def text_report(report: Report) -> str:
@@ -97,7 +99,9 @@ def sarif_report(report: Report) -> str:
 def _sarif_result(file: str, problem: Problem) -> dict[str, Any]:
     from urllib.parse import quote  # 10 ms, and only this format needs it
 
-    location: dict[str, Any] = {"artifactLocation": {"uri": quote(problem.file if problem.line else file)}}
+    # what may stand in an address as it is: a `:` before the first slash would make a scheme of what precedes it
+    name = os.fsencode(problem.file if problem.line else file)
+    location: dict[str, Any] = {"artifactLocation": {"uri": quote(name)}}
     if problem.line:
         location["region"] = {"startLine": problem.line, "startColumn": problem.column}
     return {
