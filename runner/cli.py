@@ -19,7 +19,8 @@ if TYPE_CHECKING:
 # The room of each command, in the order of the help. Only the one that is asked for is imported: all of them take 50 of
 # the 150 ms of a `validate`.
 ROOMS = {
-    "commands_check": ("validate", "plan", "schema", "samples", "ls"),
+    "commands_start": ("init", "ls", "samples", "schema"),
+    "commands_check": ("validate", "plan"),
     "commands_prepare": ("prepare",),
     "commands_jobs": ("ps", "status", "logs", "cancel", "why"),
     "commands_run": ("resume", "verify-resume"),
@@ -45,6 +46,13 @@ TAKING = (
     "--terms",
     "--job",
     "--region",
+    "--recipe",
+    "--objective",
+    "--size",
+    "--data",
+    "--from-model",
+    "--device",
+    "-o",
 )
 # Commands of two words, by the first
 GROUPS = {name.split()[0] for name in NAMES if " " in name}

@@ -1,4 +1,4 @@
-"""`validate plan schema samples ls`: all that can be known and done before a job runs."""
+"""`validate plan`: all that can be known of a job before it runs."""
 
 import dataclasses
 import json
@@ -145,48 +145,6 @@ def write_plan_files(out: Path, plan: "Plan") -> None:
     print(f"wrote {out / 'plan.json'} and {out / 'deepspeed.json'}", file=sys.stderr)
 
 
-def run_schema(args: Namespace) -> int:
-    from runjob.schemas.schema import bundle_text
-
-    print(bundle_text(), end="")
-    return 0
-
-
-def run_samples(args: Namespace) -> int:
-    from runjob.data.samples import list_samples
-    from runjob.data.space import in_words
-
-    rows = list_samples()
-    if args.json:
-        shown = [{**dataclasses.asdict(row), "path": str(row.path), "notice": str(row.notice)} for row in rows]
-        print_json([{**one, "data": row.data} for one, row in zip(shown, rows, strict=True)])
-        return 0
-    for row in rows:
-        print(f"sample:{row.name}  {in_words(row.size)}, {row.documents:,} documents, {row.license}")
-        print(f"    {row.description}\n    data: {row.data}")
-        if row.tokenizer is not None:
-            print(f"    tokenizer: {{kind: pretrained, path: 'sample:{row.name}'}}, {row.tokenizer}")
-        print(f"    notice: {row.notice}")
-    return 0
-
-
-def run_ls(args: Namespace) -> int:
-    from runjob.runner.shipped import list_jobs
-
-    rows = list_jobs()
-    if args.json:
-        print_json([dataclasses.asdict(row) for row in rows])
-    else:
-        for row in rows:  # two lines a job: a path and a sentence are wider than a terminal
-            print(f"{from_here(Path(row.path))}\n    {row.summary}")
-    return 0
-
-
-def from_here(path: Path) -> Path:
-    """As it can be typed here: short where it lies below the current directory."""
-    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
-
-
 def add_file(parser: ArgumentParser) -> None:
     parser.add_argument("file", metavar="FILE", help="a job file")
     add_sets(parser)
@@ -206,10 +164,6 @@ def configure_plan(parser: ArgumentParser) -> None:
     add_launcher(parser, default="local")
     parser.add_argument("--out", metavar="DIR", help="write plan.json and deepspeed.json there as well")
     add_json(parser)
-
-
-def nothing(parser: ArgumentParser) -> None:
-    return
 
 
 COMMANDS = (
@@ -236,35 +190,5 @@ COMMANDS = (
         summary="what would run",
         configure=configure_plan,
         run=run_plan,
-    ),
-    Command(
-        name="schema",
-        examples=("runjob schema > runjob-job.v1.schema.json",),
-        usage="",
-        summary="the JSON Schema of job files",
-        configure=nothing,
-        run=run_schema,
-    ),
-    Command(
-        name="samples",
-        examples=(
-            "runjob samples",
-            "runjob samples --json",
-        ),
-        usage="",
-        summary="corpora that come with runjob",
-        configure=add_json,
-        run=run_samples,
-    ),
-    Command(
-        name="ls",
-        examples=(
-            "runjob ls",
-            "runjob ls --json",
-        ),
-        usage="",
-        summary="job files that come with runjob",
-        configure=add_json,
-        run=run_ls,
     ),
 )

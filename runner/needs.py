@@ -163,6 +163,20 @@ def not_here(job: Job) -> list[str]:
     return lines
 
 
+def named_on_hub(job: Job) -> list[str]:
+    """Everything that the job names there, whether or not a copy is here."""
+    data = [source.path for source in sources_of(job.data) if isinstance(source, HubData | MixedHub)]
+    tokenizer = [job.data.tokenizer.path] if isinstance(job.data.tokenizer, PretrainedTokenizer) else []
+    match job.model.init:
+        case PretrainedInit() as init:
+            model = [init.path]
+        case GuideInit() | TileInit() as init:
+            model = [init.teacher]
+        case _:
+            model = []
+    return [path for path in [*data, *tokenizer, *model] if is_name(path)]
+
+
 def is_name(path: str) -> bool:
     """Is it a name on the Hub? read_job has made paths absolute; those, and samples, are local_files.py's."""
     return not Path(path).is_absolute() and not path.startswith(PREFIX)

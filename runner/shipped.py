@@ -1,8 +1,18 @@
-"""The job files that the package brings along."""
+"""The job files that the package brings along, and what each of them needs."""
 
 import importlib.util
 from dataclasses import dataclass
 from pathlib import Path
+
+# Minutes on two quiet cores, data and export included (docs/journal.md, 2026-11-21 and 22; mpnet and modernbert_student
+# with one thread). A larger job's time is its GPUs', which `runjob plan` estimates.
+MINUTES = {
+    "tiny/canine_domains": 4.5,
+    "tiny/gpt2_dutch": 2.0,
+    "tiny/modernbert_student": 6.4,
+    "tiny/mpnet": 17.6,
+    "tiny/paleo_dapt": 2.7,
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -14,13 +24,36 @@ class ShippedJob:
 
 def list_jobs() -> list[ShippedJob]:
     """Every job file of the package with the first comment that says what it is."""
-    spec = importlib.util.find_spec("runjob.jobs")
-    roots = list(spec.submodule_search_locations or ()) if spec is not None else []
-    files = [(Path(root), path) for root in roots for path in sorted(Path(root).rglob("*.yaml"))]
+    files = [(root, path) for root in _folders() for path in sorted(root.rglob("*.yaml"))]
     return [
         ShippedJob(name=path.relative_to(root).with_suffix("").as_posix(), path=str(path), summary=first_sentence(path))
         for root, path in files
     ]
+
+
+def find_job(name: str) -> Path:
+    """`tiny/gpt2_dutch`: where its file lies."""
+    return next(path for root in _folders() if (path := root / f"{name}.yaml").is_file())
+
+
+def _folders() -> list[Path]:
+    spec = importlib.util.find_spec("runjob.jobs")
+    return list(map(Path, spec.submodule_search_locations or ())) if spec is not None else []
+
+
+def needs_of(path: Path) -> tuple[str, ...]:
+    """What must be at hand before this job can run: GPUs, names on the Hub, files of yours. Nothing of a tiny one."""
+    from runjob.runner.local_files import missing_data_files
+    from runjob.runner.needs import named_on_hub
+    from runjob.schemas.read import read_job
+
+    resolved = read_job(path)
+    place = resolved.job.hardware
+    gpus = ["a GPU" if place.gpus == 1 else f"GPUs ({place.gpus})"] if place.device == "cuda" else []
+    names = ", ".join(dict.fromkeys(named_on_hub(resolved.job)))
+    hub = [f"from the Hub {names}"] if names else []
+    yours = ["data of your own" for _ in missing_data_files(resolved)][:1]
+    return (*gpus, *hub, *yours)
 
 
 def first_sentence(path: Path) -> str:

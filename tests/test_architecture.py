@@ -32,8 +32,8 @@ def name(path: Path) -> str:
     return str(path.relative_to(ROOT))
 
 
-# Imported when there is a bar to draw, by runner.follow's function.
-LATE = "runjob.runner.bar"
+# Imported when there is a bar to draw, by runner.follow's function, and when somebody at a terminal is to be asked.
+LATE = ("runjob.runner.bar", "runjob.runner.questions")
 
 
 def modules_of_control() -> list[str]:
@@ -41,7 +41,7 @@ def modules_of_control() -> list[str]:
     files = [path for path in sources("schemas", "launchers", "runner") if "worker" not in path.relative_to(ROOT).parts]
     dotted = (".".join(["runjob", *path.relative_to(ROOT).with_suffix("").parts]) for path in files)
     return sorted(
-        module.removesuffix(".__init__") for module in dotted if not module.endswith("__main__") and module != LATE
+        module.removesuffix(".__init__") for module in dotted if not module.endswith("__main__") and module not in LATE
     )
 
 
