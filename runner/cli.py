@@ -31,6 +31,7 @@ ROOMS = {
     "commands_convert": ("export", "import"),
     "commands_tokenizer": ("tokenizer build", "tokenizer extend", "tokenizer check", "tokenizer normalize"),
     "commands_aws": ("aws ls", "aws down"),
+    "commands_completion": ("completion",),
 }
 NAMES = {name: room for room, names in ROOMS.items() for name in names}
 # Options that take the next word: it is neither a command nor a job file, whatever it looks like.
@@ -70,6 +71,10 @@ examples:
 def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     try:
+        if "_ARGCOMPLETE" in os.environ:  # the shell asks what could stand here
+            from runjob.runner.completion import answer_shell
+
+            answer_shell()
         return dispatch(words)
     except RunjobError as error:
         # A job file's problems begin with file:line:column, which editors and CI read; no word stands before them.
