@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 # the 150 ms of a `validate`.
 ROOMS = {
     "commands_start": ("init", "ls", "samples", "schema"),
+    "commands_doctor": ("doctor",),
     "commands_check": ("validate", "plan"),
     "commands_prepare": ("prepare",),
     "commands_jobs": ("ps", "status", "logs", "cancel", "why"),
@@ -61,6 +62,7 @@ JOB_SUFFIXES = (".yaml", ".yml", ".json")
 
 EXAMPLES = """\
 examples:
+  runjob init
   runjob jobs/tiny/gpt2_dutch.yaml
   runjob jobs/gpt2_dutch_small.yaml --set training.learning_rate=3e-4 --detach
   runjob ps

@@ -24,6 +24,7 @@ from runjob.schemas.machine import Machine, kernel_compiler, missing_compiler, m
 from runjob.schemas.urls import is_url
 
 HUB_PATIENCE_S = 5.0
+TWIN = "a small twin of this job runs on any machine"
 TWINS = {
     "canine_domains": "jobs/tiny/canine_domains.yaml",
     "gpt2_dutch_small": "jobs/tiny/gpt2_dutch.yaml",
@@ -44,7 +45,7 @@ def missing_needs(job: Job, machine: Machine, *, ask_hub: bool) -> tuple[str, ..
         lines.append(f"training.kernels: {missing_kernel_compiler()}; write auto or torch to do without")
     lines += missing_hub(job, ask_hub=ask_hub)
     if lines and job.name in TWINS:
-        lines.append(f"a small twin of this job runs on any machine: {TWINS[job.name]}")
+        lines.append(f"{TWIN}: {TWINS[job.name]}")
     return tuple(lines)
 
 
