@@ -65,7 +65,7 @@ def run_ls(args: Namespace) -> int:
     ]
     begin = [
         {"kind": "recipe", "name": one.name, "path": str(find_job(one.small)), "summary": one.summary}
-        | {"needs": (), "minutes": MINUTES[one.small], "objectives": one.objectives}
+        | {"needs": (), "minutes": MINUTES.get(one.small), "objectives": one.objectives}
         for one in RECIPES
     ]
     if args.json:

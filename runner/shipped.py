@@ -4,13 +4,12 @@ import importlib.util
 from dataclasses import dataclass
 from pathlib import Path
 
-# Minutes on two quiet cores, data and export included (docs/journal.md, 2026-11-21 and 22; mpnet and modernbert_student
+# Minutes on two quiet cores, data and export included (docs/journal.md, 2026-11-21 and 22; modernbert_student
 # with one thread). A larger job's time is its GPUs', which `runjob plan` estimates.
 MINUTES = {
     "tiny/canine_domains": 4.5,
     "tiny/gpt2_dutch": 2.0,
     "tiny/modernbert_student": 6.4,
-    "tiny/mpnet": 17.6,
     "tiny/paleo_dapt": 2.7,
 }
 
