@@ -55,7 +55,7 @@ constraints:  ## resolve pyproject.toml anew, in an environment of its own, and 
 	scripts/make_constraints.sh $(PYTHON)
 
 clean:  ## remove what make made here: environment, links, caches, builds (never runs/)
-	rm -rf $(VENV) .links build dist runjob.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
+	rm -rf $(VENV) .links .editor-server build dist runjob.egg-info .mypy_cache .ruff_cache .pytest_cache .import_linter_cache
 
 # A stamp and not the interpreter: a `python -m venv` that was stopped half-way leaves an interpreter without pip.
 $(VENV)/.created:

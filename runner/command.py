@@ -66,7 +66,7 @@ def add_launcher(parser: ArgumentParser, *, default: str | None) -> None:
     # OWN and not list_launchers(): importlib.metadata takes 40 ms, and only --help would show it
     where = f"where it runs: {', '.join(sorted(OWN))}, or a launcher that another package adds"
     said = where + (f" (default {default})" if default else " (default: where it ran before)")
-    parser.add_argument("--launcher", default=default, metavar="NAME", help=said)
+    parser.add_argument("--launcher", default=default, metavar="LAUNCHER", help=said)
 
 
 def add_detach(parser: ArgumentParser) -> None:

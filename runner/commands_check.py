@@ -146,12 +146,12 @@ def write_plan_files(out: Path, plan: "Plan") -> None:
 
 
 def add_file(parser: ArgumentParser) -> None:
-    parser.add_argument("file", metavar="FILE", help="a job file")
+    parser.add_argument("file", metavar="JOB.yaml", help="a job file")
     add_sets(parser)
 
 
 def configure_validate(parser: ArgumentParser) -> None:
-    parser.add_argument("files", metavar="FILE", nargs="+", help="job files")
+    parser.add_argument("files", metavar="JOB.yaml", nargs="+", help="job files")
     parser.add_argument(
         "--format", choices=FORMATS, default="text", help="for people, programs, GitHub or SARIF readers"
     )

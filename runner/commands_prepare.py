@@ -70,7 +70,7 @@ def show(run: RunDir, *, statistics: bool, as_json: bool) -> None:
 
 
 def configure_prepare(parser: ArgumentParser) -> None:
-    parser.add_argument("file", metavar="FILE", help="a job file")
+    parser.add_argument("file", metavar="JOB.yaml", help="a job file")
     parser.add_argument(
         "--stats", action="store_true", help="lengths, tokens a word, copies, shares of the sources, a sample"
     )

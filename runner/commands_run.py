@@ -193,7 +193,7 @@ def configure_resume(parser: ArgumentParser) -> None:
 
 
 def configure_verify(parser: ArgumentParser) -> None:
-    parser.add_argument("file", metavar="FILE", help="a job file")
+    parser.add_argument("file", metavar="JOB.yaml", help="a job file")
     add_sets(parser)
     add_launcher(parser, default="local")
     parser.add_argument(

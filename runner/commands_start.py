@@ -28,11 +28,9 @@ def run_init(args: Namespace) -> int:
         ask_missing(args)
     wishes = wishes_of(args)
     file = Path(args.output or f"{wishes.recipe.name}.yaml")
-    resolved, schema = write_job(wishes, file)
+    resolved, of_schema = write_job(wishes, file)
     print(f"wrote {file}: {wishes.recipe.summary} ({wishes.recipe.name}, {wishes.size}), on {wishes.device}")
-    if schema is not None:
-        print(f"wrote {schema}: by it an editor completes and checks {file.name}")
-    for line in left_to_say(resolved, wishes):
+    for line in filter(None, [of_schema, *left_to_say(resolved, wishes)]):
         print(line)
     elsewhere = "" if wishes.launcher == "local" else f" --launcher {wishes.launcher}"
     print(f"next: runjob plan {file}{elsewhere}, then runjob {file}{elsewhere}")

@@ -185,7 +185,7 @@ BY_METAVAR: dict[str, Completer] = {
     "JOB.yaml": _jobs,
     "DIR": _directories,
     "STEP|best": _checkpoints,
-    "NAME": _launchers,
+    "LAUNCHER": _launchers,
     "RECIPE": _recipes,
     "KIND": _objectives,
     "PATH=VALUE": _settings,

@@ -38,13 +38,13 @@ class Wishes:
     launcher: str
 
 
-def job_text(wishes: Wishes, file: Path) -> str:
-    schema = bundled_schema()
+def job_text(wishes: Wishes, file: Path, *, schema: str = BUNDLE) -> str:
+    """The whole file; `schema` is where its editor finds the schema from there."""
     values = compose_values(wishes, file)
     what = wishes.recipe.summary
     elsewhere = "" if wishes.launcher == "local" else f"--launcher {wishes.launcher} "
     opening = [
-        f"# yaml-language-server: $schema={BUNDLE}",
+        f"# yaml-language-server: $schema={schema}",
         "#",
         f"# {what[0].upper()}{what[1:]}: recipe {wishes.recipe.name}, size {wishes.size}.",
         f"# `runjob validate {file.name}` judges it, `runjob plan {file.name}` says what would run,",
@@ -52,7 +52,7 @@ def job_text(wishes: Wishes, file: Path) -> str:
         "# Above each value stands what the schema says of it. A field that is left out has its default; an editor",
         "# that goes by the first line completes them all.",
     ]
-    return "\n".join(opening) + "\n\n" + commented(values, schema)
+    return "\n".join(opening) + "\n\n" + commented(values, bundled_schema())
 
 
 def compose_values(wishes: Wishes, file: Path) -> Values:

@@ -1,6 +1,7 @@
 """A new job file onto the disk: never over another one, only if it is valid, and with the schema beside it that its
 first line names, so that an editor needs neither network nor knowledge of where runjob is installed."""
 
+import os
 from pathlib import Path
 
 from runjob.runner.new_job import Wishes, job_text, required_of
@@ -11,11 +12,12 @@ from runjob.schemas.read import Resolved, read_job
 from runjob.schemas.schema import BUNDLE, bundle_text
 
 
-def write_job(wishes: Wishes, file: Path) -> tuple[Resolved, Path | None]:
-    """The job as read back, and the schema's copy where it was written."""
+def write_job(wishes: Wishes, file: Path) -> tuple[Resolved, str]:
+    """The job as read back, and what is to be said of its schema."""
     if not file.parent.is_dir():
         raise JobError(f"init -o {file}: no such directory: {file.parent}; `mkdir -p {file.parent}` makes it")
-    text = job_text(wishes, file)
+    schema = find_schema(file.parent)
+    text = job_text(wishes, file, schema=os.path.relpath(schema, file.parent))
     try:
         with file.open("x", encoding="utf-8") as new:
             new.write(text)
@@ -28,16 +30,25 @@ def write_job(wishes: Wishes, file: Path) -> tuple[Resolved, Path | None]:
     except JobFileError:
         file.unlink()  # what was asked for does not fit together; the error says where
         raise
-    return resolved, copy_schema(file.parent)
+    return resolved, put_schema(schema, file)
 
 
-def copy_schema(folder: Path) -> Path | None:
-    """Beside the job, unless one is there: another runjob's may be what a colleague's editor goes by."""
-    copy = folder / BUNDLE
-    if copy.exists():
-        return None
-    copy.write_text(bundle_text(), encoding="utf-8")
-    return copy
+def find_schema(folder: Path) -> Path:
+    """Where a repository of jobs keeps its copy: beside the job, or one folder up, or in `schemas/` there. Where there
+    is none, the place beside the job."""
+    places = [folder / BUNDLE, folder / ".." / BUNDLE, folder / ".." / "schemas" / BUNDLE]
+    return next((place for place in places if place.is_file()), places[0])
+
+
+def put_schema(schema: Path, file: Path) -> str:
+    """Another runjob's copy stays: a colleague's editor may go by it."""
+    if not schema.is_file():
+        schema.write_text(bundle_text(), encoding="utf-8")
+        return f"wrote {schema}: by it an editor completes and checks {file.name}"
+    if schema.read_bytes() != bundle_text().encode():
+        shown = os.path.normpath(schema)
+        return f"{shown} is another runjob's: `runjob schema > {shown}` makes it this one's"
+    return ""
 
 
 def left_to_say(resolved: Resolved, wishes: Wishes) -> tuple[str, ...]:

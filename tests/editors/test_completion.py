@@ -65,6 +65,8 @@ def test_fish_proposes_commands_and_what_each_of_them_takes(fish, place):
     assert fish("runjob jobs/") == ["jobs/mine.yaml"]  # and no notes
     assert fish("runjob status sm") == [run.id]
     assert fish(f"runjob resume {run.id} --from ") == ["20", "40", "best"]
+    assert fish("runjob validate jobs/") == ["jobs/mine.yaml"]
+    assert fish("runjob plan jobs/mine.yaml --launcher s") == ["slurm", "ssh"]
     assert fish("runjob tokenizer ") == ["build", "check", "extend", "normalize"]
     assert fish("runjob jobs/mine.yaml --set training.precision=") == [
         f"training.precision={word}" for word in ("bf16", "bf16_params", "fp16", "fp32")

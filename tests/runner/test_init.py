@@ -161,6 +161,20 @@ def test_it_writes_the_job_with_the_schema_beside_it_and_never_twice(runjob, hom
     assert (home.path / "mine.yaml").read_text(encoding="utf-8") == written
 
 
+def test_a_repository_of_jobs_keeps_its_one_copy_of_the_schema(runjob, home):
+    for folder in ("schemas", "jobs"):
+        (home.path / folder).mkdir()
+    (home.path / "schemas" / BUNDLE).write_text("{}")
+    done = runjob("init", "--recipe", "canine", "-o", "jobs/mine.yaml")
+    assert done.returncode == 0, done.stderr
+    shown = f"schemas/{BUNDLE}"
+    assert f"{shown} is another runjob's: `runjob schema > {shown}` makes it this one's" in done.stdout
+    written = (home.path / "jobs" / "mine.yaml").read_text(encoding="utf-8")
+    assert written.startswith(f"# yaml-language-server: $schema=../{shown}\n")
+    assert (home.path / "schemas" / BUNDLE).read_text() == "{}"
+    assert [path.name for path in (home.path / "jobs").iterdir()] == ["mine.yaml"]
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
