@@ -2,7 +2,7 @@
 which one would look. torch is asked in a process of its own, which works while the rest is looked at."""
 
 import dataclasses
-from collections.abc import Callable
+import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -17,8 +17,8 @@ Verdict = Literal["ok", "warn", "fail"]
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Finding:
-    """One line: `said` is what was found, `remedy` what to type, empty where all is well. `fail` is what no job could
-    run with here, `warn` what some could not."""
+    """One line: `said` is what was found, `remedy` what to type, empty where all is well. `fail` is what
+    should work here and does not, `warn` what some jobs will miss."""
 
     name: str
     verdict: Verdict
@@ -46,21 +46,20 @@ def examine(home: Path, job: Path | None) -> list[Finding]:
 
     resolved = None if job is None else read_job(job)
     child = Child.start()
-    before: list[Callable[[], Finding]] = [doctor_machine.look_at_python, doctor_machine.look_at_compiler]
-    after: list[Callable[[], Finding]] = [
-        doctor_machine.look_at_memory,
-        doctor_machine.look_at_threads,
-        lambda: doctor_machine.look_at_home(home),
-        lambda: doctor_machine.look_at_disk(home),
-        lambda: doctor_machine.look_at_clock(home),
-        doctor_places.look_at_hub,
-        doctor_places.look_at_ssh,
-        doctor_places.look_at_slurm,
+    before = [doctor_machine.look_at_python(), doctor_machine.look_at_packages()]
+    after = [
+        doctor_machine.look_at_compiler(),
+        doctor_machine.look_at_memory(),
+        doctor_machine.look_at_threads(),
+        doctor_machine.look_at_home(home),
+        doctor_machine.look_at_disk(home),
+        doctor_machine.look_at_clock(home),
+        doctor_places.look_at_hub(),
+        doctor_places.look_at_ssh(),
+        doctor_places.look_at_slurm(),
     ]
-    python, compiler = [look() for look in before]
-    machine = [look() for look in after]
     asked = judge_torch(child.answer())
-    return [python, *asked, compiler, *machine, *([] if resolved is None else look_at_job(resolved))]
+    return [*before, *asked, *after, *([] if resolved is None else look_at_job(resolved))]
 
 
 def look_at_job(resolved: "Resolved") -> list[Finding]:
@@ -72,6 +71,8 @@ def look_at_job(resolved: "Resolved") -> list[Finding]:
         missing = missing_here(resolved, imagine(resolved.job, "local"))
     except RunjobError as error:
         missing = tuple(str(error).splitlines())
+    except subprocess.TimeoutExpired as error:  # a driver that hangs, of which `gpu` says more
+        missing = (f"{name} was not looked at: {error}",)
     if not missing:
         return [ok("job", f"{name} has all that it needs here")]
     twins = [line for line in missing if line.startswith(TWIN)]

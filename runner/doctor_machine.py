@@ -3,6 +3,7 @@
 import errno
 import fcntl
 import os
+import re
 import shutil
 import sys
 import tempfile
@@ -29,6 +30,31 @@ def look_at_python() -> Finding:
     if sys.version_info[:2] in PYTHONS:
         return ok("python", f"{version}, {sys.executable}")
     return warn("python", f"{version}; tested are 3.11 and 3.12", "make clean install PYTHON=python3.12")
+
+
+def look_at_packages() -> Finding:
+    """Of those that runjob's own metadata names; what can be imported of torch and DeepSpeed is asked apart."""
+    from importlib import metadata
+
+    try:
+        wanted = metadata.requires("runjob") or []
+    except metadata.PackageNotFoundError:
+        return warn("packages", "runjob is not installed as a package: what it needs is unknown", "make install")
+    names = [re.split(r"[^A-Za-z0-9_.-]", one, maxsplit=1)[0] for one in wanted if "extra ==" not in one]
+    missing = [name for name in names if not is_installed(name)]
+    if missing:
+        return fail("packages", f"not installed: {', '.join(missing)}", f"pip install {' '.join(missing)}")
+    return ok("packages", f"runjob {metadata.version('runjob')} and the {len(names)} that it needs")
+
+
+def is_installed(name: str) -> bool:
+    from importlib import metadata
+
+    try:
+        metadata.version(name)
+    except metadata.PackageNotFoundError:
+        return False
+    return True
 
 
 def look_at_compiler() -> Finding:

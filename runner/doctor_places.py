@@ -1,6 +1,7 @@
 """What lies beyond this machine: the Hub, hosts by ssh, a Slurm cluster. None of them is needed by every job, so
 nothing here fails; a service that does not answer costs a few seconds."""
 
+import importlib.util
 import os
 import shutil
 import subprocess
@@ -17,6 +18,8 @@ def look_at_hub() -> Finding:
     token = "with a token" if token_is_there() else "without a token"
     if os.environ.get("HF_HUB_OFFLINE", "") in ("1", "true", "TRUE"):
         return ok("hub", f"switched off by HF_HUB_OFFLINE; copies are under {hub_cache()}")
+    if importlib.util.find_spec("huggingface_hub") is None:
+        return warn("hub", "not asked: the package huggingface_hub is not installed", "pip install huggingface_hub")
     if hub_answers():
         return ok("hub", f"answers, {token}")
     remedy = f"check the network or HF_ENDPOINT; without it, put copies under {hub_cache()} and export HF_HUB_OFFLINE=1"

@@ -14,6 +14,7 @@ from runjob.schemas.machine import list_gpus, processor_name
 
 # A cold disk: torch and DeepSpeed are 2 GB of files
 PATIENCE_S = 120.0
+DRIVER_S = 30.0
 INSTALL = "install torch anew: pip install --force-reinstall torch"
 
 
@@ -47,41 +48,58 @@ def failed(said: str) -> dict[str, Any]:
     return {"torch": {"error": said}, "deepspeed": {"error": said}}
 
 
+@dataclass(frozen=True, kw_only=True)
+class Driver:
+    """What nvidia-smi says: the GPUs, the newest CUDA that the driver serves, and why it says neither."""
+
+    gpus: tuple[str, ...] = ()
+    cuda: tuple[int, int] | None = None
+    trouble: str = ""
+
+
+def ask_driver() -> Driver:
+    smi = shutil.which("nvidia-smi")
+    if smi is None:
+        return Driver()
+    try:
+        answer = subprocess.run([smi], capture_output=True, text=True, timeout=DRIVER_S, check=False)
+    except subprocess.TimeoutExpired:
+        return Driver(trouble=f"nvidia-smi gave no answer within {DRIVER_S:.0f} s")
+    except OSError as error:
+        return Driver(trouble=f"nvidia-smi can't be started: {error.strerror}")
+    if answer.returncode != 0:
+        last = (answer.stdout + answer.stderr).strip().splitlines()[-1:]
+        return Driver(trouble=f"nvidia-smi fails ({answer.returncode}): {''.join(last)}")
+    found = re.search(r"CUDA Version: *(\d+)\.(\d+)", answer.stdout)
+    return Driver(gpus=list_gpus(), cuda=(int(found[1]), int(found[2])) if found else None)
+
+
 def judge_torch(answer: dict[str, Any]) -> list[Finding]:
     torch, deepspeed = answer["torch"], answer["deepspeed"]
+    driver = ask_driver()
     if "error" in torch:
         return [fail("torch", torch["error"], INSTALL), judge_deepspeed(deepspeed)]
     return [
-        judge_driver(torch, list_gpus(), driver_cuda()),
-        judge_gpus(torch["gpus"]),
+        judge_build(torch, driver),
+        judge_gpus(torch["gpus"], driver),
         judge_bf16(torch),
         judge_deepspeed(deepspeed),
     ]
 
 
-def judge_driver(torch: dict[str, Any], here: tuple[str, ...], driver: tuple[int, int] | None) -> Finding:
+def judge_build(torch: dict[str, Any], driver: Driver) -> Finding:
     """Does this build of torch reach the GPUs that the driver lists?"""
     built = f"torch {torch['version']}, " + (f"built for CUDA {torch['cuda']}" if torch["cuda"] else "without CUDA")
-    if torch["available"] or not here:
+    if torch["available"] or not driver.gpus:
         return ok("torch", built)
-    said = f"{built}; nvidia-smi lists {len(here)} GPU(s) and torch reaches none"
+    said = f"{built}; nvidia-smi lists {len(driver.gpus)} GPU(s) and torch reaches none"
     if torch["cuda"] is None:
         return fail("torch", said, "install a build with CUDA, as https://pytorch.org/get-started says for your driver")
-    if driver is not None and driver < version_of(torch["cuda"]):
-        shown = ".".join(map(str, driver))
+    if driver.cuda is not None and driver.cuda < version_of(torch["cuda"]):
+        shown = ".".join(map(str, driver.cuda))
         remedy = f"update the driver, or install a torch for CUDA {shown}"
         return fail("torch", f"{said}: the driver is for CUDA {shown} at most", remedy)
     return fail("torch", said, "look at CUDA_VISIBLE_DEVICES and `nvidia-smi`; in a container, start it with the GPUs")
-
-
-def driver_cuda() -> tuple[int, int] | None:
-    """The newest CUDA that the driver can serve, as nvidia-smi's table says it."""
-    smi = shutil.which("nvidia-smi")
-    if smi is None:
-        return None
-    answer = subprocess.run([smi], capture_output=True, text=True, timeout=30, check=False)
-    found = re.search(r"CUDA Version: *(\d+)\.(\d+)", answer.stdout)
-    return (int(found[1]), int(found[2])) if found else None
 
 
 def version_of(text: str) -> tuple[int, int]:
@@ -93,7 +111,9 @@ def version_of(text: str) -> tuple[int, int]:
     return int(major), int(minor or 0)
 
 
-def judge_gpus(gpus: list[dict[str, Any]]) -> Finding:
+def judge_gpus(gpus: list[dict[str, Any]], driver: Driver) -> Finding:
+    if driver.trouble:
+        return fail("gpu", driver.trouble, "load the driver anew or reboot: `dmesg | grep -i nvrm` says more")
     if not gpus:
         return ok("gpu", "none: jobs with device: cpu run here, others by --launcher ssh, slurm or aws")
     if broken := [gpu for gpu in gpus if "error" in gpu]:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from runjob.runner.doctor import Finding
-from runjob.runner.doctor_torch import judge_bf16, judge_driver, judge_gpus
+from runjob.runner.doctor_torch import Driver, ask_driver, judge_bf16, judge_build, judge_gpus
 from tests.conftest import ROOT
 
 GIB = 1024**3
@@ -53,7 +53,20 @@ def test_this_machine_is_fit_to_train_and_nothing_is_left_behind(runjob, home):
     assert (done.returncode, done.stderr) == (0, ""), done.stdout
     lines = {line.split()[1]: line for line in done.stdout.splitlines() if line.startswith(("ok", "warn"))}
     assert list(lines) == [
-        *("python", "torch", "gpu", "bf16", "deepspeed", "compiler", "memory", "threads", "home", "disk", "clock"),
+        *(
+            "python",
+            "packages",
+            "torch",
+            "gpu",
+            "bf16",
+            "deepspeed",
+            "compiler",
+            "memory",
+            "threads",
+            "home",
+            "disk",
+            "clock",
+        ),
         *("hub", "ssh", "slurm", "job"),
     ]
     assert importlib.metadata.version("torch") in lines["torch"]
@@ -61,7 +74,7 @@ def test_this_machine_is_fit_to_train_and_nothing_is_left_behind(runjob, home):
     assert lines["home"].endswith(": locks, rename, mkdir, mode 0700")
     assert "switched off by HF_HUB_OFFLINE" in lines["hub"]
     assert "has all that it needs here" in lines["job"]
-    assert done.stdout.splitlines()[-1].startswith("15 looked at: 0 in the way")
+    assert done.stdout.splitlines()[-1].startswith("16 looked at: 0 in the way")
     assert list(home.runs.iterdir()) == list(home.path.iterdir()) == []
 
 
@@ -147,6 +160,17 @@ def test_the_hub_is_asked_and_a_token_only_looked_for(doctor, hub: str, tmp_path
     assert (found["hub"][0]["verdict"], found["hub"][0]["said"]) == ("warn", "does not answer, without a token")
 
 
+def test_a_package_that_is_not_there_is_named(doctor, tmp_path: Path):
+    facts = tmp_path / "site" / "runjob-9.dist-info"
+    facts.mkdir(parents=True)
+    needs = "Requires-Dist: pyyaml\nRequires-Dist: no-such-thing>=2\nRequires-Dist: boto3; extra == 'none'\n"
+    (facts / "METADATA").write_text(f"Metadata-Version: 2.1\nName: runjob\nVersion: 9\n{needs}")
+    code, found = doctor()
+    assert code == 1
+    assert found["packages"][0]["said"] == "not installed: no-such-thing"
+    assert found["packages"][0]["remedy"] == "pip install no-such-thing"
+
+
 def test_a_job_is_told_what_it_lacks_here_and_its_twin(doctor):
     job = ROOT / "jobs" / "gpt2_dutch_small.yaml"
     code, found = doctor("--job", job, CUDA_VISIBLE_DEVICES="")
@@ -179,18 +203,45 @@ def found(name: str, verdict: str, said: str, remedy: str = "") -> Finding:
     ],
 )
 def test_a_torch_that_does_not_reach_its_gpus_is_told_why(torch, here, driver, verdict: str, said: str):
-    finding = judge_driver(torch, here, driver)
+    finding = judge_build(torch, Driver(gpus=here, cuda=driver))
     assert (finding.verdict, said in finding.said) == (verdict, True)
     assert bool(finding.remedy) == (verdict == "fail")
 
 
 def test_gpus_are_judged_by_their_memory_and_by_bf16():
-    assert judge_gpus([]).verdict == "ok"
-    assert judge_gpus([GPU]) == found("gpu", "ok", "NVIDIA A10G, 24.7 GB of 25.8 GB free")
-    held = judge_gpus([GPU, {**GPU, "free": GIB}])
+    assert judge_gpus([], Driver()).verdict == "ok"
+    assert judge_gpus([GPU], Driver()) == found("gpu", "ok", "NVIDIA A10G, 24.7 GB of 25.8 GB free")
+    held = judge_gpus([GPU, {**GPU, "free": GIB}], Driver())
     assert (held.verdict, held.remedy) == ("warn", "see who holds the memory: nvidia-smi")
-    broken = judge_gpus([{"name": "A10G", "error": "CUDA error: out of memory"}])
+    broken = judge_gpus([{"name": "A10G", "error": "CUDA error: out of memory"}], Driver())
     assert (broken.verdict, broken.said) == ("fail", "A10G: CUDA error: out of memory")
     assert judge_bf16({**CUDA_BUILD, "gpus": [GPU]}) == found("bf16", "ok", "in the GPUs")
     old = judge_bf16({**CUDA_BUILD, "gpus": [{**GPU, "name": "V100", "bf16": False}]})
     assert old == found("bf16", "warn", "not on V100", "write `precision: fp16` for these GPUs")
+
+
+SMI = """\
+case "$1" in
+--query-gpu=name) echo 'NVIDIA A10G' ;;
+*) echo '| NVIDIA-SMI 470.82   Driver Version: 470.82   CUDA Version: 11.4 |' ;;
+esac"""
+
+
+@pytest.mark.parametrize(
+    ("program", "driver"),
+    [
+        (SMI, Driver(gpus=("NVIDIA A10G",), cuda=(11, 4))),
+        (
+            "echo 'Failed to initialize NVML: Driver/library version mismatch'; exit 18",
+            Driver(trouble="nvidia-smi fails (18): Failed to initialize NVML: Driver/library version mismatch"),
+        ),
+    ],
+)
+def test_the_driver_is_as_nvidia_smi_says(tmp_path: Path, monkeypatch, program: str, driver: Driver):
+    (tmp_path / "nvidia-smi").write_text(f"#!/bin/sh\n{program}\n")
+    (tmp_path / "nvidia-smi").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path), prepend=":")
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    assert ask_driver() == driver
+    if driver.trouble:
+        assert judge_gpus([], driver).verdict == "fail"
