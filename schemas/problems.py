@@ -9,6 +9,8 @@ from runjob.schemas.errors import JobError
 from runjob.schemas.urls import hide_secrets
 
 LONGEST_PATH = 100
+# A message that repeats what a user wrote should repeat no megabyte of it; ours have 350 characters at most
+LONGEST_MESSAGE = 800
 SET = "--set "  # a Mark whose file begins so is an argument, not a file
 ADDED_SINCE = "added since: "  # before the place of a value that is younger than the run (schemas/earlier.py)
 
@@ -64,12 +66,13 @@ class Problem:
     @staticmethod
     def at(mark: Mark, path: str, message: str) -> "Problem":
         shown = path if len(path) <= LONGEST_PATH else f"{path[:LONGEST_PATH]}..."
+        said = message if len(message) <= LONGEST_MESSAGE else f"{message[:LONGEST_MESSAGE]}..."
         return Problem(
             file=hide_secrets(mark.file),
             line=mark.line,
             column=mark.column,
             path=one_line(shown),
-            message=one_line(message),
+            message=one_line(said),
         )
 
     def __str__(self) -> str:

@@ -19,6 +19,7 @@ from runjob.schemas.problems import DEFAULT, Mark, Problem
 from runjob.schemas.stream_rules import STREAM_RULES
 from runjob.schemas.urls import remote_problem
 from runjob.schemas.values import Unknown, Values
+from runjob.schemas.wording import short
 
 # Families whose attention can be told where documents begin (runner/worker/models/document_attention.py)
 APART = frozenset(["gpt2", "bert", "modernbert", "mpnet"])
@@ -140,7 +141,7 @@ def filter_is_a_regular_expression(path: str) -> Rule:
     def rule(job: Values) -> Findings:
         pattern = job[path]
         if pattern is not None and (said := _regex_problem(pattern)):
-            yield path, f"{pattern!r} is no regular expression: {said}"
+            yield path, f"{short(pattern)!r} is no regular expression: {said}"
 
     return rule
 

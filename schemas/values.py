@@ -32,6 +32,8 @@ class Values:
             if not isinstance(here, dict) or key not in here or here[key] is WRONG:
                 raise Unknown(path)
             here = here[key]
+        if isinstance(here, list) and any(item is WRONG for item in here):
+            raise Unknown(path)  # no rule can judge a list of which an item is missing
         return here
 
     def amount(self, path: str) -> Quantity | None:
