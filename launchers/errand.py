@@ -15,7 +15,7 @@ import platform
 import shutil
 import sys
 import tarfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
@@ -81,14 +81,16 @@ class Counted:
         return data
 
 
-def receive(root: Path, source: IO[bytes], got: Callable[[str, int], None]) -> None:
-    """What `send` gave, below a folder. A name that leads out of it is refused: both ends are ours, but a bug on one
-    should not write over a stranger's file on the other."""
+def receive(
+    root: Path, source: IO[bytes], got: Callable[[str, int], None], *, asked: Container[str] | None = None
+) -> None:
+    """What `send` gave, below a folder; ValueError for anything else. A host is trusted with the job, not with the
+    files of whoever fetches it: no name or link leads out of the folder, and nothing comes that was not `asked` for."""
     with tarfile.open(fileobj=source, mode="r|") as archive:
         for info in archive:
             path = root / info.name
-            if not info.isreg() or Path(info.name).is_absolute() or ".." in Path(info.name).parts:
-                raise ValueError(f"not a name below {root}: {info.name!r}")
+            if not info.isreg() or leads_out(root, info.name) or (asked is not None and info.name not in asked):
+                raise ValueError(f"not a file below {root} that was asked for: {info.name!r}")
             offset = int(info.pax_headers[OFFSET])
             path.parent.mkdir(parents=True, exist_ok=True)
             part = part_of(path, offset + info.size, int(info.mtime))
@@ -98,6 +100,13 @@ def receive(root: Path, source: IO[bytes], got: Callable[[str, int], None]) -> N
                 copy(archive.extractfile(info), file, info, got)
             os.utime(str(part), (info.mtime, info.mtime))
             part.replace(path)
+
+
+def leads_out(root: Path, name: str) -> bool:
+    """By its own words, or since a folder on its way is a link."""
+    parts = Path(name).parts
+    links = (root.joinpath(*parts[:number]).is_symlink() for number in range(1, len(parts)))
+    return Path(name).is_absolute() or ".." in parts or any(links)
 
 
 def copy(source: IO[bytes] | None, target: IO[bytes], info: tarfile.TarInfo, got: Callable[[str, int], None]) -> None:

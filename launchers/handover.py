@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from runjob.launchers.base import Handle, read_handle
 from runjob.schemas.errors import LaunchError
 from runjob.schemas.file_lock import held
+from runjob.schemas.links import refuse_links_out
 from runjob.schemas.run import RunDir
 
 # A holder renames a few files. One that was stopped in the middle (SIGSTOP, a laptop's lid) must not hang the others.
@@ -43,6 +44,7 @@ def hand_over(run: RunDir, handle: Handle) -> None:
 
 
 def _held(run: RunDir) -> contextlib.AbstractContextManager[None]:
+    refuse_links_out(run)
     path = run.path / ".handover.lock"
     busy = LaunchError(f"{run.id}: another process has held {path} for {PATIENCE_S:.0f} s")
     return held(path, patience_s=PATIENCE_S, busy=busy, broken=LaunchError)

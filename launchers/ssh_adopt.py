@@ -21,7 +21,7 @@ from runjob.launchers.ssh_target import SshTarget
 from runjob.launchers.staging import FILES, JOB_OF_HOME
 from runjob.schemas.errors import JobError, NotFoundError, RunjobError
 from runjob.schemas.read import Resolved, override_job, read_job_json, write_job_json
-from runjob.schemas.run import ID, RunDir
+from runjob.schemas.run import ID, RunDir, make_home
 
 # user@host, a name, or an address of IPv6 in brackets; then the path
 PLACE = re.compile(r"(?P<host>\[[^\]]+\]|[^:]+):(?P<path>.+)", re.DOTALL)
@@ -49,7 +49,7 @@ def adopt_over_ssh(place: str, *, home: Path, config_file: str | None, told: Tol
     if run.path.exists():
         raise JobError(f"{run.id} is one of the jobs here already: runjob status {run.id}")
     link = link_of(target, path, str(handle["python"]))
-    home.mkdir(parents=True, exist_ok=True)
+    make_home(home)
     beside = RunDir(home / f".adopting-{secrets.token_hex(4)}")
     beside.path.mkdir(mode=0o700)
     try:

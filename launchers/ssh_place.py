@@ -82,8 +82,12 @@ class SshPlace:
                 process.stdin.write(json.dumps(missing).encode())
                 process.stdin.close()
                 skip_greeting(process.stdout)
-                with contextlib.suppress(EOFError, tarfile.ReadError):
-                    receive(target, process.stdout, teller)
+                asked = frozenset(name for name, _ in missing)
+                try:
+                    with contextlib.suppress(EOFError, tarfile.ReadError):
+                        receive(target, process.stdout, teller, asked=asked)
+                except (ValueError, KeyError) as error:
+                    raise LaunchError(f"{self.target.host}: it sends what no runjob sends: {error}") from error
 
     def _sizes(self, source: str, names: Sequence[str]) -> dict[str, tuple[int, int]]:
         found = run_errand(self.target, self.python, self.setup, ["sizes", source], stdin=list(names))

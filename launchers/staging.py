@@ -144,8 +144,9 @@ def command(place: Place, argv: Sequence[str], said: str) -> None:
 
 
 def below(folder: Path) -> list[str]:
-    """Every file below a folder, by its name from there."""
-    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
+    """Every file below a folder, by its name from there; a link is none, and whoever planted it gets nothing sent."""
+    files = (path for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
+    return sorted(str(path.relative_to(folder)) for path in files)
 
 
 def below_if(folder: Path, name: str) -> list[str]:

@@ -11,7 +11,7 @@ from pathlib import Path
 from runjob.runner.command import Command, add_json, add_sets
 from runjob.runner.text import print_json
 from runjob.schemas.lifeline import ATTEMPT_VARIABLE
-from runjob.schemas.run import Attempt, RunDir, home, read_json
+from runjob.schemas.run import Attempt, RunDir, home, make_home, read_json
 
 
 def run_prepare(args: Namespace) -> int:
@@ -22,7 +22,7 @@ def run_prepare(args: Namespace) -> int:
     resolved = read_job(Path(args.file), args.sets)
     if absent := missing_data_files(resolved):
         raise JobFileError(absent)
-    home().mkdir(parents=True, exist_ok=True)
+    make_home(home())
     scratch = Path(tempfile.mkdtemp(prefix=".prepare-", dir=home()))
     try:
         run = RunDir(scratch)

@@ -13,7 +13,7 @@ from pathlib import Path
 from runjob.runner.command import Command, add_detach, add_id, add_json, add_launcher, add_sets
 from runjob.runner.commands_fetch import fetch_at_the_end, tell, tell_of_loss
 from runjob.schemas.errors import JobError, RunjobError
-from runjob.schemas.run import EXIT_CODES, RunDir, Status, find_run, home
+from runjob.schemas.run import EXIT_CODES, RunDir, Status, find_run, home, make_home
 
 TELL_S = 0.3
 
@@ -153,7 +153,7 @@ def run_verify(args: Namespace) -> int:
     if not runs_here(args.launcher):
         said = "it kills processes of this machine; what it shows holds wherever the same code runs"
         raise JobError(f"verify-resume --launcher {args.launcher}: {said}")
-    home().mkdir(parents=True, exist_ok=True)
+    make_home(home())
     scratch = Path(tempfile.mkdtemp(prefix=".verify-", dir=home()))
     equal = verify(
         Path(args.file),

@@ -191,7 +191,7 @@ class RunDir:
         """A new private directory `<name>-<8 random hex>` under `home`."""
         import secrets  # 8 ms that reading a run does without
 
-        home.mkdir(parents=True, exist_ok=True)
+        make_home(home)
         while True:
             path = home / f"{name}-{secrets.token_hex(4)}"
             with contextlib.suppress(FileExistsError):
@@ -244,6 +244,12 @@ class RunDir:
 def home() -> Path:
     """$RUNJOB_HOME, else `runs/` under the current directory."""
     return Path(os.environ["RUNJOB_HOME"] if os.environ.get("RUNJOB_HOME") else "runs").absolute()
+
+
+def make_home(where: Path) -> None:
+    """Where runs are to lie. One that is made here is private, as each run in it is: its names alone say what somebody
+    works on. One that is there keeps the rights that its owner gave it."""
+    where.mkdir(mode=0o700, parents=True, exist_ok=True)
 
 
 def cache_home() -> Path:

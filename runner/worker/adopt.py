@@ -30,7 +30,7 @@ from runjob.schemas.manifest import (
     steps_in,
 )
 from runjob.schemas.quantities import counted
-from runjob.schemas.run import ID, RunDir, read_json, write_atomic
+from runjob.schemas.run import ID, RunDir, make_home, read_json, write_atomic
 
 NEEDED = ("job.yaml", "job.json", "plan.json", "deepspeed.json", CODE_LIST)
 # What may come from there, so that no name in a bucket leads out of the run directory or over what is only ours
@@ -52,6 +52,7 @@ def adopt(url: str, home: Path) -> RunDir:
     if lacking:
         raise NotFoundError(f"{url}: no job is there ({', '.join(lacking)} missing)")
     beside = RunDir(home / f".adopt-{name}")
+    make_home(home)
     beside.checkpoints.mkdir(parents=True, exist_ok=True)
     beside.path.chmod(0o700)
     fetch_code(remote, beside, sizes)

@@ -150,3 +150,50 @@ def test_a_file_that_can_not_be_read_is_named(tmp_path: Path, here_as_host: SshT
     place = SshPlace(target=here_as_host, root=str(tmp_path), python=sys.executable, setup=(), rsync=False)
     with pytest.raises(LaunchError, match=r"here/text\.txt: can't be sent: "):
         place.put(tmp_path / "here", ["first.txt", "text.txt"], str(tmp_path / "there"), told=print)
+
+
+# Answers as an errand does, with a tar that no errand of ours would send
+STRANGE_HOST = """\
+#!{python}
+import io, json, sys, tarfile
+out = sys.stdout.buffer
+out.write(b"-- runjob --\\n")
+if "sizes" in sys.argv:
+    out.write(json.dumps({{"model/config.json": [4, 1]}}).encode())
+else:
+    name, kind, headers = {entry!r}
+    info = tarfile.TarInfo(name)
+    info.type, info.size, info.linkname, info.pax_headers = kind, 4 if kind == b"0" else 0, "/etc/passwd", headers
+    with tarfile.open(fileobj=out, mode="w|", format=tarfile.PAX_FORMAT) as archive:
+        archive.addfile(info, io.BytesIO(b"pwnd"))
+"""
+WHOLE = {"RUNJOB.offset": "0"}
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        ("../pwned", b"0", WHOLE),
+        ("{tmp_path}/pwned", b"0", WHOLE),
+        ("model/../../pwned", b"0", WHOLE),
+        ("linked/pwned", b"0", WHOLE),
+        ("job.yaml", b"0", WHOLE),
+        ("model/config.json", b"2", WHOLE),
+        ("model/config.json", b"1", WHOLE),
+        ("model/config.json", b"0", {}),
+        ("model/config.json", b"0", {"RUNJOB.offset": "here"}),
+    ],
+)
+def test_a_host_sends_only_what_was_asked_for_and_only_files(tmp_path: Path, here_as_host: SshTarget, entry):
+    host = tmp_path / "python"
+    entry = (entry[0].format(tmp_path=tmp_path), *entry[1:])
+    host.write_text(STRANGE_HOST.format(python=sys.executable, entry=entry))
+    host.chmod(0o755)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "here").mkdir()
+    (tmp_path / "here" / "linked").symlink_to(tmp_path / "out")
+    place = SshPlace(target=here_as_host, root="/there", python=str(host), setup=(), rsync=False)
+    before = contents(tmp_path)
+    with pytest.raises(LaunchError, match="gpu-box: it sends what no runjob sends"):
+        place.get("/there", ["model/config.json"], tmp_path / "here", told=print)
+    assert contents(tmp_path) == before
