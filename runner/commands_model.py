@@ -1,5 +1,6 @@
 """`generate` and `fill-mask`: what a trained model is for. The work is the worker's; here it is started."""
 
+import os
 import subprocess
 import sys
 from argparse import ArgumentParser, Namespace
@@ -7,6 +8,7 @@ from pathlib import Path
 
 from runjob.runner.command import Command, add_json
 from runjob.schemas.errors import StateError
+from runjob.schemas.plan import NO_TELEMETRY
 from runjob.schemas.run import RunDir, find_run, home
 
 
@@ -84,7 +86,7 @@ def joined(option: str, text: str) -> str:
 def run_worker(program: str, arguments: list[str]) -> int:
     """Its exit code is ours. Ctrl-C goes to both; the program ends the way it likes to."""
     command = [sys.executable, "-m", f"runjob.runner.worker.{program}", *arguments]
-    process = subprocess.Popen(command)
+    process = subprocess.Popen(command, env={**os.environ, **NO_TELEMETRY})
     while True:
         try:
             code = process.wait()

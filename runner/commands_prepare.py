@@ -11,6 +11,7 @@ from pathlib import Path
 from runjob.runner.command import Command, add_json, add_sets
 from runjob.runner.text import print_json
 from runjob.schemas.lifeline import ATTEMPT_VARIABLE
+from runjob.schemas.plan import NO_TELEMETRY
 from runjob.schemas.run import Attempt, RunDir, home, make_home, read_json
 
 
@@ -52,7 +53,7 @@ def prepare_in(run: RunDir, attempt: Attempt, *, statistics: bool, as_json: bool
 
 
 def start(argv: tuple[str, ...], attempt: Attempt, *, to_stderr: bool) -> int:
-    environment = {**os.environ, ATTEMPT_VARIABLE: str(attempt.number)}
+    environment = {**os.environ, **NO_TELEMETRY, ATTEMPT_VARIABLE: str(attempt.number)}
     return subprocess.run(argv, env=environment, check=False, stdout=sys.stderr if to_stderr else None).returncode
 
 

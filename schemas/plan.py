@@ -15,9 +15,17 @@ from typing import Any, Literal, TypeVar
 StageName = Literal["prepare", "train"]
 CompanionName = Literal["upload", "spot_notice"]
 PLACEHOLDER = re.compile(r"\{(run|python|node|master|port)\}")
+# A library that would tell its makers what is done with it doesn't: the first three are the Hub's words for it, the
+# last is for reports of W&B's own failures
+NO_TELEMETRY = {
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+    "DISABLE_TELEMETRY": "1",
+    "DO_NOT_TRACK": "1",
+    "WANDB_ERROR_REPORTING": "false",
+}
 # Of every program of a run: the code that is frozen in it and no folder of the user's own (`import data`), and words
 # that are in its log when they are said
-RUN_ENVIRONMENT = {"PYTHONPATH": "{run}/code", "PYTHONSAFEPATH": "1", "PYTHONUNBUFFERED": "1"}
+RUN_ENVIRONMENT = {"PYTHONPATH": "{run}/code", "PYTHONSAFEPATH": "1", "PYTHONUNBUFFERED": "1", **NO_TELEMETRY}
 
 
 @dataclass(frozen=True, kw_only=True)
