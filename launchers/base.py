@@ -151,7 +151,7 @@ class Foreseer(Protocol):
 
 @runtime_checkable
 class Timekeeper(Protocol):
-    """A launcher whose places end by themselves, maybe before the job does."""
+    """A launcher whose places end by themselves, maybe before the job does, or take less along than one may think."""
 
     def in_time(self, job: "Job", plan: Plan, machine: Machine, *, done: int) -> tuple[str, ...]:
         """Before a run is sent there, of which `done` steps are made: what its user should hear. MissingError where the

@@ -11,6 +11,7 @@ from runjob.schemas.lifeline import set_parent_death_signal
 from runjob.schemas.plan import Companion, Stage
 from runjob.schemas.processes import LINUX
 from runjob.schemas.run import RunDir
+from runjob.schemas.secret_names import environment_for
 
 # A rank holds a connection to every other one, for each group of ranks that it is in; most systems give a program 1,024
 # open files until it asks for more. More than this is no use to a rank, and slow for programs that close them all.
@@ -28,13 +29,13 @@ def allow_open_files() -> None:
 def start_program(
     program: Stage | Companion, run: RunDir, log: Path, *, variables: Mapping[str, str]
 ) -> "subprocess.Popen[bytes]":
-    """A located program in a process group of its own; `variables` are the supervisor's own. OSError if it can't be
-    started."""
+    """A located program in a process group of its own, with the secrets that it needs; `variables` are the supervisor's
+    own. OSError if it can't be started."""
     with log.open("ab") as file:
         return subprocess.Popen(
             program.argv,
             cwd=run.path,
-            env={**os.environ, **program.env, **variables},
+            env={**environment_for(program.name, os.environ), **program.env, **variables},
             stdin=subprocess.DEVNULL,
             stdout=file,
             stderr=file,

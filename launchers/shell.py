@@ -6,6 +6,7 @@ name or value that a user or a colleague chose is ever read as shell by accident
 """
 
 import contextlib
+import os
 import selectors
 import shlex
 import subprocess
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 from typing import IO, Protocol
 
 from runjob.schemas.errors import LaunchError
+from runjob.schemas.secret_names import environment_for
 
 # Letters that mean themselves within single quotes to every shell (fish takes backslashes there, csh exclamation marks)
 # and, after that, within double quotes and to printf
@@ -48,7 +50,12 @@ def start_here(argv: Sequence[str]) -> "subprocess.Popen[bytes]":
     """In a session of its own: Ctrl-C is for us, and what a half-done transfer needs is an orderly end."""
     try:
         return subprocess.Popen(
-            list(argv), stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, start_new_session=True
+            list(argv),
+            env=environment_for("ssh", os.environ),  # which stays behind for minutes, to be asked again
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            start_new_session=True,
         )
     except OSError as error:
         raise LaunchError(f"{argv[0]} can't be started: {error.strerror}") from error

@@ -39,6 +39,7 @@ from runjob.schemas.machine import Machine
 from runjob.schemas.plan import Plan
 from runjob.schemas.read import read_job_json
 from runjob.schemas.run import ALIVE_STATES, Attempt, RunDir, Status, home, write_atomic
+from runjob.schemas.secret_names import environment_for
 
 # The supervisor writes status.json every 5 s: with a sign so fresh nobody need ask Slurm.
 SIGN_S = 8.0
@@ -57,6 +58,13 @@ class SlurmLauncher:
         runs = Path(slurm.folder, "runs") if slurm.folder is not None else home()
         there = runs / f"{job.name}-XXXXXXXX"
         return sbatch_text(there / "slurm", slurm.python, order_of(str(there), 1, job.hardware, plan))
+
+    def in_time(self, job: Job, plan: Plan, machine: Machine, *, done: int) -> tuple[str, ...]:
+        held_back = sorted(os.environ.keys() - environment_for("sbatch", os.environ).keys())
+        if not held_back:
+            return ()
+        said = f"{', '.join(held_back)}: not handed to Slurm, which would write it into its state and spool"
+        return (f"{said}; a job that needs it reads it there: hardware.slurm.setup: ['. ~/my-tokens.sh']",)
 
     def submit(self, run: RunDir, plan: Plan, attempt: Attempt) -> Handle:
         hardware = read_job_json(run.job).job.hardware

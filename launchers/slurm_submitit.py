@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from runjob.schemas.errors import LaunchError
+from runjob.schemas.secret_names import environment_for
 
 if TYPE_CHECKING:
     from submitit import SlurmExecutor
@@ -57,8 +58,14 @@ def make_executor(folder: Path, python: str | None, told: Mapping[str, Any]) -> 
 
 @contextlib.contextmanager
 def outside_of_jobs() -> Iterator[None]:
-    """Submitted from within another Slurm job, it must not inherit that one's nodes and tasks."""
-    hidden = {key: os.environ[key] for key in os.environ if key.startswith("SLURM") and key != "SLURM_CONF"}
+    """Submitted from within another Slurm job, it must not inherit that one's nodes and tasks. Nor does it get secrets:
+    Slurm writes the environment of a job into its own state and into the spool of the node."""
+    kept = environment_for("sbatch", os.environ)
+    hidden = {
+        key: value
+        for key, value in os.environ.items()
+        if key not in kept or (key.startswith("SLURM") and key != "SLURM_CONF")
+    }
     for key in hidden:
         del os.environ[key]
     try:

@@ -1,5 +1,6 @@
 """Spaces, quotes, semicolons, line breaks and $(...) in every path and text that goes to a real place: it trains there,
-and no shell, neither here nor there, has read any of it. Small programs stand for the training."""
+and no shell, neither here nor there, has read any of it. Nor does a secret of the environment come to lie in a file,
+here, there or with Slurm. Small programs stand for the training."""
 
 import json
 from collections.abc import Iterator
@@ -13,9 +14,11 @@ from tests.cluster.sshd_host import SshHost, need_ssh_host, ssh_host, write_clie
 from tests.conftest import Home, run_script
 from tests.end_to_end.conftest import flags
 from tests.launchers.helpers import PROGRAM
+from tests.planted import CLOUD, PLANTED, files_with, processes_with
 from tests.small_job import small_job
 
 HOSTILE = "a b'c\"d;touch pwned;$(touch pwned)`touch pwned`|&<>*?{run}~\\"
+SECRETS = (*PLANTED.values(), *CLOUD.values())
 LINES = f"{HOSTILE}\ntouch pwned\n"
 # The launchers as they are, with a program that goes over in the code of the run in the place of the training stage.
 PACKAGE = """\
@@ -65,14 +68,14 @@ def host() -> Iterator[SshHost]:
 
 
 def order(home: Home, launcher: str, env: dict[str, str], *sets: str) -> RunDir:
-    """One job with hostile names and texts, from a hostile home, to its end."""
+    """One job with hostile names and texts, from a hostile home with secrets in its environment, to its end."""
     odd = home.path / LINES
     (odd / "runs").mkdir(parents=True)
     corpus = odd / f"text {HOSTILE}.txt"
     corpus.write_text("een twee drie\n")
     job = home.path / "small.yaml"
     job.write_text(small_job())
-    env = {**env, "RUNJOB_HOME": str(odd / "runs")}
+    env = {**env, **PLANTED, **CLOUD, "RUNJOB_HOME": str(odd / "runs")}
     texts = {"data.path": str(corpus), "output.description": LINES, "output.license": HOSTILE}
     quoted = [f"{path}={json.dumps(text)}" for path, text in texts.items()]
     prompts = f"evaluation.prompts=[{json.dumps(LINES)}]"
@@ -87,6 +90,10 @@ def order(home: Home, launcher: str, env: dict[str, str], *sets: str) -> RunDir:
     assert read_json(run.job)["job"]["output"]["description"] == LINES
     assert (run.model / "model.safetensors").is_file()
     assert list(home.path.rglob("pwned")) == []
+    assert files_with(SECRETS, home.path.parent) == []
+    # a connection that stays open for the next question is one of ours; it may need the cloud to find its host
+    assert list(processes_with(PLANTED.values(), "environ")) == []
+    assert list(processes_with(SECRETS, "cmdline")) == []
     return run
 
 
@@ -102,6 +109,9 @@ def test_over_ssh(home: Home, processes, package: str, host: SshHost, tmp_path: 
     assert len(list((there / "runs").iterdir())) == 1
     assert [path.name for path in (there / "inputs").rglob("*.txt")] == [f"text {HOSTILE}.txt"]
     assert list(host.root.rglob("pwned")) == []
+    assert files_with(SECRETS, host.home, host.root / "sshd") == []
+    private = [there, *there.iterdir(), *(there / "runs").iterdir()]
+    assert [path for path in private if path.stat().st_mode & 0o077] == []
 
 
 def test_on_slurm(home: Home, processes, package: str, cluster: Cluster):
@@ -110,3 +120,6 @@ def test_on_slurm(home: Home, processes, package: str, cluster: Cluster):
     order(home, "small-slurm", {"PYTHONPATH": package, "SLURM_CONF": cluster.env["SLURM_CONF"]}, *sets)
     assert [path.name for path in (folder / "inputs").rglob("*.txt")] == [f"text {HOSTILE}.txt"]
     assert list(cluster.folder.rglob("pwned")) == []
+    spooled = [path for path in (cluster.folder / "state").rglob("environment") if b"SLURM" in path.read_bytes()]
+    assert spooled, "the environments of jobs are kept elsewhere now"
+    assert files_with(SECRETS, cluster.folder) == []

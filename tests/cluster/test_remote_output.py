@@ -1,6 +1,6 @@
 """A whole job with output.remote in S3: its machine taken back by a spot notice, gone on with on an empty one, killed
 there with everything and its run directory lost, and brought to its end on a third; equal, bit for bit, to one that was
-never interrupted."""
+never interrupted. Secrets are in the environment of whoever types: a program has those that it needs, no file any."""
 
 import contextlib
 import shutil
@@ -20,10 +20,12 @@ from tests.cluster.ports import answers, free_port
 from tests.cluster.s3_server import BUCKET, KEY, SECRET, credentials, s3_server
 from tests.conftest import Home, make_home, run_script, wait_until
 from tests.end_to_end.conftest import assert_same_run, flags, progress, records, write_job
+from tests.planted import PLANTED, files_with, processes_with
 
 pytestmark = pytest.mark.slow
 
 REMOTE = f"s3://{BUCKET}/some/prefix"
+TRAINS, UPLOADS = ("runjob.runner.worker",), "runjob.runner.worker.upload"
 JOB = ("training.length=240 steps", "training.checkpoint.every=60 steps", "evaluation.every=60 steps")
 LAUNCHER = """\
 import dataclasses
@@ -78,12 +80,12 @@ def machine(tmp_path: Path, name: str) -> Home:
 
 
 def test_a_job_goes_on_from_its_bucket_alone_after_a_spot_notice_and_after_a_kill(tmp_path, endpoint, spot):
-    s3 = credentials(endpoint)
+    secret = {**credentials(endpoint), **PLANTED}
     first, second, third = (machine(tmp_path, name) for name in ("first", "second", "third"))
     job = write_job(first.path)
 
     def type_on(home: Home, *words: str | Path, env: dict[str, str] | None = None, code: int = 0) -> str:
-        done = run_script(home, *words, env={**s3, **(env or {})})
+        done = run_script(home, *words, env={**secret, **(env or {})})
         assert done.returncode == code, done.stdout + done.stderr
         return done.stdout + done.stderr
 
@@ -92,6 +94,18 @@ def test_a_job_goes_on_from_its_bucket_alone_after_a_spot_notice_and_after_a_kil
     said = type_on(first, job, *sets, "--launcher", "spot", "--detach", env=spot)
     run = RunDir(first.runs / said.splitlines()[0])
     wait_until(lambda: progress(run) >= 70, within_s=120, what="step 70")
+    assert programs_with(KEY, SECRET, run=run) == {
+        "runjob.launchers.supervisor",
+        "torch.distributed.run",
+        *TRAINS,
+        UPLOADS,
+    }
+    assert programs_with(*PLANTED.values(), run=run) == {
+        "runjob.launchers.supervisor",
+        "torch.distributed.run",
+        *TRAINS,
+    }
+    assert list(processes_with([KEY, SECRET, *PLANTED.values()], "cmdline")) == []
     (tmp_path / "notice").write_text('{"action": "terminate", "time": "2026-11-21T22:00:00Z"}')
     wait_until(lambda: run.read_status().state == "preempted", within_s=120, what="the job to have saved and stopped")
     stopped = progress(run)
@@ -119,7 +133,7 @@ def test_a_job_goes_on_from_its_bucket_alone_after_a_spot_notice_and_after_a_kil
     said = type_on(third, "resume", run.id, code=2)
     assert f"{first.path}/corpus.txt: no such file" in said
     (first.path / "elsewhere.txt").rename(first.path / "corpus.txt")
-    said = type_on(third, "resume", run.id)
+    said = type_on(third, "resume", run.id, "--set", "tracking.wandb={project: tests, mode: offline}")
     run = RunDir(third.runs / run.id)
     assert f"{run.id} is finished: all steps done" in said
     assert_same_run(straight, run)
@@ -130,9 +144,14 @@ def test_a_job_goes_on_from_its_bucket_alone_after_a_spot_notice_and_after_a_kil
     type_on(found, "adopt", f"{REMOTE}/{run.id}")
     model = "model/model.safetensors"
     assert (found.runs / run.id / model).read_bytes() == (run.path / model).read_bytes()
-    for path in (path for home in (third, found) for path in home.path.parent.rglob("*") if path.is_file()):
-        assert KEY.encode() not in path.read_bytes(), path
-        assert SECRET.encode() not in path.read_bytes(), path
+    assert list(run.wandb.glob("offline-run-*"))
+    assert files_with([KEY, SECRET, *PLANTED.values()], *(home.path.parent for home in (first, third, found))) == []
+
+
+def programs_with(*secrets: str, run: RunDir) -> set[str]:
+    """Modules of this run's processes that have one of these in their environment."""
+    words = [words for _, words in processes_with(secrets, "environ") if str(run.path).encode() in words]
+    return {one[one.index(b"-m") + 1].decode() for one in words}
 
 
 def there(run: RunDir) -> int:
