@@ -10,6 +10,9 @@ WORKERS ?= 2
 # Of the benches (docs/speed.md): seeds, of which medians are taken; ROWS, all where empty; `JOURNAL=` writes nothing.
 REPEATS ?= 3
 JOURNAL ?= docs/journal.md
+# `make install HASHES=1`: of all packages but torch and DeepSpeed only files whose sha256 stands in requirements.lock
+# (those that tests need among them)
+HASHES ?=
 VENV := .venv
 BIN := $(VENV)/bin
 # As a variable, not as `-c`: pip then holds the tools that build DeepSpeed and runjob to the same versions.
@@ -51,7 +54,7 @@ dev: $(VENV)/.installed-dev .links/runjob  ## the set-up of a developer: tools, 
 wheel: install  ## dist/runjob-VERSION-py3-none-any.whl
 	$(BIN)/python -m pip wheel --no-deps --wheel-dir dist .
 
-constraints:  ## resolve pyproject.toml anew, in an environment of its own, and write constraints.txt
+constraints:  ## resolve pyproject.toml anew, in an environment of its own, and write constraints.txt and hashes
 	scripts/make_constraints.sh $(PYTHON)
 
 clean:  ## remove what make made here: environment, links, caches, builds (never runs/)
@@ -66,6 +69,7 @@ $(VENV)/.created:
 # torch first and alone: it is the one package that comes in several builds, and pip's own configuration on this
 # machine says which (a CPU file where one is offered); what follows then finds it in place.
 $(VENV)/.installed: pyproject.toml constraints.txt | $(VENV)/.created
+	$(if $(HASHES),$(BIN)/python -m pip install --require-hashes --no-deps --requirement requirements.lock)
 	$(BIN)/python -m pip install torch
 	$(BIN)/python -m pip install --editable .
 	@touch $@

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Resolves pyproject.toml without any constraint in a throw-away environment and writes the versions it got to
-# constraints.txt. Usage: scripts/make_constraints.sh [PYTHON]
+# constraints.txt, and their hashes to requirements.lock. Usage: scripts/make_constraints.sh [PYTHON]
 set -euo pipefail
 cd "$(dirname "$0")/.."
 unset PIP_CONSTRAINT
@@ -18,3 +18,4 @@ torch=$(sed -n 's/^torch==//p' constraints.txt)
         sed -E 's/\+[a-z0-9.]+$//' | grep -viE '^(nvidia-|cuda-|triton)'
 } >"$scratch/constraints.txt"
 cp "$scratch/constraints.txt" constraints.txt
+scripts/make_lock.sh "${1:-python3}"

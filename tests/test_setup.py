@@ -86,6 +86,31 @@ def test_no_pin_asks_for_one_build_of_a_package():
     assert not [package for package in pinned() if package.startswith(("nvidia-", "cuda-", "triton"))]
 
 
+def test_every_pin_but_two_has_hashes_and_no_other_version_has_any():
+    """torch comes in builds that other indexes keep, DeepSpeed is built where it is installed."""
+    text = (ROOT / "requirements.lock").read_text(encoding="utf-8").replace("\\\n", " ")
+    lines = [line.split() for line in text.splitlines() if not line.startswith("#")]
+    hashes = {words[0]: words[1:] for words in lines}
+    assert all(
+        found and all(re.fullmatch("--hash=sha256:[0-9a-f]{64}", one) for one in found) for found in hashes.values()
+    )
+    locked = dict(name.split("==") for name in hashes)
+    locked = {re.sub(r"[-_.]+", "-", name).lower(): version for name, version in locked.items()}
+    assert locked == {name: version for name, version in pinned().items() if name not in ("torch", "deepspeed")}
+
+
+@pytest.mark.parametrize(("hashes", "first"), [("", "pip install torch"), ("HASHES=1", "--require-hashes --no-deps")])
+def test_hashes_are_asked_for_by_a_word_and_come_before_everything_else(tmp_path, hashes: str, first: str):
+    for file in ("Makefile", "pyproject.toml", "constraints.txt"):
+        shutil.copy(ROOT / file, tmp_path)
+    (tmp_path / ".venv").mkdir()
+    (tmp_path / ".venv" / ".created").touch()
+    argv = ["make", "--dry-run", "install", *hashes.split()]
+    asked = subprocess.run(argv, cwd=tmp_path, capture_output=True, text=True, check=True).stdout
+    assert first in next(line for line in asked.splitlines() if "pip install" in line)
+    assert "HASHES=1" in (ROOT / ".ci" / "run").read_text(encoding="utf-8")
+
+
 def test_a_second_make_installs_nothing(tmp_path):
     """With the stamps in place make only runs; an edited constraints.txt brings pip back."""
     for file in ("Makefile", "pyproject.toml", "constraints.txt"):
