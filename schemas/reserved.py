@@ -21,6 +21,12 @@ RESERVED_VALUES: dict[str, frozenset[str]] = {
     ),
 }
 
+# Keys that no version will understand, wherever they stand, and why
+NEVER: dict[str, str] = {
+    "trust_remote_code": "code that comes with a model, a tokenizer or a data set is never run, whatever its revision; "
+    "delete the key, and name a checkpoint of an architecture that the schema knows",
+}
+
 # What other training tools call a field -> where it stands in a job file
 ELSEWHERE: dict[str, str] = {
     "batch_size": "training.global_batch",
