@@ -22,7 +22,7 @@ from pathlib import Path
 from runjob.schemas.processes import descendants
 
 RUNJOB = str(Path(sys.executable).parent / "runjob")
-NOT_COMPARED = ("time", "attempt", "data_wait", "tokens_per_s", "samples_per_s")
+NOT_COMPARED = ("time", "attempt", "data_wait", "tokens_per_s", "samples_per_s", "memory")
 READER = b"runjob.runner.worker.reader"
 VICTIMS = ("a rank", "the supervisor", "torchrun", "everything")
 

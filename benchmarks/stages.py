@@ -43,7 +43,7 @@ hardware: {device: cpu, threads: 1}
 tracking: {tensorboard: false}
 """
 RUNJOB = str(Path(sys.executable).parent / "runjob")
-NOT_COMPARED = ("time", "attempt", "data_wait", "tokens_per_s", "samples_per_s")
+NOT_COMPARED = ("time", "attempt", "data_wait", "tokens_per_s", "samples_per_s", "memory")
 SHOWN = (1, 2, 5, 10, 15, 20)
 
 

@@ -24,7 +24,7 @@ from runjob.schemas.read import read_job
 from runjob.schemas.run import ALIVE_STATES, RunDir, list_runs
 
 # They tell of the clock and of the attempt, not of what was computed.
-UNCOMPARED = frozenset({"time", "attempt", "data_wait", "tokens_per_s", "samples_per_s"})
+UNCOMPARED = frozenset({"time", "attempt", "data_wait", "tokens_per_s", "samples_per_s", "memory"})
 # Step (or file) -> what is compared of it.
 Records = dict[Any, dict[str, Any]]
 POLL_S = 0.02

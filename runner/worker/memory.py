@@ -1,6 +1,9 @@
 """Running out of memory is nobody's bug: it is answered with the setting to change. A rank that the kernel kills says
-nothing any more; for that one the supervisor answers (launchers/kernel.py)."""
+nothing any more; for that one the supervisor answers (launchers/kernel.py). How much it takes stands in each `train`
+record, so that one sees it coming."""
 
+import resource
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -17,6 +20,14 @@ WORDS = (
     "CUDA error: out of memory",
     "MPS backend out of memory",
 )
+
+
+def peak_memory() -> int:
+    """Bytes that this process has had at most: of its GPU where it trains on one, else of main memory."""
+    if torch.cuda.is_available() and torch.cuda.is_initialized():
+        return torch.cuda.max_memory_allocated()
+    # Linux counts in KiB, macOS in bytes
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def is_memory_short(error: BaseException) -> bool:

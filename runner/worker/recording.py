@@ -6,7 +6,7 @@ from runjob.data.batches import batch_digest
 from runjob.runner.worker.advice import Step, Told, above_guessing
 from runjob.runner.worker.evaluate import measured, note_best, out_of_patience
 from runjob.runner.worker.exchange import Agreement
-from runjob.runner.worker.memory import answering_memory
+from runjob.runner.worker.memory import answering_memory, peak_memory
 from runjob.runner.worker.parts import Parts
 from runjob.runner.worker.profiling import Profiled
 from runjob.schemas.errors import NumericsError
@@ -31,6 +31,7 @@ def log_step(
         batch=batch_digest(agreed.digests),
         **rates,
         data_wait=wait_s / seconds,
+        memory=peak_memory(),
     )
 
 

@@ -18,7 +18,7 @@ from runjob.schemas.run import RunDir, read_json
 from tests.conftest import Home, Processes, Runjob, make_home, run_script, wait_until
 
 # What may differ between a run and the same run killed and resumed
-NOT_COMPARED = ("time", "attempt", "data_wait", "tokens_per_s", "samples_per_s")
+NOT_COMPARED = ("time", "attempt", "data_wait", "tokens_per_s", "samples_per_s", "memory")
 
 JOB = """
 schema: 1
