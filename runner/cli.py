@@ -24,6 +24,7 @@ ROOMS = {
     "commands_check": ("validate", "plan"),
     "commands_prepare": ("prepare",),
     "commands_jobs": ("ps", "status", "logs", "cancel", "why"),
+    "commands_compare": ("diff", "compare"),
     "commands_run": ("resume", "verify-resume"),
     "commands_fetch": ("fetch",),
     "commands_upload": ("upload",),
@@ -55,6 +56,8 @@ TAKING = (
     "--from-model",
     "--device",
     "-o",
+    "--metric",
+    "--diff",
 )
 # Commands of two words, by the first
 GROUPS = {name.split()[0] for name in NAMES if " " in name}

@@ -7,7 +7,7 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from runjob.runner.command import Command, add_json, add_launcher, add_sets
+from runjob.runner.command import Command, add_json, add_launcher, add_sets, job_id
 from runjob.runner.text import print_json
 
 if TYPE_CHECKING:
@@ -50,7 +50,12 @@ def run_plan(args: Namespace) -> int:
     shown = preview(resolved, plan, place)
     if args.out:
         write_plan_files(Path(args.out), plan)
-    if args.json:
+    if args.diff:
+        from runjob.runner.commands_compare import print_difference_to_file
+        from runjob.schemas.run import find_run, home
+
+        print_difference_to_file(find_run(home(), args.diff), resolved, plan, as_json=args.json)
+    elif args.json:
         rows = None if facts is None else dataclasses.asdict(facts)
         print_json({**dataclasses.asdict(plan), "rows": rows, "missing": missing, "preview": shown})
     else:
@@ -163,6 +168,7 @@ def configure_plan(parser: ArgumentParser) -> None:
     add_file(parser)
     add_launcher(parser, default="local")
     parser.add_argument("--out", metavar="DIR", help="write plan.json and deepspeed.json there as well")
+    parser.add_argument("--diff", metavar="ID", type=job_id, help="only what differs from this run")
     add_json(parser)
 
 
