@@ -24,7 +24,7 @@ from runjob.data.duplicates import Copies
 from runjob.data.journal import End
 from runjob.data.progress import Reporter
 from runjob.data.split import refuse_empty_sides, sides_of
-from runjob.data.store import FORMAT, Budget, FileSummary, SideName, Summary, settle_files
+from runjob.data.store import FORMAT, Budget, FileSummary, SideName, Summary, settle_files, write_sum
 from runjob.data.tokenise import CHANGED, Tokenising, Written
 from runjob.data.vocabulary import Extension, save_extended
 from runjob.data.writer import token_type
@@ -66,6 +66,7 @@ class Build:
                 raise
             write_json(unfinished / summary.name, written)
             (unfinished / summary.name).rename(summary)
+        write_sum(summary)
         sync_path(building)
         shutil.rmtree(unfinished, ignore_errors=True)
         building.rename(path)

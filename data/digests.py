@@ -7,6 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from runjob.data.store import sha256_of
+from runjob.schemas.json_object import read_object
+from runjob.schemas.records import SEAL, digest_of, sealed
 from runjob.schemas.run import write_json
 
 # A file changed a moment ago may change again within the clock tick of its time of change; it is not remembered.
@@ -34,14 +36,11 @@ class DigestCache:
         if all(time.time() - stat.st_mtime > SETTLED_S for _, stat in stats):
             self._known = {**_read(self.path), key: digest}
             self.path.parent.mkdir(parents=True, exist_ok=True)
-            write_json(self.path, self._known)
+            write_json(self.path, sealed(self._known))
         return digest
 
 
 def _read(path: Path) -> dict[str, str]:
-    """What is remembered; a file that isn't JSON remembers nothing, since all of it can be computed again."""
-    try:
-        known: dict[str, str] = json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, ValueError):
-        return {}
-    return known
+    """What is remembered; a damaged file remembers nothing, since all of it can be computed again."""
+    known: dict[str, str] = read_object(path)
+    return known if known.pop(SEAL, "") == digest_of(known) else {}

@@ -1,6 +1,6 @@
 """The prepared corpus on disk: tokenised once, then only mapped into memory.
 
-    STORE/store.json                    written last: without it there is no store
+    STORE/store.json                    written last: without it there is no store; store.sha256 is its sum
     STORE/train/tokens.bin              the token stream, in the smallest unsigned type that holds the vocabulary
     STORE/train/offsets.npy             where each document begins in it, and its end (int64, documents + 1)
     STORE/validation/..., STORE/test/...  the same for the other sides; without a test side there is no such folder
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 FORMAT = 5
+SUM = "store.sha256"
 SideName = Literal["train", "validation", "test"]
 TokenType = Literal["uint8", "uint16", "uint32"]
 SIDES: tuple[SideName, ...] = ("train", "validation", "test")
@@ -184,6 +185,7 @@ def read_summary(path: Path) -> Summary:
     if not file.is_file():
         raise DataError(f"{path}: holds no store.json, so it is no finished store; prepare the data again")
     raw = read_json(file)
+    refuse_other_sum(file)
     if raw["format"] != FORMAT:
         raise DataError(f"{file}: store format {raw['format']}, this runjob reads {FORMAT}; prepare the data again")
     return Summary(
@@ -198,6 +200,23 @@ def read_summary(path: Path) -> Summary:
             "files": {name: FileSummary(**record) for name, record in raw["files"].items()},
         }
     )
+
+
+def write_sum(file: Path) -> None:
+    """Beside store.json, which vouches for all the others; as `sha256sum --check` reads it."""
+    beside = file.parent / SUM
+    beside.write_text(f"{sha256_of(file)}  {file.name}\n", encoding="utf-8")
+    sync_path(beside)
+
+
+def refuse_other_sum(file: Path) -> None:
+    """DataError if store.json is not what was written; a store of before there were sums has none."""
+    beside = file.parent / SUM
+    if beside.exists() and beside.read_bytes() != f"{sha256_of(file)}  {file.name}\n".encode():
+        raise DataError(
+            f"{file.parent}: the prepared data are damaged (store.json and {SUM} disagree); "
+            f"delete this directory, and the next run builds it again"
+        )
 
 
 def _read_side(raw: dict[str, Any]) -> SideSummary:
@@ -255,7 +274,7 @@ class Side:
 
 
 class Store:
-    """An opened store. `open` compares every size, `verify` every byte."""
+    """An opened store. `open` compares every size, `verify` every byte: before each attempt that trains on it."""
 
     def __init__(self, path: Path, summary: Summary) -> None:
         self.path = path
@@ -271,9 +290,12 @@ class Store:
         store._refuse(store._wrong_sizes())
         return store
 
-    def verify(self) -> None:
+    def verify(self, *, told: Callable[[int], None] | None = None) -> None:
         """Read every file and compare its sha256 with store.json; DataError names the damaged ones."""
-        self._refuse(self._wrong_sizes() or self._wrong_digests())
+        self._refuse(self._wrong_sizes() or self._wrong_digests(told))
+
+    def size(self) -> int:
+        return sum(record.size for record in self.summary.files.values())
 
     def _side(self, name: SideName, summary: SideSummary) -> Side:
         return Side(self.path / name, summary=summary, token_type=self.summary.token_type)
@@ -287,9 +309,9 @@ class Store:
                 wrong.append(f"{name} is missing" if size is None else f"{name}: {size} bytes instead of {record.size}")
         return wrong
 
-    def _wrong_digests(self) -> list[str]:
-        records = self.summary.files.items()
-        return [f"{name}: sha256 differs" for name, record in records if sha256_of(self.path / name) != record.sha256]
+    def _wrong_digests(self, told: Callable[[int], None] | None) -> list[str]:
+        sums = {name: sha256_of(self.path / name, told=told) for name in self.summary.files}
+        return [f"{name}: sha256 differs" for name, record in self.summary.files.items() if sums[name] != record.sha256]
 
     def _refuse(self, wrong: list[str]) -> None:
         if wrong:

@@ -25,9 +25,9 @@ from runjob.data.documents import SHOWN
 from runjob.data.locks import only_one
 from runjob.data.normalize import describe_normalize
 from runjob.data.patience import patiently
-from runjob.data.prepare import PreparedStore, anything
+from runjob.data.prepare import PreparedStore, anything, open_verified
 from runjob.data.progress import Progress, Reporter
-from runjob.data.store import FORMAT, SideName, SideSummary, Store, Summary, settle_files
+from runjob.data.store import FORMAT, SideName, SideSummary, Store, Summary, settle_files, write_sum
 from runjob.data.streaming import FIRST, State, Streamed, open_streamed
 from runjob.data.terms import TermTable
 from runjob.data.vocabulary import describe, open_extension, save_extended
@@ -85,7 +85,7 @@ def prepare_stream(
                     what=streamed.name,
                     say=say,
                 )
-    summary = Store.open(path).summary
+    summary = (open_verified(path, reporter) if found else Store.open(path)).summary
     reporter.begin("done")
     store = PreparedStore(
         path=path, fingerprint=fingerprint, built=not found, summary=summary, sources={}, bad_rows=bad_rows
@@ -151,6 +151,7 @@ def _build(
         origin=origin,
     )
     write_json(building / "store.json", dataclasses.asdict(summary))
+    write_sum(building / "store.json")
     sync_path(building)
     building.rename(path)
     sync_path(path.parent)

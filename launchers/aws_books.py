@@ -32,7 +32,11 @@ def record_end(run: RunDir, machine: str) -> None:
 
 def read_rented(run: RunDir) -> list[Line]:
     file = run.aws / "rented.jsonl"
-    return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()] if file.exists() else []
+    try:
+        return [json.loads(line) for line in file.read_text(encoding="utf-8").splitlines()] if file.exists() else []
+    except ValueError as error:
+        way = "`runjob aws ls` shows what is rented by what the account says"
+        raise RunjobError(f"{file}: damaged: {error}; {way}") from error
 
 
 def _write(run: RunDir, lines: list[Line]) -> None:

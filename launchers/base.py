@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 from runjob.schemas.errors import RunjobError
 from runjob.schemas.machine import Machine
 from runjob.schemas.plan import Plan
+from runjob.schemas.records import as_record, damaged
 from runjob.schemas.run import Attempt, RunDir, Status, read_json, write_json
 
 if TYPE_CHECKING:
@@ -48,10 +49,18 @@ def handle_before(run: RunDir, attempt: Attempt) -> Handle | None:
 
 
 def _handle_in(file: Path) -> Handle | None:
+    """RunjobError of one that is damaged says the way on: whatever else still runs gives way to a later attempt."""
     if not file.exists():
         return None
-    raw = read_json(file)
-    return Handle(launcher=raw.pop("launcher"), attempt=raw.pop("attempt"), facts=raw)
+    try:
+        raw = read_json(file)
+        if not isinstance(raw, dict):
+            raise damaged(file, "it holds no JSON object")
+        own = {name: raw.pop(name) for name in ("launcher", "attempt") if name in raw}
+        return as_record({**own, "facts": raw}, Handle, file)
+    except RunjobError as error:
+        way = "where the job runs is not known; delete this file, and `runjob resume` goes on with it here"
+        raise RunjobError(f"{error}; {way}") from error
 
 
 class StoppedError(RunjobError):

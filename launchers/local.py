@@ -93,7 +93,7 @@ class LocalLauncher:
 
 def never_started(status: Status) -> Status:
     """Of an attempt that has no place yet: on its way for a while, then lost."""
-    if time.time() - status.updated < SUBMISSION_GRACE_S:
+    if abs(time.time() - status.updated) < SUBMISSION_GRACE_S:  # the clock may have been set back since
         return status
     seen = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(status.updated))
     message = f"attempt {status.attempt} was submitted at {seen} and its supervisor never started"

@@ -41,7 +41,7 @@ def start(run: RunDir, number: int, post: list[str], lent: dict[str, str]) -> di
     attempt = run.attempt(number)
     handle = read_handle(run)
     if handle is None or handle.attempt != number:
-        plan = Plan.from_json(run.plan.read_text(encoding="utf-8"))
+        plan = Plan.read(run.plan)
         handle = LocalLauncher(post).submit(run, plan, attempt)
     return {"handle": dict(handle.facts)}
 

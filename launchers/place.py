@@ -11,11 +11,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Literal
 
+from runjob.schemas.errors import RunjobError
 from runjob.schemas.processes import own_start_time, process_alive
 
 Presence = Literal["alive", "dead", "elsewhere"]
 # What stands in a handle for "somebody is at it": the facts of the process that submits, until something runs there
 SUBMITTER = "by_"
+# What must stand there of a process
+FACTS: Mapping[str, type] = {"host": str, "pid": int, "start_time": int, "boot_id": str, "process_namespace": str}
 
 
 def boot_id() -> str:
@@ -65,6 +68,8 @@ def submitted_elsewhere(submitter: Mapping[str, str | int]) -> str:
 
 def look_for(facts: Mapping[str, str | int]) -> Presence:
     """Is the process of a handle alive, dead, or out of sight because it ran on another machine or in a container?"""
+    if wrong := [name for name, kind in FACTS.items() if not isinstance(facts.get(name), kind)]:
+        raise RunjobError(f"handle.json: damaged: it lacks {', '.join(wrong)}, by which a process is found again")
     same_host = facts["host"] == socket.gethostname()
     if facts["boot_id"] != boot_id():
         return "dead" if same_host else "elsewhere"

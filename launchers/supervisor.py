@@ -108,7 +108,7 @@ class Supervisor:
         return 0
 
     def _read_plan(self) -> Plan:
-        return Plan.from_json(self.run.plan.read_text(encoding="utf-8"))
+        return Plan.read(self.run.plan)
 
     def _listen(self) -> None:
         if SIGNALS_VARIABLE in os.environ:

@@ -1,6 +1,7 @@
 """`ps status logs cancel why`: the life of jobs, read from their directories."""
 
 import dataclasses
+import sys
 import time
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator
@@ -28,9 +29,9 @@ from runjob.runner.runs import (
 from runjob.runner.tail import EventTail, LogTail
 from runjob.runner.text import print_json, table, watch
 from runjob.runner.why import LAST_LINES, evidence, explain
-from runjob.schemas.errors import NotFoundError
+from runjob.schemas.errors import NotFoundError, RunjobError
 from runjob.schemas.plan import Plan
-from runjob.schemas.run import ALIVE_STATES, STORED_STATES, RunDir, Status, find_run, home
+from runjob.schemas.run import ALIVE_STATES, STORED_STATES, Attempt, Exit, RunDir, Status, find_run, home
 from runjob.schemas.upload import Upload, read_upload
 
 POLL_S = 0.2
@@ -124,6 +125,8 @@ def run_logs(args: Namespace) -> int:
         followed |= args.follow and not has_ended(status)
         for line in tails.new_lines(args.rank, status):
             print(line, flush=args.follow)
+        for damaged in tails.events.take_damaged():
+            print(f"runjob: {run.events}: a line is damaged and left out: {damaged}", file=sys.stderr)
         if followed and has_ended(status) and (why := goes_on(run, status)):
             print(why, flush=True)
             if not begin_next(run, status, told=tell):
@@ -180,7 +183,7 @@ def run_cancel(args: Namespace) -> int:
         return 0
     status = state_soon(run)
     if status.state in ALIVE_STATES:
-        deadline_s = Plan.from_json(run.plan.read_text(encoding="utf-8")).stop_deadline_s
+        deadline_s = Plan.read(run.plan).stop_deadline_s
         status = wait_for_end(run, timeout_s=deadline_s + 30)
         print(f"{run.id} is {status.state}: {status.message}")
         if has_ended(status):
@@ -195,8 +198,8 @@ def run_why(args: Namespace) -> int:
     run = find_run(home(), args.id)
     status = state_soon(run)
     attempts = run.list_attempts()
-    said = attempts[-1].read_exit() if attempts else None
     if args.json:
+        said = readable_exit(attempts[-1]) if attempts else None
         log = next(reversed(evidence(run, attempts[-1], status)), None) if attempts else None
         words = dataclasses.asdict(said) if said is not None else None
         last = tail(log, LAST_LINES).splitlines() if log is not None else []
@@ -205,6 +208,14 @@ def run_why(args: Namespace) -> int:
     print(f"{run.id} is {status.state}" + (f": {status.message}" if status.message else ""))
     print(explain(run, status))
     return 0
+
+
+def readable_exit(attempt: Attempt) -> Exit | None:
+    """What rank 0 said of its end; None also where its file is damaged, which the state's message names."""
+    try:
+        return attempt.read_exit()
+    except RunjobError:
+        return None
 
 
 def configure_ps(parser: ArgumentParser) -> None:

@@ -61,7 +61,7 @@ def show(run: RunDir, *, statistics: bool, as_json: bool) -> None:
     from runjob.runner.statistics_text import statistics_text
     from runjob.schemas.statistics import Statistics
 
-    store = read_json(run.data)["store"]
+    store = run.read_data()["store"]
     if as_json:
         print_json(read_json(run.statistics) if statistics else {"store": store})
         return

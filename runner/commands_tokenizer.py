@@ -8,7 +8,7 @@ from typing import Any
 from runjob.runner.command import Command, add_json, add_sets
 from runjob.runner.commands_model import run_worker
 from runjob.schemas.errors import JobError, MissingError, NotFoundError
-from runjob.schemas.run import RunDir, find_run, home, read_json
+from runjob.schemas.run import RunDir, find_run, home
 
 
 def run_build(args: Namespace) -> int:
@@ -70,7 +70,7 @@ def place(name: str) -> str:
 def tokenizer_of(run: RunDir) -> str:
     if not run.data.is_file():
         raise MissingError(f"{run.id}: has no tokenizer yet; its data were never prepared (runjob prepare)")
-    return str(Path(read_json(run.data)["store"]) / "tokenizer")
+    return str(Path(run.read_data()["store"]) / "tokenizer")
 
 
 def term_file(text: str) -> tuple[str, str]:

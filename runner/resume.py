@@ -1,9 +1,10 @@
 """Go on with a job from its checkpoint: may it, with which changes, and who wins if two ask at once."""
 
+import contextlib
 import secrets
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 from runjob.runner.asking import state_anew, state_soon
@@ -11,12 +12,13 @@ from runjob.runner.changes import Change, find_changes
 from runjob.runner.lock import locked
 from runjob.runner.moving import as_seen_there, bring_checkpoints, leave_behind
 from runjob.runner.own_code import in_its_words
-from runjob.runner.place import foretell, plan_on, survey
+from runjob.runner.place import Place, foretell, plan_on, survey
 from runjob.runner.promise import promise
 from runjob.runner.remote_copy import bring_newer
 from runjob.runner.runs import checkpoint_steps, launcher_name
 from runjob.runner.submit import launch, write_plan
-from runjob.schemas.errors import JobError, StateError
+from runjob.schemas.errors import JobError, RunjobError, StateError
+from runjob.schemas.frozen import refuse_damaged_code
 from runjob.schemas.plan import Plan
 from runjob.schemas.quantities import parse_quantity
 from runjob.schemas.read import Resolved, override_job, read_job_json, write_job_json
@@ -48,23 +50,24 @@ def resume(run: RunDir, wish: Wish, *, told: Callable[[str], None]) -> list[str]
         given_up += bring_newer(run, told=told)
         status = refreshed(run, status, wish)
         start_from = check_start(run, wish.start_from)
+        refuse_damaged_code(run.code)
         old = read_job_json(run.job)
         sets, said = drop_reached_pause(run, old, wish.sets)
         new = in_its_words(run, override_job(old, sets))
         changes = find_changes(old.values, new.values)
         check_changes(status, changes, wish)
-        old_plan = Plan.from_json(run.plan.read_text(encoding="utf-8"))
         place = survey(new, launcher)
         plan = plan_on(new, place)
+        old_plan, mended = earlier_plan(run, old, place)
         check_length(run, changes, plan, start_from)
         told_first = foretell(new, place, done=steps_done(run, start_from))
         seen = as_seen_there(run, start_from)
         start_from = start_from if place.here else seen
-        attempt = next_attempt(run, status)
-        keep_earlier(run, attempt)
-        said += [*given_up, *told_first, where_from(run, start_from)]
         edited = edited_by_hand(run, old_plan)
         kept = edited and plan.deepspeed == old_plan.deepspeed
+        attempt = next_attempt(run, status)
+        keep_earlier(run, attempt)
+        said += [*damage_passed_over(run, status), *mended, *given_up, *told_first, where_from(run, start_from)]
         said += tell_of_edit(kept=kept, attempt=attempt) if edited else []
         said += promise(run, changes, old_plan, plan, place, edited=kept)
         write_job_json(run.job, new)
@@ -79,11 +82,24 @@ def resume(run: RunDir, wish: Wish, *, told: Callable[[str], None]) -> list[str]
 
 def refreshed(run: RunDir, status: Status, wish: Wish) -> Status:
     """The state again if a later attempt has come to light, which was begun on another machine and may run there."""
-    if run.read_status().attempt == status.attempt:
+    if stored_attempt(run) in (None, status.attempt):
         return status
     newer = state_soon(run)
     check_state(run, newer, wish)
     return newer
+
+
+def damage_passed_over(run: RunDir, status: Status) -> list[str]:
+    """Of status.json, which the new attempt writes anew: all that it said, the attempts' own files say too."""
+    return [status.message] if stored_attempt(run) is None else []
+
+
+def stored_attempt(run: RunDir) -> int | None:
+    """None where status.json is damaged: `status` then speaks of the newest attempt there is."""
+    try:
+        return run.read_status().attempt
+    except RunjobError:
+        return None
 
 
 def check_state(run: RunDir, status: Status, wish: Wish) -> None:
@@ -125,8 +141,8 @@ def drop_reached_pause(run: RunDir, old: Resolved, sets: Sequence[str]) -> tuple
     """A `stop_after` that was reached has done its work; left in, every resume would stop at once again."""
     pause = old.job.training.stop_after
     touched = any(one.startswith("training.stop_after=") for one in sets)
-    ends = [attempt.read_exit() for attempt in run.list_attempts()]
-    reached = max((end.step for end in ends if end is not None), default=0)
+    # it saves where it pauses, and so tells of it also where its exit.json is gone
+    reached = max([*checkpoint_steps(run), *ends_of(run)], default=0)
     if pause is None or touched or pause.amount > reached:
         return tuple(sets), []
     said = f"training.stop_after: {pause} is reached and dropped; the job goes on to {old.job.training.length}"
@@ -178,7 +194,7 @@ def next_attempt(run: RunDir, status: Status) -> Attempt:
     try:
         path.mkdir()
     except FileExistsError as error:
-        if time.time() - path.stat().st_mtime < ABANDONED_S:
+        if abs(time.time() - path.stat().st_mtime) < ABANDONED_S:  # a clock that was set back makes it a time to come
             raise StateError(f"{run.id} is being resumed by somebody else (attempt {path.name} exists)") from error
         # A resume that was killed before it handed its attempt over; only one of those who see it can move it.
         path.rename(path.with_name(f"{path.name}.abandoned-{secrets.token_hex(4)}"))
@@ -186,9 +202,28 @@ def next_attempt(run: RunDir, status: Status) -> Attempt:
     return Attempt(path)
 
 
+def ends_of(run: RunDir) -> Iterator[int]:
+    """At which step each attempt ended, as far as that can be read."""
+    for attempt in run.list_attempts():
+        with contextlib.suppress(RunjobError):
+            if (end := attempt.read_exit()) is not None:
+                yield end.step
+
+
+def earlier_plan(run: RunDir, old: Resolved, place: Place) -> tuple[Plan, list[str]]:
+    """What the last attempt was planned as; compiled once more from its job where plan.json is damaged, and said."""
+    try:
+        return Plan.read(run.plan), []
+    except RunjobError as error:
+        return plan_on(old, place), [f"{error}; it is compiled anew from job.json"]
+
+
 def edited_by_hand(run: RunDir, plan: Plan) -> bool:
     """Is deepspeed.json another than the one that was compiled?"""
-    return run.deepspeed.exists() and bool(read_json(run.deepspeed) != dict(plan.deepspeed))
+    try:
+        return run.deepspeed.exists() and bool(read_json(run.deepspeed) != dict(plan.deepspeed))
+    except RunjobError as error:
+        raise RunjobError(f"{error}; delete it, and it is compiled anew from the job") from error
 
 
 def tell_of_edit(*, kept: bool, attempt: Attempt) -> list[str]:

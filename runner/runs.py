@@ -1,7 +1,6 @@
 """What can be said about a run from its directory, whichever launcher it is with."""
 
 import contextlib
-import json
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -14,7 +13,7 @@ from runjob.launchers.local import never_started
 from runjob.schemas.errors import RunjobError
 from runjob.schemas.json_object import read_object
 from runjob.schemas.manifest import steps_in
-from runjob.schemas.run import ALIVE_STATES, Attempt, RunDir, Status, created_at, read_json
+from runjob.schemas.run import ALIVE_STATES, Attempt, RunDir, Status, created_at
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,14 +40,24 @@ def launcher_name(run: RunDir) -> str:
     return handle.launcher if handle is not None else "local"
 
 
+def known_launcher(run: RunDir) -> str:
+    """For eyes: a handle that can't be read leaves it unknown."""
+    try:
+        return launcher_name(run)
+    except RunjobError:
+        return "unknown"
+
+
 def launcher_of(run: RunDir) -> Launcher:
     return find_launcher(launcher_name(run))
 
 
 def is_elsewhere(run: RunDir) -> bool:
     """Was it given to a place whose checkpoints lie there until they are fetched?"""
-    handle = read_handle(run)
-    return handle is not None and bool(handle.facts) and isinstance(find_launcher(handle.launcher), Fetcher)
+    with contextlib.suppress(RunjobError):
+        handle = read_handle(run)
+        return handle is not None and bool(handle.facts) and isinstance(find_launcher(handle.launcher), Fetcher)
+    return False
 
 
 def state_of(run: RunDir) -> Status:
@@ -62,8 +71,8 @@ def state_of(run: RunDir) -> Status:
             return never_started(status)
         return find_launcher(handle.launcher).state(run)
     except RunjobError as error:
-        attempts = run.list_attempts()
-        return Status(state="lost", attempt=len(attempts), updated=created_at(run.path), message=str(error))
+        newest = max((attempt.number for attempt in run.list_attempts()), default=0)
+        return Status(state="lost", attempt=newest, updated=created_at(run.path), message=str(error))
 
 
 def ended_status(run: RunDir) -> Status | None:
@@ -77,10 +86,11 @@ def ended_status(run: RunDir) -> Status | None:
 
 def bring_logs(run: RunDir, attempt: Attempt, status: Status) -> tuple[Path, ...]:
     """The attempt's logs on this machine, with what is new of them where their place can be asked."""
-    handle = read_handle(run)
-    if handle is None or not handle.facts or status.state == "unreachable":
-        return tuple(attempt.path.glob("*.log"))
-    return find_launcher(handle.launcher).logs(run, attempt)
+    with contextlib.suppress(RunjobError):
+        handle = read_handle(run)
+        if handle is not None and handle.facts and status.state != "unreachable":
+            return find_launcher(handle.launcher).logs(run, attempt)
+    return tuple(attempt.path.glob("*.log"))
 
 
 def read_progress(run: RunDir) -> Mapping[str, Any]:
@@ -90,13 +100,10 @@ def read_progress(run: RunDir) -> Mapping[str, Any]:
 
 def planned_steps(run: RunDir, progress: Mapping[str, Any]) -> int | None:
     """Steps of the whole run: as rank 0 counted them with the data at hand, else as planned."""
-    if "steps" in progress:
+    if isinstance(progress.get("steps"), int):
         return int(progress["steps"])
-    try:
-        steps = json.loads(run.plan.read_text(encoding="utf-8"))["steps"]
-    except (OSError, ValueError, KeyError):
-        return None
-    return int(steps) if steps is not None else None
+    steps = read_object(run.plan).get("steps")
+    return steps if isinstance(steps, int) else None
 
 
 def summarise(run: RunDir, status: Status) -> Summary:
@@ -109,11 +116,11 @@ def summarise(run: RunDir, status: Status) -> Summary:
         id=run.id,
         state=status.state,
         attempt=status.attempt,
-        step=int(progress["step"]) if "step" in progress else None,
+        step=step if isinstance(step := progress.get("step"), int) else None,
         goes_on_from=start,
         steps=steps,
-        loss=float(progress["loss"]) if "loss" in progress and progress["loss"] is not None else None,
-        launcher=launcher_name(run),
+        loss=float(loss) if isinstance(loss := progress.get("loss"), int | float) else None,
+        launcher=known_launcher(run),
         created=created_at(run.path),
         updated=status.updated,
         message=status.message,
@@ -132,9 +139,8 @@ def starting_step(run: RunDir, attempt: int) -> int:
     """Where an attempt but the first starts: as `resume` said it, else the newest checkpoint here or on record (an
     attempt that Slurm made by itself, whose checkpoints may lie elsewhere)."""
     order = run.attempt(attempt).path / "resume.json"
-    with contextlib.suppress(RunjobError):
-        if order.exists() and "step" in (said := read_json(order)):
-            return int(said["step"])
+    if isinstance(step := read_object(order).get("step"), int):
+        return step
     saved = [record["step"] for record in run.read_events("checkpoint")]
     return max([*checkpoint_steps(run), *saved], default=0)
 

@@ -1,9 +1,13 @@
 """Follow files that others write: events.jsonl, which a resume may make shorter, and logs."""
 
 import hashlib
-import json
 from pathlib import Path
 from typing import Any, BinaryIO
+
+from runjob.schemas.run import parse_event
+
+# Of a damaged line, in a message
+SHOWN = 60
 
 
 class EventTail:
@@ -14,6 +18,7 @@ class EventTail:
         self._offset = 0
         self._last_line = b""
         self._seen: set[bytes] = set()
+        self._damaged: list[bytes] = []
 
     def read(self) -> list[dict[str, Any]]:
         if not self.path.exists():
@@ -27,7 +32,15 @@ class EventTail:
         self._offset += len(whole)
         lines = whole.splitlines(keepends=True)
         self._last_line = lines[-1] if lines else self._last_line
-        return [json.loads(line) for line in lines if self._is_new(line)]
+        new_lines = [line for line in lines if self._is_new(line)]
+        records = [parse_event(line) for line in new_lines]
+        self._damaged += [line for line, record in zip(new_lines, records, strict=True) if record is None]
+        return [record for record in records if record is not None]
+
+    def take_damaged(self) -> list[str]:
+        """The beginnings of lines that were met since the last call and are no records."""
+        met, self._damaged = self._damaged, []
+        return [line[:SHOWN].decode("utf-8", errors="replace").rstrip() for line in met]
 
     def _still_there(self, file: BinaryIO) -> bool:
         """Does the line that we read last still stand where it stood? Size alone can't tell: the file may have been

@@ -2,14 +2,19 @@
 
 import socket
 from pathlib import Path
+from typing import get_args
 
-from runjob.launchers.base import read_handle
 from runjob.launchers.logs import tail
 from runjob.launchers.place import boot_id
 from runjob.runner.runs import checkpoint_steps, is_elsewhere
-from runjob.schemas.run import Attempt, Exit, RunDir, Status, read_json
+from runjob.schemas.errors import RunjobError
+from runjob.schemas.json_object import read_object
+from runjob.schemas.plan import StageName
+from runjob.schemas.run import Attempt, Exit, RunDir, Status
 
 LAST_LINES = 20
+# In the order in which they run
+STAGES: tuple[StageName, ...] = get_args(StageName)
 # What the supervisor was at is in the last ones; each names a whole command line.
 LAST_OF_SUPERVISOR = 3
 
@@ -19,8 +24,11 @@ def explain(run: RunDir, status: Status) -> str:
     if not attempts:
         return "it was never started"
     attempt = attempts[-1]
-    said = attempt.read_exit()
-    parts = words_of(said) if said is not None else without_words(run, attempt, status)
+    try:
+        said = attempt.read_exit()
+        parts = words_of(said) if said is not None else without_words(run, attempt, status)
+    except RunjobError as error:
+        parts = [str(error)]
     if status.state in ("failed", "lost"):
         for log in evidence(run, attempt, status):
             lines = LAST_OF_SUPERVISOR if log == attempt.supervisor_log else LAST_LINES
@@ -50,8 +58,7 @@ def without_words(run: RunDir, attempt: Attempt, status: Status) -> list[str]:
 
 def killer_of(run: RunDir) -> str:
     """What ends a supervisor without a word."""
-    handle = read_handle(run)
-    facts = {} if handle is None else handle.facts
+    facts = read_object(run.handle)
     if facts.get("host") == socket.gethostname() and facts.get("boot_id") not in (None, boot_id()):
         return "this machine was started anew under it"
     return "the supervisor itself was killed (kill -9, or the kernel for want of memory), or its machine went down"
@@ -61,8 +68,7 @@ def evidence(run: RunDir, attempt: Attempt, status: Status) -> list[Path]:
     """The logs that hold the reason, the most telling one last: the newest of a rank's, else that of the stage that
     came last, else what its launcher kept; before it the supervisor's, where that was lost or nobody else wrote."""
     ranks = sorted(filter(has_content, attempt.path.glob("rank-*.log")), key=lambda path: path.stat().st_mtime)
-    stages = [attempt.stage_log(stage["name"]) for stage in read_json(run.plan)["stages"]] if run.plan.exists() else []
-    began = [log for log in stages if log.exists()]
+    began = [log for log in map(attempt.stage_log, STAGES) if log.exists()]
     found = ranks[-1:] or list(filter(has_content, began[-1:] or [attempt.launcher_log]))
     if has_content(attempt.supervisor_log) and (status.state == "lost" or not found):
         return [attempt.supervisor_log, *found]

@@ -11,10 +11,11 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from runjob.schemas.job import Job
-from runjob.schemas.run import cache_home, read_json, write_json
+from runjob.schemas.json_object import read_object
+from runjob.schemas.records import SEAL, digest_of, sealed
+from runjob.schemas.run import cache_home, write_json
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,15 +35,15 @@ def keep_facts(job: Job, facts: Facts, *, padded: bool) -> None:
     """`padded`: whether padding is computed (schemas/end_to_end.py), which only some networks do."""
     file = _file(job, padded)
     file.parent.mkdir(parents=True, exist_ok=True)
-    write_json(file, dataclasses.asdict(facts))
+    write_json(file, sealed(dataclasses.asdict(facts)))
 
 
 def recall_facts(job: Job, *, padded: bool) -> Facts | None:
-    """None where these data have not been prepared for such a job."""
+    """None where these data have not been prepared for such a job, or what was kept is damaged: it is only news."""
     file = _file(job, padded)
-    if not file.is_file():
+    raw = read_object(file)
+    if not raw or raw.pop(SEAL, "") != digest_of(raw):
         return None
-    raw: dict[str, Any] = read_json(file)
     cuts = {ranks: (least, most) for ranks, (least, most) in raw["micro_batches"].items()}
     return Facts(**{**raw, "micro_batches": cuts})
 

@@ -26,17 +26,18 @@ class Resolved:
 
 
 def write_job_json(path: Path, resolved: Resolved) -> None:
+    from runjob.schemas.records import sealed
     from runjob.schemas.run import write_json  # 15 ms (secrets, hashlib) that `validate` does without
 
-    write_json(path, {"job": resolved.values, "origins": resolved.origins})
+    write_json(path, sealed({"job": resolved.values, "origins": resolved.origins}))
 
 
 def read_job_json(path: Path) -> Resolved:
     """What write_job_json wrote, here or in an earlier runjob; its values were checked then."""
     from runjob.schemas.earlier import complete, unreadable
-    from runjob.schemas.run import read_json
+    from runjob.schemas.run import read_sealed
 
-    raw = read_json(path)
+    raw = read_sealed(path, way_on=way_on(path))
     try:
         values, origins = complete(raw["job"], raw["origins"], path)
         resolved = Resolved(values=values, origins=origins)
@@ -44,3 +45,11 @@ def read_job_json(path: Path) -> Resolved:
         return resolved
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise unreadable(path, f"not a job.json of this version of runjob: {error!r}") from error
+
+
+def way_on(path: Path) -> str:
+    """Earlier attempts keep the job as it was then."""
+    kept = sorted((path.parent / "attempts").glob("*/job.json"), key=lambda file: file.stat().st_mtime)
+    if kept:
+        return f"{kept[-1]} is the job as an earlier attempt had it: copy that over it; values are changed with --set"
+    return "no earlier attempt has left a copy: submit the job anew; values are changed with --set, never there"

@@ -8,8 +8,8 @@ import json
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
+from runjob.schemas.records import SEAL, digest_of, sealed
 from runjob.schemas.run import read_json, sync_path, write_json
 
 FORMAT = 1
@@ -76,14 +76,14 @@ def measure(path: Path) -> FileFacts:
 def write_manifest(folder: Path, step: int) -> None:
     files = {path.name: vars(measure(path)) for path in sorted(folder.iterdir())}
     manifest = {"format": FORMAT, "step": step, "files": files}
-    write_json(folder / MANIFEST, manifest | {"sha256": _digest_of(manifest)})
+    write_json(folder / MANIFEST, sealed(manifest))
 
 
 def parse_manifest(data: bytes) -> Manifest | None:
     """None if the bytes are no whole manifest: cut off, another's, or one that speaks of files outside."""
     try:
         raw = json.loads(data)
-        whole = raw.pop("sha256") == _digest_of(raw)
+        whole = raw.pop(SEAL) == digest_of(raw)
         files = {name: FileFacts(**facts) for name, facts in raw["files"].items()} if whole else {}
         inside = all("/" not in name and name not in (".", "..") for name in files)
         return Manifest(format=raw["format"], step=raw["step"], files=files) if whole and inside else None
@@ -117,8 +117,3 @@ def damaged_files(folder: Path, manifest: Manifest, *, thorough: bool) -> Iterat
             yield name, f"has {file.stat().st_size} bytes, the manifest says {expected.size}"
         elif thorough and sha256_of(file) != expected.sha256:
             yield name, "is damaged (its sha256 is not the manifest's)"
-
-
-def _digest_of(manifest: dict[str, Any]) -> str:
-    """The manifest's own digest: it vouches for the others, nothing else vouches for it."""
-    return hashlib.sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()

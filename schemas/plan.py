@@ -10,7 +10,10 @@ import json
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal, TypeVar
+
+from runjob.schemas.errors import RunjobError
 
 StageName = Literal["prepare", "train"]
 CompanionName = Literal["upload", "spot_notice"]
@@ -142,6 +145,16 @@ class Plan:
         if not self.companions:
             del raw["companions"]
         return json.dumps(raw, indent=2, ensure_ascii=False) + "\n"
+
+    @staticmethod
+    def read(path: Path) -> "Plan":
+        """RunjobError if the file is not there or damaged."""
+        try:
+            return Plan.from_json(path.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise RunjobError(f"{path}: can't be read: {error}") from error
+        except (TypeError, KeyError, AttributeError) as error:
+            raise RunjobError(f"{path}: damaged: not a plan of this version of runjob: {error!r}") from error
 
     @staticmethod
     def from_json(text: str) -> "Plan":

@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import Any, Literal
 
 from runjob.schemas.errors import NotFoundError, RunjobError
+from runjob.schemas.json_object import read_object
+from runjob.schemas.records import as_record, damaged, refuse_broken_seal
 
 State = Literal["pending", "running", "stopping", "preempted", "finished", "failed", "cancelled", "lost", "unreachable"]
 STORED_STATES = ("pending", "running", "stopping", "preempted", "finished", "failed", "cancelled")
@@ -54,6 +56,29 @@ def read_json(path: Path) -> Any:  # noqa: ANN401 - any JSON value
         return json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise RunjobError(f"{path}: can't be read: {error}") from error
+
+
+def read_sealed(path: Path, *, way_on: str) -> dict[str, Any]:
+    """The JSON object of a file that carries a sum of itself; RunjobError names the file, and the way on, if it isn't
+    what was written."""
+    try:
+        raw = read_json(path)
+    except RunjobError as error:
+        raise RunjobError(f"{error}; {way_on}") from error
+    if not isinstance(raw, dict):
+        raise damaged(path, f"it holds no JSON object; {way_on}")
+    refuse_broken_seal(raw, path, way_on=way_on)
+    return raw
+
+
+def parse_event(line: bytes) -> dict[str, Any] | None:
+    """A record of events.jsonl, which has at least these three; None of a line that is damaged."""
+    try:
+        record = json.loads(line)
+        whole = isinstance(record["event"], str) and type(record["step"]) is int and type(record["attempt"]) is int
+    except (ValueError, TypeError, KeyError):
+        return None
+    return record if whole else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -120,7 +145,7 @@ class Attempt:
         return self.path / f"rank-{rank}.log"
 
     def read_exit(self) -> Exit | None:
-        return Exit(**read_json(self.exit)) if self.exit.exists() else None
+        return as_record(read_json(self.exit), Exit, self.exit) if self.exit.exists() else None
 
     def write_exit(self, value: Exit) -> None:
         write_json(self.exit, vars(value))
@@ -132,14 +157,14 @@ class Attempt:
             write_json(self.stop_request, {"reason": reason, "time": time.time(), "note": note})
 
     def stop_reason(self) -> Literal["cancel", "preempt"] | None:
+        """That the file is there asks to save and stop; one that is damaged says no more than that."""
         if not self.stop_request.exists():
             return None
-        reason: Literal["cancel", "preempt"] = read_json(self.stop_request)["reason"]
-        return reason
+        return "cancel" if read_object(self.stop_request).get("reason") == "cancel" else "preempt"
 
     def stop_note(self) -> str:
         """Who wanted the stop, where the request says so: `spot interruption at 2026-11-21T22:00:00Z`."""
-        request = read_json(self.stop_request) if self.stop_request.exists() else {}
+        request = read_object(self.stop_request)
         return str(request["note"]) if "note" in request else ""
 
 
@@ -219,8 +244,15 @@ class RunDir:
     def attempt(self, number: int) -> Attempt:
         return Attempt(self.attempts / str(number))
 
+    def read_data(self) -> dict[str, Any]:
+        way_on = "delete it: the data are looked up anew, and a checkpoint refuses others than its own"
+        return read_sealed(self.data, way_on=way_on)
+
     def read_status(self) -> Status:
-        return Status(**read_json(self.status))
+        status = as_record(read_json(self.status), Status, self.status)
+        if status.state not in STORED_STATES:
+            raise damaged(self.status, f"state is {status.state!r}")
+        return status
 
     def write_status(self, state: State, *, attempt: int, message: str = "") -> None:
         if state not in STORED_STATES:
@@ -229,15 +261,16 @@ class RunDir:
 
     def read_events(self, *kinds: str) -> Iterator[dict[str, Any]]:
         """Every whole line of events.jsonl, or those of these kinds; a half-written last line is left for the next
-        reader."""
+        reader, and one that is damaged is no record (`logs` names it)."""
         if not self.events.exists():
             return
-        with self.events.open(encoding="utf-8") as file:
+        wanted = [kind.encode() for kind in kinds]
+        with self.events.open("rb") as file:
             for line in file:
                 # what can't be of a wanted kind is not parsed: a run of a million steps has 50 MB of `train` records
-                if line.endswith("\n") and (not kinds or any(kind in line for kind in kinds)):
-                    record = json.loads(line)
-                    if not kinds or record["event"] in kinds:
+                if line.endswith(b"\n") and (not kinds or any(kind in line for kind in wanted)):
+                    record = parse_event(line)
+                    if record is not None and (not kinds or record["event"] in kinds):
                         yield record
 
 

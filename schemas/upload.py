@@ -8,7 +8,8 @@ import dataclasses
 from dataclasses import dataclass
 from typing import Literal
 
-from runjob.schemas.run import RunDir, read_json, write_json
+from runjob.schemas.json_object import read_object
+from runjob.schemas.run import RunDir, write_json
 
 UploadState = Literal["starting", "uploading", "waiting", "failing", "superseded", "finished"]
 
@@ -55,8 +56,9 @@ class Upload:
 
 
 def read_upload(run: RunDir) -> Upload | None:
-    """None where nothing is uploaded, or nothing was yet."""
-    if not run.upload.exists():
+    """None where nothing is uploaded, nothing was yet, or the file is damaged: the uploader writes it anew."""
+    raw = read_object(run.upload)
+    try:
+        return Upload(**{**raw, "skipped": tuple(raw["skipped"])})
+    except (TypeError, KeyError):
         return None
-    raw = read_json(run.upload)
-    return Upload(**{**raw, "skipped": tuple(raw["skipped"])})

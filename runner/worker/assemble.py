@@ -50,7 +50,7 @@ from runjob.schemas.job import Job
 from runjob.schemas.job_data import MixData, streamed
 from runjob.schemas.machine import missing_compiler
 from runjob.schemas.plan import Plan
-from runjob.schemas.run import Attempt, RunDir, read_json
+from runjob.schemas.run import Attempt, RunDir
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,7 +67,7 @@ class Assembly:
 
 def assemble(run: RunDir, attempt: Attempt, job: Job, plan: Plan, stop_watch: StopWatch) -> Assembly:
     exchange = Exchange()
-    store = Store.open(Path(read_json(run.data)["store"]))
+    store = Store.open(Path(run.read_data()["store"]))
     reader = open_reader(job, store)
     feed = (
         open_feed(run, attempt, job, store, reader, exchange=exchange, stop_watch=stop_watch)

@@ -1,6 +1,6 @@
 """A finished model as a directory that transformers loads: weights, configuration, tokenizer, settings, card.
 
-    TARGET beside:  config.json  model.safetensors  generation_config.json  README.md  tokenizer files
+    TARGET beside:  config.json  model.safetensors  generation_config.json  README.md  tokenizer files  SHA256SUMS
     verify:         load it again, compare its answers with those of the network that was exported, bit for bit
     rename:         only then does it become TARGET
 
@@ -27,6 +27,7 @@ from runjob.runner.worker.models.loading import AUTO, attention_of, load, task_o
 from runjob.schemas.errors import CheckpointError
 from runjob.schemas.job import Generation
 from runjob.schemas.run import sync_path
+from runjob.schemas.sums import refuse_damaged, write_sums
 
 WEIGHTS = "model.safetensors"
 # Longest row that the comparison reads: enough to pass every layer and many positions, a moment even for 774 M.
@@ -77,6 +78,7 @@ def copy_model(source: Path, target: Path) -> None:
 
 def load_network(directory: Path) -> PreTrainedModel:
     """The network of a model directory, in fp32 on the CPU, ready to answer."""
+    refuse_damaged(directory)
     try:
         network, found = load(directory, None, local=True)
     except (OSError, ValueError, SafetensorError) as error:
@@ -164,6 +166,7 @@ def replace_directory(target: Path, write: Callable[[Path], None], verify: Calla
     with contextlib.ExitStack() as failed:
         failed.callback(shutil.rmtree, beside, ignore_errors=True)
         write(beside)
+        write_sums(beside)
         _sync(beside)
         verify(beside)
         failed.pop_all()

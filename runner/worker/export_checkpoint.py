@@ -16,7 +16,7 @@ from runjob.runner.worker.start import refuse_foreign
 from runjob.schemas.errors import JobError, StateError
 from runjob.schemas.job_json import read_job_json
 from runjob.schemas.manifest import folder_name, folders_in
-from runjob.schemas.run import RunDir, read_json
+from runjob.schemas.run import RunDir
 
 
 def export_checkpoint(run: RunDir, wanted: str, to: Path) -> str:
@@ -25,7 +25,7 @@ def export_checkpoint(run: RunDir, wanted: str, to: Path) -> str:
         raise JobError(f"--step {wanted}: {run.path} is no run directory, and only a run has checkpoints")
     checkpoint = named_checkpoint(run, wanted)
     job = read_job_json(run.job).job
-    store = Store.open(Path(read_json(run.data)["store"]))
+    store = Store.open(Path(run.read_data()["store"]))
     network, init = build_network(
         job.model,
         job.objective.kind,

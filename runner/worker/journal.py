@@ -9,7 +9,7 @@ from typing import Any
 
 from runjob.runner.worker.tracking import Tracker, given_so_far
 from runjob.schemas.job import Tracking
-from runjob.schemas.run import Attempt, RunDir, write_atomic
+from runjob.schemas.run import Attempt, RunDir, parse_event, write_atomic
 
 PROGRESS_EVERY_S = 0.3
 
@@ -100,19 +100,23 @@ def discard_beyond(run: RunDir, attempt: Attempt, step: int) -> None:
     first = len(lines)
     while first and not _ends_what_stays(lines[first - 1], step):
         first -= 1
-    leaves = [not line.endswith(b"\n") or is_later(json.loads(line), step) for line in lines[first:]]
+    leaves = [leaves_at(line, step) for line in lines[first:]]
     if any(leaves):
         beyond = [line for line, left in zip(lines[first:], leaves, strict=True) if left]
         staying = [line for line, left in zip(lines[first:], leaves, strict=True) if not left]
         write_atomic(attempt.discarded, b"".join(beyond).decode("utf-8", errors="replace"))
-        write_atomic(run.events, b"".join([*lines[:first], *staying]).decode("utf-8"))
+        write_atomic(run.events, b"".join([*lines[:first], *staying]).decode("utf-8", errors="replace"))
 
 
 def _ends_what_stays(line: bytes, step: int) -> bool:
-    if not line.endswith(b"\n"):
-        return False
-    record = json.loads(line)
-    return bool(record["event"] != "checkpoint" and not is_later(record, step))
+    record = parse_event(line) if line.endswith(b"\n") else None
+    return record is not None and record["event"] != "checkpoint" and not is_later(record, step)
+
+
+def leaves_at(line: bytes, step: int) -> bool:
+    """Half a line, and one that is damaged, leave with those of later steps."""
+    record = parse_event(line) if line.endswith(b"\n") else None
+    return record is None or is_later(record, step)
 
 
 def is_later(record: dict[str, Any], step: int) -> bool:

@@ -24,7 +24,8 @@ from runjob.schemas.job_data import HubData, streamed
 from runjob.schemas.job_json import read_job_json
 from runjob.schemas.lifeline import die_with_parent
 from runjob.schemas.quantities import counted
-from runjob.schemas.run import RunDir, cache_home, read_json, write_json
+from runjob.schemas.records import sealed
+from runjob.schemas.run import RunDir, cache_home, write_json
 
 LINE_EVERY_S = 2.0
 
@@ -86,7 +87,7 @@ def main(run: RunDir) -> int:
         print(f"runjob: {error}", file=sys.stderr)
         report_failure(attempt_of(run), error, step=0)
         return error.exit_code
-    write_json(run.data, {**named(store), "sources": dict(store.sources)})
+    write_json(run.data, sealed({**named(store), "sources": dict(store.sources)}))
     train, validation, test = store.summary.train, store.summary.validation, store.summary.test
     tested = "" if test is None else f"{counted(test.documents, 'test document')} of {test.tokens:,}, "
     print(
@@ -123,7 +124,7 @@ def named(store: PreparedStore) -> dict[str, Any]:
 
 def pinned_sources(run: RunDir) -> dict[str, Any]:
     """Which version of what lies elsewhere (an address, a data set's branch) an earlier attempt of this run used."""
-    earlier: dict[str, Any] = read_json(run.data) if run.data.exists() else {"sources": {}}
+    earlier: dict[str, Any] = run.read_data() if run.data.exists() else {"sources": {}}
     return dict(earlier["sources"])
 
 
@@ -135,7 +136,7 @@ def lines_text(facts: Facts) -> str:
 
 def prepared_stream(run: RunDir, data: HubData) -> int:
     """What a stream needs before training. The commit of the first attempt is that of all others."""
-    commit = read_json(run.data)["commit"] if run.data.exists() else None
+    commit = run.read_data()["commit"] if run.data.exists() else None
     stream = prepare_stream(
         data,
         commit=commit,
@@ -145,7 +146,7 @@ def prepared_stream(run: RunDir, data: HubData) -> int:
         admit=functools.partial(refuse_other_data, run),
     )
     store, summary = stream.store, stream.store.summary
-    write_json(run.data, {**named(store), "commit": stream.commit})
+    write_json(run.data, sealed({**named(store), "commit": stream.commit}))
     validation, test = summary.validation, summary.test
     tested = "" if test is None else f", {counted(test.documents, 'test document')} of {test.tokens:,}"
     print(

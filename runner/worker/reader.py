@@ -32,7 +32,7 @@ from runjob.schemas.job_json import read_job_json
 from runjob.schemas.lifeline import die_with_parent
 from runjob.schemas.manifest import folders_in
 from runjob.schemas.quantities import parse_size
-from runjob.schemas.run import RunDir, read_json, write_json
+from runjob.schemas.run import RunDir, write_json
 
 # Training goes before reading ahead; where it waits for a block, nobody else wants the processor.
 NICENESS = 10
@@ -104,7 +104,7 @@ def open_keeper(run: RunDir, cut: Callable[[Side, Data], Rows]) -> tuple[BlockKe
     """The keeper of this run's blocks, and what its source is called."""
     data = read_job_json(run.job).job.data
     assert isinstance(data, HubData) and data.streaming
-    prepared = read_json(run.data)
+    prepared = run.read_data()
     store = Store.open(Path(prepared["store"]))
     folder = Folder.of_run(run, store)
     streamed = open_streamed(data, commit=prepared["commit"])

@@ -7,7 +7,7 @@ from typing import Any
 
 from runjob.schemas.errors import CheckpointError
 from runjob.schemas.manifest import folders_in
-from runjob.schemas.run import RunDir, read_json
+from runjob.schemas.run import RunDir
 
 # Of a sha256, in a message
 SHOWN = 12
@@ -19,7 +19,7 @@ def refuse_other_data(run: RunDir, origin: Mapping[str, Any]) -> None:
     checkpoints = [folder.name for folder in folders_in(run.checkpoints).values()]
     if not checkpoints or not run.data.exists():
         return
-    began, now = read_json(run.data)["origin"], json.loads(json.dumps(origin))
+    began, now = run.read_data()["origin"], json.loads(json.dumps(origin))
     differing = [name for name in {**began, **now} if began.get(name) != now.get(name)]
     if differing:
         said = [f"{name}: {_short(began.get(name))} then, {_short(now.get(name))} now" for name in differing]

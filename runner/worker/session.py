@@ -46,7 +46,7 @@ class Session:
 
     def run_to_end(self) -> Ending:
         job = read_job_json(self.run.job).job
-        plan = Plan.from_json(self.run.plan.read_text(encoding="utf-8"))
+        plan = Plan.read(self.run.plan)
         set_up_torch(plan)
         with answering_memory(job, run_id=self.run.id, ranks=plan.batch.ranks, where="training"):
             self.assembly = assemble(self.run, self.attempt, job, plan, self.stop_watch)

@@ -11,13 +11,13 @@ from runjob.runner.worker.outcome import attempt_of, report_failure
 from runjob.schemas.errors import RunjobError
 from runjob.schemas.job_json import read_job_json
 from runjob.schemas.lifeline import die_with_parent
-from runjob.schemas.run import RunDir, read_json, write_json
+from runjob.schemas.run import RunDir, write_json
 
 
 def main(run: RunDir) -> int:
     die_with_parent()
     try:
-        store = Store.open(Path(read_json(run.data)["store"]))
+        store = Store.open(Path(run.read_data()["store"]))
         with tempfile.TemporaryDirectory(dir=store.path.parent, prefix=".statistics-") as scratch:
             statistics = measure_store(store, read_job_json(run.job).job, scratch=Path(scratch) / "copies")
     except RunjobError as error:

@@ -41,7 +41,8 @@ def test_a_store_holds_the_first_of_equal_documents_and_counts_the_others(tmp_pa
     assert documents == ["twee huizen", "twee huizen ", "drie", "vier"]
     assert prepared.summary.left_out == LeftOut(bad=0, empty=0, short=2, filtered=0, duplicates=3)
     assert prepared.summary.left_out.words() == ("2 shorter than data.min_length, 3 exact copies of an earlier one")
-    assert sorted(path.name for path in store.path.iterdir()) == ["store.json", "tokenizer", "train", "validation"]
+    names = ["store.json", "store.sha256", "tokenizer", "train", "validation"]
+    assert sorted(path.name for path in store.path.iterdir()) == names
 
 
 def test_looking_for_copies_is_a_stage_of_its_own(words: Path, tmp_path: Path, make_text):

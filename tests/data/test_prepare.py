@@ -17,7 +17,7 @@ import pytest
 from runjob.data import tokenizers
 from runjob.data.prepare import Progress, Sizes, prepare
 from runjob.data.split import hash_side
-from runjob.data.store import FORMAT, Side, Store
+from runjob.data.store import FORMAT, Side, Store, write_sum
 from runjob.schemas.errors import DataError
 from runjob.schemas.job_data import Data, Filter, FirstSplit, HashSplit, PretrainedTokenizer, TrainedTokenizer
 from tests.conftest import contents
@@ -341,9 +341,8 @@ def test_a_damaged_store_is_named_and_never_used(words: Path, tmp_path: Path, ma
     ):
         prepare(make_text(words), seed=1, cache=tmp_path / "cache", report=no_report)
     tokens.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
-    store = Store.open(prepared.path)
-    with pytest.raises(DataError, match=r"train/tokens\.bin: sha256 differs"):
-        store.verify()
+    with pytest.raises(DataError, match=r"damaged \(train/tokens\.bin: sha256 differs\); delete this directory"):
+        prepare(make_text(words), seed=1, cache=tmp_path / "cache", report=no_report)
     tokens.unlink()
     with pytest.raises(DataError, match=r"train/tokens\.bin is missing"):
         Store.open(prepared.path)
@@ -355,6 +354,9 @@ def test_a_store_without_its_summary_or_of_another_format_is_none(words: Path, t
     raw = json.loads(summary.read_text())
     assert json.loads(json.dumps(dataclasses.asdict(prepared.summary))) == raw
     summary.write_text(json.dumps({**raw, "format": 99}))
+    with pytest.raises(DataError, match=r"damaged \(store\.json and store\.sha256 disagree\)"):
+        Store.open(prepared.path)
+    write_sum(summary)
     with pytest.raises(DataError, match=f"store format 99, this runjob reads {FORMAT}"):
         Store.open(prepared.path)
     summary.unlink()

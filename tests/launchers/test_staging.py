@@ -122,10 +122,10 @@ def test_only_the_checkpoint_to_start_from_and_its_best_are_sent_and_a_left_bran
     run, _ = run
     for step, best in ((5, None), (10, 5), (15, 5)):
         save(run, step, best=best)
-    run.events.write_text('{"event": "train", "step": 15}\n')
+    run.events.write_text('{"event": "train", "step": 15, "attempt": 1}\n')
     old = RunDir(Path(place.root, "runs", run.id))
     save(old, 20)
-    old.events.write_text('{"event": "train", "step": 20}\n' * 2)
+    old.events.write_text('{"event": "train", "step": 20, "attempt": 1}\n' * 2)
     second = run.new_attempt()
     (second.path / "resume.json").write_text(json.dumps({"from": "latest", "after": "cancelled"}))
     stage(run, second, place, goes_on_there=False)

@@ -63,8 +63,11 @@ def job(home) -> Path:
 
 @pytest.fixture
 def plugin(tmp_path: Path) -> dict[str, str]:
+    return install_small(tmp_path / "site")
+
+
+def install_small(site: Path) -> dict[str, str]:
     """The environment in which `--launcher small` exists, as after a `pip install` of somebody's package."""
-    site = tmp_path / "site"
     facts = site / "small_launcher-1.0.dist-info"
     facts.mkdir(parents=True)
     (site / "small_launcher.py").write_text(LAUNCHER.format(program=str(PROGRAM)))

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from runjob.schemas.frozen import sum_of
 from runjob.schemas.schema import BUNDLE
 
 LOCAL = ("--launcher", "small")
@@ -21,8 +22,12 @@ def earlier(small, job, only_run) -> Path:
     for section, name in (("output", "remote"), ("evaluation", "also_hide"), ("hardware", "slurm")):
         del raw["job"][section][name], raw["origins"][f"{section}.{name}"]
         del schema["$defs"][section]["properties"][name]
+    del raw["sha256"]
     (run / "job.json").write_text(json.dumps(raw))
     schema_file.write_text(json.dumps(schema))
+    facts = json.loads((run / "code" / "CODE.json").read_text())
+    facts["sha256"] = sum_of(run / "code" / "runjob")
+    (run / "code" / "CODE.json").write_text(json.dumps(facts))
     return run
 
 

@@ -93,7 +93,7 @@ def test_job_json_gives_the_same_job_back(name, tmp_path):
     resolved = read_job(CASES / f"{name}.yaml")
     write_job_json(tmp_path / "job.json", resolved)
     assert read_job_json(tmp_path / "job.json") == resolved
-    assert set(json.loads((tmp_path / "job.json").read_text())) == {"job", "origins"}
+    assert set(json.loads((tmp_path / "job.json").read_text())) == {"job", "origins", "sha256"}
 
 
 def test_a_job_json_of_another_shape_is_refused_by_name(tmp_path):

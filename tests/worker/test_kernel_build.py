@@ -1,6 +1,7 @@
 """The kernels' library: built once and found again, by whoever comes; a kill, a broken compiler or none leave nothing
 behind that a later run would wait for."""
 
+import random
 import shutil
 import sys
 from collections.abc import Iterator
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.chaos.damage import DAMAGES
 from runjob.runner.worker.exchange import Exchange
 from runjob.runner.worker.kernels.build import key_of, library
 from runjob.runner.worker.kernels.choice import choose_kernels
@@ -20,7 +22,9 @@ needs_compiler = pytest.mark.skipif(shutil.which("g++") is None, reason="needs t
 
 
 def files(home: Home) -> list[str]:
-    return sorted(path.name for path in (home.cache / "kernels").iterdir() if path.suffix != ".lock")
+    """But for locks and sums."""
+    found = (home.cache / "kernels").iterdir()
+    return sorted(path.name for path in found if path.suffix not in (".lock", ".sha256"))
 
 
 def compiler(home: Home, text: str) -> dict[str, str]:
@@ -54,6 +58,20 @@ def test_a_build_that_is_killed_is_waited_for_by_nobody(home: Home, processes: P
     again = processes.start(sys.executable, "-c", BUILD, env=compiler(home, QUICK))
     built = Path(again.communicate(timeout=60)[0].strip())
     assert again.returncode == 0 and built.name in files(home)
+
+
+@needs_compiler
+@pytest.mark.parametrize("damage", ["one bit", "half", "empty"])
+def test_a_damaged_library_is_built_again_and_never_loaded(home: Home, processes: Processes, damage: str) -> None:
+    def build() -> Path:
+        process = processes.start(sys.executable, "-c", BUILD, env=compiler(home, QUICK))
+        return Path(process.communicate(timeout=60)[0].strip())
+
+    whole = build().read_bytes()
+    build().write_bytes(DAMAGES[damage](whole, random.Random(damage)))
+    # the linker's work is the same, so the same bytes are there again
+    assert build().read_bytes() == whole
+    assert (home.path / "built").read_text() == "built\n" * 2
 
 
 @needs_compiler

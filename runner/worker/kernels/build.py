@@ -1,9 +1,10 @@
 """The library of kernels: built once on each machine by its own compiler, for its own processor, loaded beside torch.
 
 What is built is kept in the user's cache under a name that says what it was built of: the sources, the command, the
-compiler's version, the processor's instructions. Whoever finds the name finds the right library; nothing is ever
-replaced. It is written beside its place and renamed, under a lock that the kernel takes back from a process that dies,
-so a kill leaves nothing to wait on. All ranks of a machine come here: the first builds, the others wait and find.
+compiler's version, the processor's instructions. Whoever finds the name, and beside it the sum of what it names, has
+the right library; only a damaged one is replaced. It is written beside its place and renamed, under a lock that the
+kernel takes back from a process that dies, so a kill leaves nothing to wait on. All ranks of a machine come here: the
+first builds, the others wait and find.
 """
 
 import ctypes
@@ -17,7 +18,8 @@ from pathlib import Path
 from runjob.schemas.errors import MissingError
 from runjob.schemas.file_lock import held
 from runjob.schemas.machine import kernel_compiler, missing_kernel_compiler
-from runjob.schemas.run import cache_home
+from runjob.schemas.manifest import sha256_of
+from runjob.schemas.run import cache_home, sync_path, write_atomic
 
 HERE = Path(__file__).parent
 SOURCES = ("softmax.cpp", "norm.cpp", "elementwise.cpp")
@@ -44,12 +46,14 @@ def library() -> ctypes.CDLL:
 def built(compiler: str, folder: Path) -> Path:
     """The library's file in this folder."""
     place = folder / f"{key_of(compiler)}.so"
-    if place.exists():
+    if is_whole(place):
         return place
     folder.mkdir(parents=True, exist_ok=True)
     busy = MissingError(f"{place}: another process has been building it for {BUILD_WITHIN_S:.0f} s")
     with held(place.with_suffix(".lock"), patience_s=BUILD_WITHIN_S, busy=busy, broken=MissingError):
-        if not place.exists():
+        if not is_whole(place):
+            for left in folder.glob(f"{place.stem}.{platform.node()}.*.part"):  # of a compiler that was killed
+                left.unlink()
             build(compiler, place)
     return place
 
@@ -62,9 +66,23 @@ def build(compiler: str, place: Path) -> None:
         if done.returncode:
             said = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[0]
             raise MissingError(f"{compiler} can't build the kernels: {said}")
+        sync_path(unfinished)
+        write_atomic(sum_file(place), sha256_of(unfinished))
         unfinished.rename(place)
     finally:
         unfinished.unlink(missing_ok=True)
+
+
+def is_whole(place: Path) -> bool:
+    """Is it there, and what the compiler wrote? A bit that flipped in a machine's code is an answer like any other."""
+    try:
+        return sum_file(place).read_text(encoding="utf-8") == sha256_of(place)
+    except (OSError, UnicodeDecodeError):
+        return False
+
+
+def sum_file(place: Path) -> Path:
+    return place.with_suffix(".sha256")
 
 
 def key_of(compiler: str) -> str:
