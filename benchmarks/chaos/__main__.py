@@ -16,12 +16,18 @@ from collections import defaultdict
 from collections.abc import Callable
 from pathlib import Path
 
-from benchmarks.chaos import damage, kills
+from benchmarks.chaos import damage, elastic, kills, machine, together
 from benchmarks.chaos.jobs import References
 from benchmarks.chaos.place import ChaosError, Place
 from benchmarks.chaos.results import RESULTS, Enough, Trial, append, describe, row_of, shown
 
-FAULTS = {"kills": kills.trials, "damage": damage.trials}
+FAULTS = {
+    "kills": kills.trials,
+    "damage": damage.trials,
+    "together": together.trials,
+    "machine": machine.trials,
+    "elastic": elastic.trials,
+}
 
 
 def main() -> int:

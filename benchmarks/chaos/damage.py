@@ -1,6 +1,6 @@
-"""One flipped bit, half of the file, nothing of it: in every kind of file that a run and the cache hold. The run was
-stopped at step 14 of 20. With the damage in it every command that only looks must answer, and `resume` must either go
-on to what the unbroken run ends with, or name the file; put back as it was, the run must then go on.
+"""One flipped bit, half of the file, nothing of it, or no file at all: in every kind of file that a run and the cache
+hold. The run was stopped at step 14 of 20. With the damage in it every command that only looks must answer, and
+`resume` must either go on to what the unbroken run ends with, or name the file; put back, the run must go on.
 
 What each kind of file is, a trial says by itself:
 
@@ -39,6 +39,8 @@ def empty(content: bytes, chance: random.Random) -> bytes:
 
 Damage = Callable[[bytes, random.Random], bytes]
 DAMAGES: dict[str, Damage] = {"one bit": flip, "half": halve, "empty": empty}
+# Of a rename that was none: the old is gone and the new never came
+GONE = "gone"
 
 
 def kinds(run: RunDir, cache: Path) -> dict[str, Path]:
@@ -74,7 +76,7 @@ def trials(place: Place, references: References, chance: random.Random, enough: 
     job = Narrow(name="gpt2_dutch", ranks=1, more=("training.precision=bf16",))
     references.of(job)
     paused = place.submit(job.file, (*job.sets, f"training.stop_after={PAUSED_AT} steps"))
-    todo = [(kind, damage) for kind in kinds(paused, place.cache) for damage in DAMAGES]
+    todo = [(kind, damage) for kind in kinds(paused, place.cache) for damage in (*DAMAGES, GONE)]
     chance.shuffle(todo)
     for number, (kind, damage) in enumerate(todo):
         if enough(number):
@@ -93,7 +95,10 @@ def broken(
     run = RunDir(copy.runs / paused.id)
     file = kinds(run, copy.cache)[kind]
     good = file.read_bytes()
-    file.write_bytes(DAMAGES[damage](good, chance))
+    if damage == GONE:
+        file.unlink()
+    else:
+        file.write_bytes(DAMAGES[damage](good, chance))
     if complaint := next(complaints(copy, run), ""):
         return Trial(lost=True, note=f"{damage}: {complaint}")
     resumed = copy.call("resume", run.id)
@@ -109,8 +114,8 @@ def broken(
     file.write_bytes(good)
     mended = copy.call("resume", run.id)
     same = mended.returncode == 0 and references.same(job, run)
-    note = "refused" if same else f"{damage}: does not go on when it is mended: {last_line(mended.stderr)}"
-    return Trial(lost=not same, detected=True, note=note)
+    note = "" if same else f"{damage}: does not go on when it is mended: {last_line(mended.stderr)}"
+    return Trial(lost=not same, detected=True, refused=True, note=note)
 
 
 def complaints(place: Place, run: RunDir) -> Iterator[str]:

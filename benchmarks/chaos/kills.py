@@ -62,10 +62,19 @@ def draw(chance: random.Random, job: Narrow, *, done: int, first: bool) -> Blow:
         return Blow(victim="everything", seconds=chance.uniform(0.5, 5.0), fresh=True)
     victims = [victim for victim in VICTIMS if job.ranks > 1 or victim != "another rank"]
     victim = chance.choice(victims)
-    if chance.random() < SHARE_BY_CLOCK or victim == "the command line":
+    if done >= STEPS or chance.random() < SHARE_BY_CLOCK or victim == "the command line":
         # whoever submits has handed over within a second
         return Blow(victim=victim, seconds=chance.uniform(0.0, 1.2 if victim == "the command line" else START_S))
     return Blow(victim=victim, step=chance.randint(done + 1, STEPS), seconds=chance.uniform(0.0, 0.05))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Asked:
+    """Of a run that is about to go on: when, from which newest checkpoint, after how many attempts."""
+
+    time: float
+    step: int
+    attempts: int
 
 
 @dataclass(kw_only=True)
@@ -81,21 +90,20 @@ class Victim:
         """One attempt, the kill in it, and what is left of it."""
         if blow.fresh:
             shutil.rmtree(self.place.cache / "stores", ignore_errors=True)
-        before = max(whole_steps(self.run), default=0) if self.run else 0
-        asked = time.time()
+        asked = self._ask()
         hit = self._by_the_command_line(blow) if blow.victim == "the command line" else self._detached(blow)
-        self._look_back(asked, before)
+        self._look_back(asked)
         if hit and self.run is not None:
             self.trials.append((blow.fault, Trial(detected=self._is_named(blow))))
 
     def go_on(self) -> None:
         """To its end, unbroken."""
         assert self.run is not None
-        before, asked = max(whole_steps(self.run), default=0), time.time()
+        asked = self._ask()
         if self.place.state(self.run) != "finished":
             self._resume(self.place)
             self.place.settle(self.run)
-        self._look_back(asked, before)
+        self._look_back(asked)
 
     def _detached(self, blow: Blow) -> bool:
         faulty = replace(self.place, extra={"RUNJOB_TEST_FAULT": blow.point}) if blow.point else self.place
@@ -139,20 +147,22 @@ class Victim:
                 raise ChaosError(f"{self.job}: {self.run.path} does not go on: {done.stdout}{done.stderr}")
             time.sleep(1.0)
 
-    def _look_back(self, asked: float, before: int) -> None:
+    def _ask(self) -> Asked:
+        """How it is before the next attempt."""
+        steps, attempts = (whole_steps(self.run), self.run.list_attempts()) if self.run else ([], [])
+        return Asked(time=time.time(), step=max(steps, default=0), attempts=len(attempts))
+
+    def _look_back(self, asked: Asked) -> None:
         """Of the attempt that came after a kill: did it go on from where it should, and when did it train again?"""
-        if not self.trials or self.run is None:
+        if not self.trials or self.run is None or len(self.run.list_attempts()) == asked.attempts:
             return
         attempt = newest_attempt(self.run).number
         own = [record for record in self.run.read_events() if record["attempt"] == attempt]
         trained = [record["time"] for record in own if record["event"] in ("train", "finish")]
-        went_on = [record["step"] for record in own if record["event"] in ("resume", "init")]
+        behind = any(record["step"] < asked.step for record in own if record["event"] in ("resume", "init"))
         fault, last = self.trials[-1]
-        seconds = min(trained) - asked if trained and last.seconds is None else last.seconds
-        self.trials[-1] = (
-            fault,
-            replace(last, seconds=seconds, lost=last.lost or any(step < before for step in went_on)),
-        )
+        seconds = min(trained) - asked.time if trained and last.seconds is None else last.seconds
+        self.trials[-1] = fault, replace(last, seconds=seconds, lost=last.lost or behind)
 
     def _is_named(self, blow: Blow) -> bool:
         assert self.run is not None

@@ -17,12 +17,13 @@ RESULTS = Path(__file__).parent / "results.jsonl"
 @dataclass(frozen=True, kw_only=True)
 class Trial:
     """`lost`: work of before the fault was gone, or the run could not go on. `differing`: it went on to other numbers
-    and nobody said so. `detected`: it was named. `seconds` from asking it to go on until it trained again; None where
-    nothing had to."""
+    and nobody said so. `detected`: it was named; `refused`: so that nothing began before it was mended. `seconds` from
+    asking it to go on until it trained again; None where nothing had to."""
 
     lost: bool = False
     differing: bool = False
     detected: bool = False
+    refused: bool = False
     seconds: float | None = None
     note: str = ""
 
@@ -43,6 +44,7 @@ def row_of(fault: str, trials: Sequence[Trial], *, seed: int, command: str) -> d
         "lost": sum(trial.lost for trial in trials),
         "differing": sum(trial.differing for trial in trials),
         "detected": sum(trial.detected for trial in trials),
+        "refused": sum(trial.refused for trial in trials),
         "seconds": seconds,
         "median_s": statistics.median(seconds) if seconds else None,
         "max_s": max(seconds, default=None),
