@@ -13,6 +13,8 @@ JOURNAL ?= docs/journal.md
 # `make install HASHES=1`: of all packages but torch and DeepSpeed only files whose sha256 stands in requirements.lock
 # (those that tests need among them)
 HASHES ?=
+# Of `make chaos` (docs/reliability.md), for each kind of fault; SEED= takes another one each time.
+MINUTES ?= 10
 VENV := .venv
 BIN := $(VENV)/bin
 # As a variable, not as `-c`: pip then holds the tools that build DeepSpeed and runjob to the same versions.
@@ -22,7 +24,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export DS_BUILD_OPS := 0
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test check bench dev wheel constraints clean
+.PHONY: help install run test check bench chaos dev wheel constraints clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -47,6 +49,9 @@ bench: $(VENV)/.installed-dev  ## speed beside the usual ways, into docs/journal
 	$(BIN)/python benchmarks/answers.py
 	$(BIN)/python benchmarks/start.py
 	$(BIN)/python -m benchmarks.speed --repeats $(REPEATS) --rows $(ROWS) $(if $(JOURNAL),--journal $(JOURNAL))
+
+chaos: $(VENV)/.installed-dev  ## break things for real, and see that nothing is lost; ONLY="kills damage" MINUTES=60 SEED=7
+	$(BIN)/python -m benchmarks.chaos --minutes $(MINUTES) $(if $(ONLY),--only $(ONLY)) $(if $(SEED),--seed $(SEED))
 
 dev: $(VENV)/.installed-dev .links/runjob  ## the set-up of a developer: tools, links for mypy, pre-commit hook
 	$(BIN)/pre-commit install

@@ -26,6 +26,7 @@ from runjob.launchers.nodes import Post, failed_node, is_over, open_meeting, tel
 from runjob.launchers.outcome import describe_end, outcome_of, with_kernel
 from runjob.launchers.place import own_place
 from runjob.launchers.programs import allow_open_files, start_program
+from runjob.launchers.room import tell_full_disk
 from runjob.launchers.tree import end_descendants
 from runjob.schemas.errors import LaunchError, RunjobError
 from runjob.schemas.lifeline import ATTEMPT_VARIABLE, SIGNALS_VARIABLE, SUPERVISOR_VARIABLE, adopt_orphans
@@ -79,6 +80,8 @@ class Supervisor:
         if not self.post.node:
             self.companions.start(plan.companions)
         state, message = self._run_stages(plan)
+        if state == "failed":
+            message = "; ".join(filter(None, [message, tell_full_disk(self.run.path)]))
         if self.line is not None:
             self.line.close(state, message)
         message = self._finish_companions(state, "; ".join(filter(None, [self.attempt.stop_note(), message])))

@@ -1,6 +1,7 @@
 """One rank of a training run: `python -m runjob.runner.worker RUN`, started by torchrun. Reads everything from the run
 directory, writes everything there, and says how it ended in attempts/N/exit.json before it exits."""
 
+import contextlib
 import os
 import sys
 import traceback
@@ -25,10 +26,8 @@ def main(run: RunDir) -> int:
     try:
         ending = session.run_to_end()
     except Exception as error:  # the one broad handler of the worker: whatever it was, the run directory says it
-        if isinstance(error, RunjobError):  # it says what to do; where in the code it was noticed helps nobody
-            print(f"runjob: {error}", file=sys.stderr, flush=True)
-        else:
-            traceback.print_exc()
+        with contextlib.suppress(OSError):  # a log that takes no more
+            tell(error)
         if rank == 0:
             session.log_error(error)
             report_failure(attempt, error, step=session.step)
@@ -36,6 +35,13 @@ def main(run: RunDir) -> int:
     if rank == 0:
         return report_ending(attempt, ending.outcome, step=session.step, reason=ending.reason)
     return 0
+
+
+def tell(error: Exception) -> None:
+    if isinstance(error, RunjobError):  # it says what to do; where in the code it was noticed helps nobody
+        print(f"runjob: {error}", file=sys.stderr, flush=True)
+    else:
+        traceback.print_exc()
 
 
 def redirect_output(log: Path) -> None:
@@ -49,8 +55,9 @@ def redirect_output(log: Path) -> None:
 def leave(code: int) -> None:
     """Past the interpreter's shutdown: C++ threads of a process group have been seen to abort there (exit code -6)
     after all work was done."""
-    sys.stdout.flush()
-    sys.stderr.flush()
+    with contextlib.suppress(OSError):
+        sys.stdout.flush()
+        sys.stderr.flush()
     os._exit(code)
 
 

@@ -1,13 +1,17 @@
 """What a run says of itself, once: events.jsonl, and the same numbers to TensorBoard and to Weights & Biases. Rank 0
 alone has a journal; the others have a silent one, so the loop never asks who it is."""
 
+import contextlib
+import errno
 import json
 import os
 import time
+from io import FileIO
 from pathlib import Path
 from typing import Any
 
 from runjob.runner.worker.tracking import Tracker, given_so_far
+from runjob.schemas.errors import RunjobError
 from runjob.schemas.job import Tracking
 from runjob.schemas.run import Attempt, RunDir, parse_event, write_atomic
 
@@ -31,7 +35,7 @@ class SilentJournal:
 
 
 class Journal(SilentJournal):
-    """Appends one object a line; a line is written whole and flushed, so a reader sees it or does not."""
+    """Appends one object a line; a line is written whole or not at all, so a reader sees it or does not."""
 
     def __init__(self, run: RunDir, attempt: Attempt, *, tracking: Tracking, from_step: int) -> None:
         self.run = run
@@ -40,7 +44,7 @@ class Journal(SilentJournal):
         settings = tracking.wandb
         given = None if settings is None else given_so_far(run)
         discard_beyond(run, attempt, from_step)
-        self.file = run.events.open("a", encoding="utf-8")
+        self.file = run.events.open("ab", buffering=0)  # nothing is left in a buffer that a full disk would not take
         self.told = 0.0
         self.tensorboard = _open_tensorboard(run.tensorboard, from_step) if tracking.tensorboard else None
         self.tracker: Tracker | None = None
@@ -49,23 +53,29 @@ class Journal(SilentJournal):
 
     def log(self, event: str, *, step: int, **values: Any) -> None:  # noqa: ANN401
         record = {"event": event, "step": step, "time": time.time(), "attempt": self.attempt.number, **values}
-        self.file.write(json.dumps(record, ensure_ascii=False) + "\n")
-        self.file.flush()
+        try:
+            append_whole(self.file, json.dumps(record, ensure_ascii=False).encode() + b"\n")
+            self._scalars(event, step, values)
+        except OSError as error:
+            raise RunjobError(
+                f"{self.run.path}: the records of step {step} can't be written: {error}; checkpoints are whole. Make "
+                f"room if the disk is full, or mend what else it is; then type: runjob resume {self.run.id}"
+            ) from error
         self.step = step
-        self._scalars(event, step, values)
         if self.tracker is not None:
             self.tracker.log(event, step, values)
 
     def progress(self, *, now: bool, **values: Any) -> None:  # noqa: ANN401
-        """progress.json: small, rewritten whole; no fsync, it may be lost. Seldom enough for short steps."""
+        """progress.json: small, rewritten whole; no fsync, it may be lost. Seldom enough for short steps. It is only
+        news: a disk that is full ends the run at the next record, in words."""
         if time.monotonic() - self.told < PROGRESS_EVERY_S and not now:
             return
         self.told = time.monotonic()
         beside = self.run.progress.with_name(".progress.json.tmp")
-        beside.write_text(
-            json.dumps(values | {"attempt": self.attempt.number, "updated": time.time()}) + "\n", encoding="utf-8"
-        )
-        beside.replace(self.run.progress)
+        text = json.dumps(values | {"attempt": self.attempt.number, "updated": time.time()}) + "\n"
+        with contextlib.suppress(OSError):
+            beside.write_text(text, encoding="utf-8")
+            beside.replace(self.run.progress)
 
     def sync(self) -> None:
         """Before a checkpoint counts, the records up to it are on disk."""
@@ -87,6 +97,17 @@ class Journal(SilentJournal):
         for name, value in values.items():
             if isinstance(value, int | float) and not isinstance(value, bool):
                 self.tensorboard.add_scalar(f"{event}/{name}", value, step)
+
+
+def append_whole(file: FileIO, line: bytes) -> None:
+    """All of it, or nothing: half of a line is taken back, or the next one would go on in it."""
+    size = os.fstat(file.fileno()).st_size
+    try:
+        if file.write(line) != len(line):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    except OSError:
+        os.ftruncate(file.fileno(), size)
+        raise
 
 
 def discard_beyond(run: RunDir, attempt: Attempt, step: int) -> None:

@@ -4,6 +4,7 @@ import os
 
 from runjob.schemas.errors import RunjobError
 from runjob.schemas.lifeline import ATTEMPT_VARIABLE
+from runjob.schemas.own_log import say
 from runjob.schemas.run import EXIT_CODES, Attempt, Exit, RunDir
 
 
@@ -26,4 +27,7 @@ def report_failure(attempt: Attempt, error: Exception, *, step: int) -> None:
     known = isinstance(error, RunjobError)
     text = str(error) if known else f"{type(error).__name__}: {error}"
     code = error.exit_code if isinstance(error, RunjobError) else 1
-    attempt.write_exit(Exit(outcome="failed", code=code, step=step, reason=type(error).__name__, error=text))
+    try:
+        attempt.write_exit(Exit(outcome="failed", code=code, step=step, reason=type(error).__name__, error=text))
+    except OSError as again:  # then the supervisor says what it knows: how this ended, and whether the disk is full
+        say(f"exit.json can't be written: {again}")

@@ -23,10 +23,11 @@ from runjob.runner.worker.recording import advise, log_profile
 from runjob.runner.worker.saving import wait_for_save_after_failure
 from runjob.runner.worker.stopping import StopWatch
 from runjob.runner.worker.train import Ending, train
-from runjob.schemas.errors import MissingError
+from runjob.schemas.errors import MissingError, RunjobError
 from runjob.schemas.frozen import CODE_LIST
 from runjob.schemas.job_json import read_job_json
 from runjob.schemas.machine import processor_name
+from runjob.schemas.own_log import say
 from runjob.schemas.plan import Plan
 from runjob.schemas.run import Attempt, RunDir, read_json, write_json
 
@@ -68,8 +69,11 @@ class Session:
         if self.assembly is not None:
             wait_for_save_after_failure(self.assembly.parts)
             text = f"{type(error).__name__}: {error}"
-            self.assembly.parts.journal.log("error", step=self.step, error=text)
-            self.assembly.parts.journal.close()
+            try:
+                self.assembly.parts.journal.log("error", step=self.step, error=text)
+                self.assembly.parts.journal.close()
+            except (RunjobError, OSError) as again:  # most likely the same once more: what failed first is what counts
+                say(f"nor can that be recorded: {again}")
 
 
 def set_up_torch(plan: Plan) -> None:

@@ -1,6 +1,8 @@
 """The journal, the best step and early stopping: what survives, what is set aside, when a run gives up."""
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -55,7 +57,7 @@ def test_records_beyond_the_checkpoint_move_though_it_was_written_after_them(run
 
 
 def test_a_half_written_last_line_is_set_aside(run: RunDir) -> None:
-    run.events.write_text('{"event": "train", "step": 1}\n{"event": "tra', encoding="utf-8")
+    run.events.write_text('{"event": "train", "step": 1, "attempt": 1}\n{"event": "tra', encoding="utf-8")
     attempt = run.new_attempt()
     Journal(run, attempt, tracking=NOWHERE, from_step=1).close()
     assert steps_of(run.events) == [1]
@@ -63,8 +65,11 @@ def test_a_half_written_last_line_is_set_aside(run: RunDir) -> None:
 
 
 def test_records_before_the_checkpoint_are_not_read_however_many_there_are(run: RunDir) -> None:
-    lines = ["no record at all", *(json.dumps({"event": "train", "step": step}) for step in range(1, 6))]
-    run.events.write_text("\n".join([*lines, json.dumps({"event": "finish", "step": 5}), ""]), encoding="utf-8")
+    def record(event: str, step: int) -> str:
+        return json.dumps({"event": event, "step": step, "attempt": 1})
+
+    lines = ["no record at all", *(record("train", step) for step in range(1, 6))]
+    run.events.write_text("\n".join([*lines, record("finish", 5), ""]), encoding="utf-8")
     attempt = run.new_attempt()
     Journal(run, attempt, tracking=NOWHERE, from_step=3).close()
     assert run.events.read_text(encoding="utf-8").splitlines() == lines[:4]
@@ -181,3 +186,55 @@ def test_a_stop_request_is_seen_and_a_cancel_wins(run: RunDir) -> None:
     attempt.request_stop("cancel")
     attempt.request_stop("preempt")
     assert watch.requested() == CANCEL
+
+
+FULL = """
+import resource, sys
+from pathlib import Path
+from runjob.runner.worker.journal import Journal
+from runjob.schemas.errors import RunjobError
+from runjob.schemas.job import Tracking
+from runjob.schemas.run import RunDir
+
+run = RunDir(Path(sys.argv[1]))
+journal = Journal(run, run.attempt(1), tracking=Tracking(tensorboard=False, wandb=None, profile=None), from_step=-1)
+journal.progress(now=True, step=0)
+resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+try:
+    for step in range(1, 100):
+        journal.log("train", step=step, loss=1.0)
+except RunjobError as error:
+    print(error)
+    journal.progress(now=True, step=step, line="x" * 2000)
+    journal.close()
+"""
+
+
+def test_a_disk_that_takes_no_more_records_is_said_and_no_record_is_torn(run: RunDir) -> None:
+    """A limit on the size of files stands for the full disk."""
+    run.new_attempt()
+    done = subprocess.run([sys.executable, "-c", FULL, run.path], capture_output=True, text=True, check=True)
+    said, _, way = done.stdout.partition("; ")
+    whole = list(run.read_events())
+    assert (
+        said == f"{run.path}: the records of step {len(whole) + 1} can't be written: [Errno 28] No space left on device"
+    )
+    assert way.strip().endswith(f"then type: runjob resume {run.id}")
+    assert run.events.read_bytes().count(b"\n") == len(whole) == steps_of(run.events)[-1]
+    # news that found no room is no news
+    assert read_progress(run)["step"] == 0
+
+
+def test_a_record_that_is_damaged_leaves_with_those_of_later_steps(run: RunDir) -> None:
+    first = Journal(run, run.new_attempt(), tracking=NOWHERE, from_step=-1)
+    for step in range(1, 5):
+        first.log("train", step=step, loss=1.0)
+    first.close()
+    lines = run.events.read_bytes().splitlines(keepends=True)
+    lines[2] = lines[2].replace(b'"step"', b'"\xf3tep"')
+    run.events.write_bytes(b"".join(lines))
+    assert [record["step"] for record in run.read_events()] == [1, 2, 4]
+    second = run.new_attempt()
+    Journal(run, second, tracking=NOWHERE, from_step=2).close()
+    assert steps_of(run.events) == [1, 2]
+    assert len(second.discarded.read_bytes().splitlines()) == 2
