@@ -13,7 +13,8 @@ PATIENCE_S = 10.0
 
 
 def look_at_hub() -> Finding:
-    from runjob.runner.needs import hub_answers, hub_cache
+    from runjob.runner.needs import hub_answers
+    from runjob.schemas.hub_copy import hub_cache
 
     token = "with a token" if token_is_there() else "without a token"
     if os.environ.get("HF_HUB_OFFLINE", "") in ("1", "true", "TRUE"):

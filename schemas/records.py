@@ -8,7 +8,8 @@ import hashlib
 import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args, get_origin
+from types import UnionType
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 
 from runjob.schemas.errors import RunjobError
 
@@ -44,23 +45,31 @@ def as_record(raw: Any, kind: type[Record], path: Path) -> Record:  # noqa: ANN4
         record = kind(**raw)
     except TypeError as error:
         raise damaged(path, str(error).partition("() ")[2]) from error
-    for name, kinds in _kinds(kind):
+    for name, types, words in _fields(kind):
         value = getattr(record, name)
-        # a choice is one of its words; anything else goes by type, where True is no number
-        if value not in kinds if isinstance(kinds[0], str) else type(value) not in kinds:
+        if type(value) not in types and not (isinstance(value, str) and value in words):
             raise damaged(path, f"{name} is {value!r}")
     return record
 
 
-@functools.cache
-def _kinds(kind: type) -> tuple[tuple[str, tuple[Any, ...]], ...]:
-    """Of each field its choices, or the types that JSON has for it."""
-    return tuple((field.name, _kind_of(field.type)) for field in dataclasses.fields(kind))
+@functools.cache  # `ps --json` reads ten thousand of them
+def _fields(kind: type) -> tuple[tuple[str, frozenset[type], frozenset[str]], ...]:
+    """Of each field the types that JSON has for it, and the words among which it chooses."""
+    return tuple((field.name, *in_json(field.type)) for field in dataclasses.fields(kind))
 
 
-def _kind_of(annotation: Any) -> tuple[Any, ...]:  # noqa: ANN401 - whatever stands behind a field's colon
-    if get_origin(annotation) is Literal:
-        return get_args(annotation)
-    if get_origin(annotation) is Mapping:
-        return (dict,)
-    return (int, float) if annotation is float else (annotation,)
+def in_json(annotation: Any) -> tuple[frozenset[type], frozenset[str]]:  # noqa: ANN401 - what stands behind a colon
+    """
+    >>> in_json(float | None) == (frozenset({int, float, type(None)}), frozenset())
+    True
+    >>> in_json(Literal["now", "then"]) == (frozenset(), frozenset({"now", "then"}))
+    True
+    """
+    origin = get_origin(annotation)
+    if origin is Literal:
+        return frozenset(), frozenset(get_args(annotation))
+    if origin in (Union, UnionType):
+        parts = [in_json(one) for one in get_args(annotation)]
+        return frozenset().union(*(types for types, _ in parts)), frozenset().union(*(words for _, words in parts))
+    known = {float: (int, float), Mapping: (dict,), tuple: (list,)}
+    return frozenset(known.get(origin or annotation, (annotation,))), frozenset()

@@ -23,8 +23,8 @@ def refuse_damaged(directory: Path) -> None:
     if not file.is_file():
         return
     lines = file.read_bytes().decode("utf-8", errors="replace").splitlines()
-    expected = {name: digest for digest, separator, name in (line.partition("  ") for line in lines) if separator}
-    wrong = [name for name, digest in expected.items() if not is_file_of(directory / name, digest)]
+    expected = {name: digest for digest, _, name in (line.partition("  ") for line in lines)}
+    wrong = [name or SUMS for name, digest in expected.items() if not is_file_of(directory / name, digest)]
     if wrong or not expected:
         raise CheckpointError(
             f"{directory}: {', '.join(wrong) or SUMS} is not what {SUMS} says: damaged, or changed since; export the "

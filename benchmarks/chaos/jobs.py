@@ -7,6 +7,7 @@ from pathlib import Path
 
 from benchmarks.chaos.place import Place, trace
 from benchmarks.chaos.results import ROOT
+from runjob.runner.runs import state_of
 from runjob.schemas.run import RunDir
 
 STEPS = 20
@@ -82,7 +83,7 @@ class References:
     def of(self, job: Narrow) -> RunDir:
         if job not in self.runs:
             run = self.place.submit(job.file, job.sets)
-            if self.place.state(run) != "finished":
+            if state_of(run).state != "finished":
                 raise SystemExit(f"{job}: the unbroken run did not come to its end; see {run.path}")
             self.runs[job] = run
         return self.runs[job]

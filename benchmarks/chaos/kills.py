@@ -10,9 +10,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from benchmarks.chaos.jobs import OWN, SAVED_EVERY, STEPS, Narrow, References
-from benchmarks.chaos.place import PATIENCE_S, ChaosError, Place, everything_of, flags, kill, whole_steps
+from benchmarks.chaos.place import PATIENCE_S, ChaosError, Place, everything_of, flags, kill, settle, whole_steps
 from benchmarks.chaos.results import Enough, Named, Trial
-from runjob.runner.runs import newest_attempt, read_progress
+from runjob.runner.runs import newest_attempt, read_progress, state_of
 from runjob.schemas.run import ALIVE_STATES, RunDir, list_runs
 
 VICTIMS = ("rank 0", "another rank", "the supervisor", "torchrun", "the command line", "everything")
@@ -100,9 +100,9 @@ class Victim:
         """To its end, unbroken."""
         assert self.run is not None
         asked = self._ask()
-        if self.place.state(self.run) != "finished":
+        if state_of(self.run).state != "finished":
             self._resume(self.place)
-            self.place.settle(self.run)
+            settle(self.run)
         self._look_back(asked)
 
     def _detached(self, blow: Blow) -> bool:
@@ -112,12 +112,12 @@ class Victim:
         else:
             self._resume(faulty)
         hit = bool(blow.point) or self._kill(self.run, blow)
-        return self.place.settle(self.run) != "finished" and hit
+        return settle(self.run) != "finished" and hit
 
     def _kill(self, run: RunDir, blow: Blow) -> bool:
         deadline = time.monotonic() + PATIENCE_S
         while blow.step is not None and read_step(run) < blow.step:
-            if time.monotonic() > deadline or self.place.state(run) not in ALIVE_STATES:
+            if time.monotonic() > deadline or state_of(run).state not in ALIVE_STATES:
                 return False
             time.sleep(0.02)
         time.sleep(blow.seconds)
@@ -135,7 +135,7 @@ class Victim:
         made = [run for run in list_runs(self.place.runs) if run.id not in known]
         self.run = self.run or (made[0] if made else None)
         if self.run is not None:
-            self.place.settle(self.run)
+            settle(self.run)
         return hit
 
     def _resume(self, place: Place) -> None:
@@ -178,12 +178,12 @@ def broken_run(place: Place, references: References, chance: random.Random, job:
     for number in range(KILLS_OF_A_RUN):
         done = max(whole_steps(victim.run), default=0) if victim.run else 0
         victim.strike(draw(chance, job, done=done, first=number == 0))
-        if victim.run is not None and place.state(victim.run) == "finished":
+        if victim.run is not None and state_of(victim.run).state == "finished":
             break
     if victim.run is None:
         return victim.trials
     victim.go_on()
-    finished = place.state(victim.run) == "finished"
+    finished = state_of(victim.run).state == "finished"
     differs = finished and not references.same(job, victim.run)
     if finished and not differs and victim.run != unbroken:
         shutil.rmtree(victim.run.path)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from benchmarks.chaos.jobs import Narrow, References
 from benchmarks.chaos.kills import read_step
-from benchmarks.chaos.place import Place, everything_of, kill, whole_steps
+from benchmarks.chaos.place import Place, everything_of, kill, settle, whole_steps
 from benchmarks.chaos.results import ROOT, Enough, Named, Trial
 from runjob.schemas.processes import read_process
 from runjob.schemas.run import RunDir
@@ -79,7 +79,7 @@ def full_while_checkpointing(place: Place, references: References, job: Narrow) 
         run = small.submit(job.file, (*job.sets, "training.checkpoint.keep=all"), "--detach")
         wait_for(lambda: read_step(run) >= 4, small, run)
         fill(small.runs / "somebody-elses")
-        state = small.settle(run)
+        state = settle(run)
         said = small.call("why", run.id).stdout
         kept = whole_steps(run)
         (small.runs / "somebody-elses").unlink()
@@ -94,7 +94,7 @@ def full_while_preparing(place: Place, references: References, job: Narrow) -> T
     with small_disk(small.cache, 1):
         fill(small.cache / "somebody-elses", but=64 * 1024)
         run = small.submit(job.file, job.sets, "--detach")
-        state = small.settle(run)
+        state = settle(run)
         said = small.call("why", run.id).stdout
         (small.cache / "somebody-elses").unlink()
         named = "No space left" in said or "room" in said
@@ -135,7 +135,7 @@ def read_only(place: Place, references: References, job: Narrow) -> Trial:
         kept = whole_steps(run)
     finally:
         subprocess.run(["umount", run.path], check=True)
-    state = place.settle(run)
+    state = settle(run)
     named = "Read-only file system" in place.call("why", run.id).stdout
     return went_on(place, references, job, run, state=state, named=named, kept=kept)
 

@@ -7,7 +7,7 @@ import subprocess
 from collections.abc import Iterator, Sequence
 
 from benchmarks.chaos.jobs import References
-from benchmarks.chaos.place import Place
+from benchmarks.chaos.place import Place, settle
 from benchmarks.chaos.results import Enough, Named, Trial
 from runjob.schemas.errors import RunjobError
 from runjob.schemas.run import RunDir, list_runs
@@ -48,7 +48,7 @@ def trials(place: Place, references: References, chance: random.Random, enough: 
     before = {one.id for one in list_runs(place.runs)}
     said = answers([place.start(job, "--detach") for _ in range(SUBMITTED)])
     made = [one for one in list_runs(place.runs) if one.id not in before]
-    states = [place.settle(one) for one in made]
+    states = [settle(one) for one in made]
     whole = len(made) == SUBMITTED and set(states) == {"failed"} and all(code == 0 for code, _ in said)
     yield f"{SUBMITTED} submit at once", Trial(lost=not whole, detected=True)
     for one in made:
@@ -59,7 +59,7 @@ def judged(place: Place, run: RunDir, commands: Sequence[Sequence[str]]) -> Tria
     """Every answer is one of runjob's own, and no attempt was made twice, left out, or left without its end."""
     before = len(run.list_attempts())
     said = answers([place.start(*words) for words in commands])
-    state = place.settle(run)
+    state = settle(run)
     numbers = [attempt.number for attempt in run.list_attempts()]
     broken = [text for code, text in said if code not in (0, 2) or "Traceback" in text]
     in_order = numbers == list(range(1, len(numbers) + 1)) and len(numbers) > before

@@ -14,6 +14,7 @@ from runjob.data.stream import TrainStream
 from runjob.schemas.facts import keep_facts, recall_facts
 from runjob.schemas.job import Job
 from runjob.schemas.read import read_job
+from runjob.schemas.run import cache_home
 from tests.conftest import ROOT
 
 SMALLEST = ROOT / "tests" / "cases" / "valid" / "smallest.yaml"
@@ -67,10 +68,14 @@ def test_facts_are_remembered_for_the_settings_that_decide_them(words: Path, ope
     keep_facts(job, facts, padded=True)
     assert recall_facts(job, padded=True) == facts
     assert recall_facts(job, padded=False) is None
-    assert (
-        recall_facts(open_job(words, "data.layout=lines", *BY_TOKENS, "training.learning_rate=0.1"), padded=True)
-        == facts
-    )
+    (file,) = (cache_home() / "facts").iterdir()
+    good = file.read_text()
+    for damaged in (good.replace(f'"rows": {facts.rows}', f'"rows": {facts.rows + 1}'), good[:20], ""):
+        file.write_text(damaged)
+        assert recall_facts(job, padded=True) is None
+    file.write_text(good)
+    alike = open_job(words, "data.layout=lines", *BY_TOKENS, "training.learning_rate=0.1")
+    assert recall_facts(alike, padded=True) == facts
     for other in ("training.micro_tokens=65", "training.global_batch=16", "seed=7", "data.min_length=1"):
         assert recall_facts(open_job(words, "data.layout=lines", *BY_TOKENS, other), padded=True) is None
 

@@ -63,5 +63,17 @@ def test_a_section_that_appears_is_a_change_from_nothing():
     assert (change.path, change.old, change.new) == ("evaluation.early_stopping.metric", None, "loss")
 
 
+def test_no_row_of_the_table_is_untried():
+    """Each prefix decides for itself and for what lies below it, unless a longer one does."""
+    counted = {verdict: 0 for verdict in ("free", "exact", "accept", "refused")}
+    for prefix, (verdict, reason) in RULES.items():
+        for path in (prefix, f"{prefix}.something"):
+            change = judge(path, 1, 2)
+            assert (change.verdict, change.reason) == (verdict, reason), path
+            assert str(change) == f"{path}: 1 -> 2 ({verdict}: {reason})"
+        counted[verdict] += 1
+    assert counted == {"free": 17, "exact": 5, "accept": 11, "refused": 8}
+
+
 def test_every_rule_says_why():
     assert all(len(reason) > 10 for _, reason in RULES.values())

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import random
 import subprocess
 import sys
 from collections.abc import Callable
@@ -12,6 +13,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
+from benchmarks.chaos.damage import DAMAGES
 from runjob.runner.worker.export import export_model, load_network
 from runjob.runner.worker.export_run import main
 from runjob.schemas.errors import CheckpointError
@@ -72,6 +74,20 @@ def test_the_same_weights_give_the_same_bytes_and_replace_an_older_model(export,
     (tmp_path / "model" / "stray.txt").write_text("of an older export")
     assert _digests(export()) == first
     assert sorted(path.name for path in tmp_path.iterdir()) == ["model", "tokenizer"]
+
+
+def test_a_model_with_one_bit_changed_is_named_and_not_used(export):
+    model = export()
+    load_network(model)
+    (model / "README.md").write_text("# a card that its owner has written\n")
+    load_network(model)
+    for name in ("model.safetensors", "config.json", "SHA256SUMS"):
+        good = (model / name).read_bytes()
+        (model / name).write_bytes(DAMAGES["one bit"](good, random.Random(name)))
+        with pytest.raises(CheckpointError, match="is not what SHA256SUMS says: damaged, or changed since"):
+            load_network(model)
+        (model / name).write_bytes(good)
+    assert subprocess.run(["sha256sum", "--check", "--quiet", "SHA256SUMS"], cwd=model).returncode == 0
 
 
 @pytest.mark.parametrize("damage", ["missing", "extra", "shape", "bf16"])
