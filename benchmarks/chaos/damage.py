@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from benchmarks.chaos.jobs import Narrow, References
-from benchmarks.chaos.place import Place, is_outcome
+from benchmarks.chaos.place import Place, is_outcome, trace
 from benchmarks.chaos.results import Enough, Named, Trial
 from runjob.schemas.run import RunDir
 
@@ -41,6 +41,8 @@ Damage = Callable[[bytes, random.Random], bytes]
 DAMAGES: dict[str, Damage] = {"one bit": flip, "half": halve, "empty": empty}
 # Of a rename that was none: the old is gone and the new never came
 GONE = "gone"
+# What was lost of these is not computed again
+RECORDS = "events.jsonl"
 
 
 def kinds(run: RunDir, cache: Path) -> dict[str, Path]:
@@ -105,9 +107,10 @@ def broken(
     said = resumed.stdout + resumed.stderr
     if not is_outcome(resumed.returncode) or "Traceback" in said:
         return Trial(lost=True, note=f"{damage}: {last_line(said)}")
-    named = file.name in said or any(file.name in str(record) for record in run.read_events("resume"))
+    named = file.name in said or "damaged" in said
+    named = named or any(file.name in str(record) for record in run.read_events("resume"))
     if resumed.returncode == 0:
-        same = references.same(job, run)
+        same = ends_equal(references, job, run, records=kind != RECORDS)
         return Trial(differing=not same, detected=named, note="" if same else f"{damage}: went on to other numbers")
     if not named:
         return Trial(lost=True, note=f"{damage}: refused without naming it: {last_line(said)}")
@@ -116,6 +119,15 @@ def broken(
     same = mended.returncode == 0 and references.same(job, run)
     note = "" if same else f"{damage}: does not go on when it is mended: {last_line(mended.stderr)}"
     return Trial(lost=not same, detected=True, refused=True, note=note)
+
+
+def ends_equal(references: References, job: Narrow, run: RunDir, *, records: bool) -> bool:
+    """`records` false: those that were lost stay lost, and what is left of them must be as it was."""
+    if records:
+        return references.same(job, run)
+    expected, found = trace(references.of(job)), trace(run)
+    kept, all_of_them = found.pop("records"), expected.pop("records")
+    return found == expected and all(record in all_of_them for record in kept)
 
 
 def complaints(place: Place, run: RunDir) -> Iterator[str]:
