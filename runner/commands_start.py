@@ -6,7 +6,7 @@ import sys
 import textwrap
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from runjob.runner.command import Command, add_json
 from runjob.runner.recipes import OBJECTIVES, RECIPES, SIZES, find_recipe
@@ -54,30 +54,65 @@ def wishes_of(args: Namespace) -> "Wishes":
     )
 
 
-def run_ls(args: Namespace) -> int:
-    from runjob.runner.shipped import MINUTES, find_job, list_jobs, needs_of
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Offer:
+    """One row of `ls`: a job as it is, or a recipe, whose path is the job that it begins from."""
 
-    rows = [
-        {"kind": "job", **dataclasses.asdict(job), "needs": needs_of(Path(job.path)), "minutes": MINUTES.get(job.name)}
-        for job in list_jobs()
+    kind: Literal["job", "recipe"]
+    name: str
+    path: str
+    summary: str
+    objectives: tuple[str, ...]
+    needs: tuple[str, ...]
+    minutes: float | None
+
+
+def list_offers() -> list[Offer]:
+    from runjob.runner.shipped import MINUTES, find_job, list_jobs, needs_of
+    from runjob.schemas.read import read_job
+
+    read = [(job, read_job(Path(job.path))) for job in list_jobs()]
+    jobs = [
+        Offer(
+            kind="job",
+            name=job.name,
+            path=job.path,
+            summary=job.summary,
+            objectives=(resolved.job.objective.kind,),
+            needs=needs_of(resolved),
+            minutes=MINUTES.get(job.name),
+        )
+        for job, resolved in read
     ]
-    begin = [
-        {"kind": "recipe", "name": one.name, "path": str(find_job(one.small)), "summary": one.summary}
-        | {"needs": (), "minutes": MINUTES.get(one.small), "objectives": one.objectives}
-        for one in RECIPES
+    recipes = [
+        Offer(
+            kind="recipe",
+            name=recipe.name,
+            path=str(find_job(recipe.small)),
+            summary=recipe.summary,
+            objectives=recipe.objectives,
+            needs=(),
+            minutes=MINUTES.get(recipe.small),
+        )
+        for recipe in RECIPES
     ]
+    return jobs + recipes
+
+
+def run_ls(args: Namespace) -> int:
+    offers = list_offers()
     if args.json:
-        print_json(rows + begin)
+        print_json([dataclasses.asdict(offer) for offer in offers])
         return 0
     print("jobs that come with runjob (runjob FILE)")
     width = shutil.get_terminal_size().columns
-    for row in rows:
-        said = f"{row['summary']} {conditions(row['needs'], row['minutes'])}"
-        print(from_here(Path(row["path"])))
+    for job in (offer for offer in offers if offer.kind == "job"):
+        print(from_here(Path(job.path)))
+        said = f"{job.summary} {conditions(job.needs, job.minutes)}"
         print(textwrap.fill(said, width, initial_indent="    ", subsequent_indent="    "))
     print("\nrecipes for a job of your own (runjob init --recipe NAME)")
-    for row in begin:
-        print(f"{row['name']:<10}  {row['summary']} ({' or '.join(row['objectives'])})")
+    for recipe in (offer for offer in offers if offer.kind == "recipe"):
+        print(f"{recipe.name:<10}  {recipe.summary} ({' or '.join(recipe.objectives)})")
     return 0
 
 

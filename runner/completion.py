@@ -11,8 +11,10 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-import argcomplete
+from argcomplete.completers import BaseCompleter
+from argcomplete.finders import CompletionFinder
 from argcomplete.lexers import split_line
+from argcomplete.shell_integration import shellcode
 
 from runjob.runner.cli import GROUPS, JOB_SUFFIXES, NAMES, find_command, first_plain_word
 from runjob.schemas.schema import Schema, bundled_schema, follow, variants
@@ -23,13 +25,13 @@ Proposals = Iterable[str]
 
 def shell_code(shell: str) -> str:
     """What the shell reads at its start."""
-    return argcomplete.shellcode(["runjob"], shell=shell)
+    return shellcode(["runjob"], shell=shell)
 
 
 def answer_shell() -> None:
     """Write the proposals for the line of the environment, and end the process."""
     _, _, _, words, _ = split_line(os.environ["COMP_LINE"], int(os.environ["COMP_POINT"]))
-    finder = argcomplete.CompletionFinder(always_complete_options="long", default_completer=_Files())
+    finder = CompletionFinder()
     finder(parser_for(words[1:]), always_complete_options="long", default_completer=_Files())
 
 
@@ -89,7 +91,7 @@ def _directories(prefix: str, **_: Any) -> Proposals:  # noqa: ANN401
     return [path for path in _paths(prefix) if path.endswith("/")]
 
 
-class _Files(argcomplete.completers.BaseCompleter):
+class _Files(BaseCompleter):
     """Any file, where nothing says which."""
 
     def __call__(self, *, prefix: str, action: Action, parser: ArgumentParser, parsed_args: Namespace) -> list[str]:
@@ -175,7 +177,7 @@ def _fields(schema: Schema, above: str) -> Iterator[tuple[str, tuple[str, ...]]]
 def _words(field: Schema) -> tuple[str, ...]:
     if field.get("type") == "boolean":
         return ("true", "false")
-    words = field.get("enum", [field["const"]] if "const" in field else field.get("examples", []))
+    words = field["enum"] if "enum" in field else [field["const"]] if "const" in field else field.get("examples", [])
     return tuple(str(word) for word in words if not isinstance(word, dict | list) and word is not None)
 
 

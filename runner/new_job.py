@@ -107,7 +107,7 @@ def replace_source(values: Values, source: Values, *, own: bool) -> None:
     kept = {key: value for key, value in rows.items() if key not in ("kind", "path", "documents")}
     split = old["split"] if old["split"]["kind"] == "hash" else {"kind": "hash", "validation": 0.05}
     tokenizer = {key: value for key, value in old["tokenizer"].items() if key != "terms"}
-    given = {key: source[key] for key in ("kind", "path", "subset", "field", "documents") if key in source}
+    given: Values = {key: source[key] for key in ("kind", "path", "subset", "field", "documents") if key in source}
     values["data"] = fields_of("data", {**given, **kept, "tokenizer": tokenizer, "split": split})
     if values["data"].get("normalize", {}).pop("join_terms", None) and not values["data"]["normalize"]:
         del values["data"]["normalize"]

@@ -3,6 +3,10 @@
 import importlib.util
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from runjob.schemas.read import Resolved
 
 # Minutes on two quiet cores, data and export included (docs/journal.md, 2026-11-21 and 22; modernbert_student
 # with one thread). A larger job's time is its GPUs', which `runjob plan` estimates.
@@ -40,13 +44,11 @@ def _folders() -> list[Path]:
     return list(map(Path, spec.submodule_search_locations or ())) if spec is not None else []
 
 
-def needs_of(path: Path) -> tuple[str, ...]:
+def needs_of(resolved: "Resolved") -> tuple[str, ...]:
     """What must be at hand before this job can run: GPUs, names on the Hub, files of yours. Nothing of a tiny one."""
     from runjob.runner.local_files import missing_data_files
     from runjob.runner.needs import named_on_hub
-    from runjob.schemas.read import read_job
 
-    resolved = read_job(path)
     place = resolved.job.hardware
     gpus = ["a GPU" if place.gpus == 1 else f"GPUs ({place.gpus})"] if place.device == "cuda" else []
     names = ", ".join(dict.fromkeys(named_on_hub(resolved.job)))

@@ -114,7 +114,6 @@ def typed(shell: str, place: Home, line: str) -> str:
     ("line", "whole"),
     [
         ("runjob valid", "runjob validate"),
-        ("runjob plan jobs/m", "runjob plan jobs/mine.yaml"),
         ("runjob status sma", "runjob status {id}"),
         (
             "runjob jobs/mine.yaml --set training.gradient_clip",

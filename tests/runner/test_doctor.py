@@ -1,7 +1,6 @@
 """`runjob doctor` on this machine and on worse ones: a torch that does not load, programs that answer otherwise, a disk
 that can't be written. What torch says is judged by values, since few machines have its every trouble."""
 
-import importlib.metadata
 import json
 import threading
 from collections.abc import Callable, Iterator
@@ -48,86 +47,51 @@ def doctor(runjob, tmp_path: Path) -> Doctor:
     return run
 
 
-def test_this_machine_is_fit_to_train_and_nothing_is_left_behind(runjob, home):
-    done = runjob("doctor", "--job", ROOT / "jobs" / "tiny" / "gpt2_dutch.yaml")
-    assert (done.returncode, done.stderr) == (0, ""), done.stdout
-    lines = {line.split()[1]: line for line in done.stdout.splitlines() if line.startswith(("ok", "warn"))}
-    assert list(lines) == [
-        *(
-            "python",
-            "packages",
-            "torch",
-            "gpu",
-            "bf16",
-            "deepspeed",
-            "compiler",
-            "memory",
-            "threads",
-            "home",
-            "disk",
-            "clock",
-        ),
-        *("hub", "ssh", "slurm", "job"),
-    ]
-    assert importlib.metadata.version("torch") in lines["torch"]
-    assert importlib.metadata.version("deepspeed") in lines["deepspeed"]
-    assert lines["home"].endswith(": locks, rename, mkdir, mode 0700")
-    assert "switched off by HF_HUB_OFFLINE" in lines["hub"]
-    assert "has all that it needs here" in lines["job"]
-    assert done.stdout.splitlines()[-1].startswith("16 looked at: 0 in the way")
-    assert list(home.runs.iterdir()) == list(home.path.iterdir()) == []
-
-
-@pytest.mark.parametrize(
-    ("torch", "said"),
-    [
-        (NO_LIBRARY, "ImportError: libcudart.so.12: cannot open shared object file"),
-        (KILLED, "importing it ended the process (-9): "),
-    ],
+ORDER = (
+    *("python", "packages", "torch", "deepspeed", "compiler", "memory", "threads", "home", "disk", "clock", "hub"),
+    *("ssh", "slurm", "job"),
 )
-def test_a_torch_that_does_not_load_is_a_finding_and_not_the_end(doctor, torch: str, said: str):
-    code, found = doctor(torch=torch)
-    (finding,) = found["torch"]
-    assert code == 1
-    assert (finding["verdict"], finding["said"]) == ("fail", said)
-    assert finding["remedy"] == "install torch anew: pip install --force-reinstall torch"
-    assert found["deepspeed"][0]["verdict"] == "fail"
-    assert found["python"][0]["verdict"] == "ok"
-    assert found["slurm"][0]["name"] == "slurm"  # the last one was looked at too
 
 
-@pytest.mark.parametrize(
-    ("program", "verdict", "said"),
-    [
-        ("echo 'gpu* up 4'; echo 'cpu down 12'", "ok", "gpu* (up, 4 nodes), cpu (down, 12 nodes)"),
-        ("echo 'slurm_load_partitions: Unable to contact' >&2; exit 1", "warn", "sinfo fails: slurm_load_partitions"),
-        ("exit 0", "warn", "no partition is open to you"),
-    ],
-)
-def test_slurm_is_as_sinfo_says(doctor, program: str, verdict: str, said: str):
-    _, found = doctor(programs={"sinfo": program})
-    assert found["slurm"][0]["verdict"] == verdict
-    assert said in found["slurm"][0]["said"]
-
-
-def test_what_is_wrong_around_torch_is_said_with_what_to_type(doctor):
+def test_everything_that_is_wrong_is_said_at_once_with_what_to_type(doctor, tmp_path: Path):
+    facts = tmp_path / "site" / "runjob-9.dist-info"
+    facts.mkdir(parents=True)
+    needs = "Requires-Dist: pyyaml\nRequires-Dist: no-such-thing>=2\nRequires-Dist: boto3; extra == 'none'\n"
+    (facts / "METADATA").write_text(f"Metadata-Version: 2.1\nName: runjob\nVersion: 9\n{needs}")
     code, found = doctor(
-        programs={"ssh-add": "echo '256 SHA256:x key (ED25519)'"},
+        *("--job", ROOT / "jobs" / "gpt2_dutch_small.yaml"),
+        torch=NO_LIBRARY,
+        programs={"ssh-add": "echo '256 SHA256:x key (ED25519)'", "sinfo": "echo 'Unable to contact' >&2; exit 1"},
         RUNJOB_HOME="/proc/runs",
         OMP_NUM_THREADS="4096",
         CXX="no-such-compiler",
         SSH_AUTH_SOCK="/nowhere",
+        CUDA_VISIBLE_DEVICES="",
+        HF_HUB_OFFLINE="0",
+        HF_ENDPOINT="http://127.0.0.1:9",
         HF_TOKEN="hf_secret",
     )
     assert code == 1
-    home, threads, compiler = found["home"][0], found["threads"][0], found["compiler"][0]
-    assert home["verdict"] == "fail"
-    assert home["said"].startswith("/proc/runs on proc: can't be written: ")
-    assert home["remedy"] == "point RUNJOB_HOME to a local disk: export RUNJOB_HOME=~/runs"
-    assert (threads["verdict"], "OMP_NUM_THREADS=4096" in threads["said"]) == ("warn", True)
-    assert threads["remedy"].startswith("unset it, or export OMP_NUM_THREADS=")
-    assert (compiler["verdict"], compiler["remedy"]) == ("warn", "apt-get install g++")
-    assert "an agent with 1 key(s)" in found["ssh"][0]["said"]
+    assert tuple(found) == ORDER
+    said = {name: (one[0]["verdict"], one[0]["said"]) for name, one in found.items()}
+    typed = {name: one[0]["remedy"] for name, one in found.items()}
+    assert said["packages"] == ("fail", "not installed: no-such-thing")
+    assert typed["packages"] == "pip install no-such-thing"
+    assert said["torch"] == ("fail", "ImportError: libcudart.so.12: cannot open shared object file")
+    assert typed["torch"] == "install torch anew: pip install --force-reinstall torch"
+    assert said["deepspeed"][0] == "fail"
+    assert (said["compiler"][0], typed["compiler"]) == ("warn", "apt-get install g++")
+    assert (said["threads"][0], "OMP_NUM_THREADS=4096" in said["threads"][1]) == ("warn", True)
+    assert typed["threads"].startswith("unset it, or export OMP_NUM_THREADS=")
+    assert said["home"][0] == "fail"
+    assert said["home"][1].startswith("/proc/runs on proc: can't be written: ")
+    assert typed["home"] == "point RUNJOB_HOME to a local disk: export RUNJOB_HOME=~/runs"
+    assert said["hub"] == ("warn", "does not answer, with a token")
+    assert "an agent with 1 key(s)" in said["ssh"][1]
+    assert said["slurm"] == ("warn", "sinfo fails: Unable to contact")
+    assert {one["verdict"] for one in found["job"]} == {"fail"}
+    assert "hardware.gpus: the job asks for all" in said["job"][1]
+    assert typed["job"] == "a small twin of this job runs on any machine: jobs/tiny/gpt2_dutch.yaml"
     assert "hf_secret" not in json.dumps(found)
 
 
@@ -151,34 +115,26 @@ def hub() -> Iterator[str]:
     server.server_close()
 
 
-def test_the_hub_is_asked_and_a_token_only_looked_for(doctor, hub: str, tmp_path: Path):
+def test_a_torch_that_dies_is_a_finding_and_the_rest_is_looked_at(doctor, hub: str, home, tmp_path: Path):
     (tmp_path / "hf").mkdir()
     (tmp_path / "hf" / "token").write_text("hf_secret")
-    _, found = doctor(HF_HUB_OFFLINE="0", HF_ENDPOINT=hub, HF_HOME=str(tmp_path / "hf"))
-    assert (found["hub"][0]["verdict"], found["hub"][0]["said"]) == ("ok", "answers, with a token")
-    _, found = doctor(HF_HUB_OFFLINE="0", HF_ENDPOINT="http://127.0.0.1:9", HF_HOME=str(tmp_path))
-    assert (found["hub"][0]["verdict"], found["hub"][0]["said"]) == ("warn", "does not answer, without a token")
-
-
-def test_a_package_that_is_not_there_is_named(doctor, tmp_path: Path):
-    facts = tmp_path / "site" / "runjob-9.dist-info"
-    facts.mkdir(parents=True)
-    needs = "Requires-Dist: pyyaml\nRequires-Dist: no-such-thing>=2\nRequires-Dist: boto3; extra == 'none'\n"
-    (facts / "METADATA").write_text(f"Metadata-Version: 2.1\nName: runjob\nVersion: 9\n{needs}")
-    code, found = doctor()
+    code, found = doctor(
+        *("--job", ROOT / "jobs" / "tiny" / "gpt2_dutch.yaml"),
+        torch=KILLED,
+        programs={"sinfo": "echo 'gpu* up 4'; echo 'cpu down 12'"},
+        HF_HUB_OFFLINE="0",
+        HF_ENDPOINT=hub,
+        HF_HOME=str(tmp_path / "hf"),
+    )
     assert code == 1
-    assert found["packages"][0]["said"] == "not installed: no-such-thing"
-    assert found["packages"][0]["remedy"] == "pip install no-such-thing"
-
-
-def test_a_job_is_told_what_it_lacks_here_and_its_twin(doctor):
-    job = ROOT / "jobs" / "gpt2_dutch_small.yaml"
-    code, found = doctor("--job", job, CUDA_VISIBLE_DEVICES="")
-    assert code == 1
-    assert [finding["verdict"] for finding in found["job"]] == ["fail"] * len(found["job"])
-    assert "hardware.gpus: the job asks for all" in found["job"][0]["said"]
-    assert "BramVanroy/wikipedia_culturax_dutch" in json.dumps(found["job"])
-    assert found["job"][0]["remedy"].endswith("runs on any machine: jobs/tiny/gpt2_dutch.yaml")
+    assert tuple(found) == ORDER
+    said = {name: (one[0]["verdict"], one[0]["said"]) for name, one in found.items()}
+    assert said["torch"] == ("fail", "importing it ended the process (-9): ")
+    assert said["hub"] == ("ok", "answers, with a token")
+    assert said["slurm"] == ("ok", "gpu* (up, 4 nodes), cpu (down, 12 nodes)")
+    assert said["job"] == ("ok", "gpt2_dutch_tiny has all that it needs here")
+    assert said["home"][1].endswith(": locks, rename, mkdir, mode 0700")
+    assert list(home.runs.iterdir()) == list(home.path.iterdir()) == []
 
 
 def test_a_job_that_is_none_is_an_error_of_usage(runjob, home):

@@ -19,7 +19,7 @@ from runjob.runner.recipes import OBJECTIVES, RECIPES, SIZES, find_recipe
 from runjob.runner.shipped import find_job
 from runjob.schemas.errors import JobError
 from runjob.schemas.read import read_job
-from runjob.schemas.schema import BUNDLE, bundle_text, bundled_schema
+from runjob.schemas.schema import BUNDLE, bundle_text, bundled_schema, variants
 from tests.conftest import SCRIPT
 
 
@@ -37,7 +37,7 @@ def wishes(draw) -> Wishes:
     )
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=12, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(wished=wishes())
 def test_whatever_is_wished_for_is_a_valid_job_whose_every_value_is_explained(tmp_path: Path, wished: Wishes):
     file = tmp_path / "mine.yaml"
@@ -80,18 +80,19 @@ def test_a_recipe_is_the_shipped_job_where_nothing_else_is_wished_for(recipe, si
         assert mine.data == shipped.job.data
 
 
-# what stands in a file of UTF-8
+# what stands in a file of UTF-8, and in JSON
+NUMBERS = st.floats(allow_nan=False, allow_infinity=False)
 TEXT = st.text(st.characters(exclude_categories=["Cs"]))
 
 
 @given(
     st.recursive(
-        st.one_of(st.none(), st.booleans(), st.integers(-(10**9), 10**9), st.floats(allow_nan=False), TEXT),
+        st.one_of(st.none(), st.booleans(), st.integers(-(10**9), 10**9), NUMBERS, TEXT),
         lambda inner: st.lists(inner, max_size=3),
         max_leaves=5,
     )
 )
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=60, deadline=None)
 def test_a_value_on_one_line_is_read_again_as_the_same(value):
     from runjob.runner.new_job import plain_value
     from runjob.schemas.yaml import compose_bytes
@@ -118,12 +119,9 @@ def test_a_comment_is_the_schemas_word_with_what_else_may_stand_there():
     assert unit.endswith("(token or word or char; default token)")
 
 
-@pytest.mark.parametrize("objective", OBJECTIVES)
-def test_every_objective_has_a_recipe(objective: str):
-    assert objective in find_recipe(None, objective).objectives
-    assert {branch["$ref"] for branch in bundled_schema()["$defs"]["objective"]["oneOf"]} == {
-        f"#/$defs/objective.{one}" for one in OBJECTIVES
-    }
+def test_each_objective_of_a_recipe_is_one_and_finds_it():
+    assert set(OBJECTIVES) <= set(variants(bundled_schema()["$defs"]["objective"]))
+    assert all(objective in find_recipe(None, objective).objectives for objective in OBJECTIVES)
 
 
 def test_a_file_is_named_from_the_jobs_folder_and_a_name_on_the_hub_as_it_is(tmp_path: Path, monkeypatch):
