@@ -172,6 +172,23 @@ def configure_compare(parser: ArgumentParser) -> None:
 
 
 COMMANDS = (
-    Command(name="diff", usage="A B", summary="what two runs differ in", configure=configure_diff, run=run_diff),
-    Command(name="compare", usage="ID...", summary="runs as a table", configure=configure_compare, run=run_compare),
+    Command(
+        name="diff",
+        usage="A B",
+        summary="what two runs differ in",
+        configure=configure_diff,
+        run=run_diff,
+        examples=("runjob diff mine-1a2b mine-3c4d", "runjob diff mine-1a2b latest --json"),
+    ),
+    Command(
+        name="compare",
+        usage="ID...",
+        summary="runs as a table",
+        configure=configure_compare,
+        run=run_compare,
+        examples=(
+            "runjob compare mine-1a2b mine-3c4d latest",
+            "runjob compare mine-1a2b mine-3c4d --metric perplexity",
+        ),
+    ),
 )

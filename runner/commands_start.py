@@ -15,7 +15,7 @@ from runjob.runner.text import print_json
 if TYPE_CHECKING:
     from runjob.runner.new_job import Wishes
 
-BLOCKS = ("ssh", "slurm", "aws")
+BLOCKS = ("slurm", "ssh", "aws")
 DEVICES = ("cpu", "cuda", "mps")
 
 

@@ -25,7 +25,7 @@ Proposals = Iterable[str]
 
 def shell_code(shell: str) -> str:
     """What the shell reads at its start."""
-    return shellcode(["runjob"], shell=shell)
+    return shellcode(["runjob"], True, shell)  # by place: no `shell=` stands in our code
 
 
 def answer_shell() -> None:
@@ -183,6 +183,8 @@ def _words(field: Schema) -> tuple[str, ...]:
 
 BY_METAVAR: dict[str, Completer] = {
     "ID": _ids,
+    "A": _ids,
+    "B": _ids,
     "ID|DIR": _ids_and_directories,
     "JOB.yaml": _jobs,
     "DIR": _directories,
