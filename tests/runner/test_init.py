@@ -5,6 +5,7 @@ import json
 import os
 import pty
 import re
+import select
 import subprocess
 import time
 from pathlib import Path
@@ -210,16 +211,17 @@ def at_terminal(home, *words: str, answers: list[tuple[str, str]]) -> tuple[int,
     )
     os.close(theirs)
     seen, shown, deadline = "", "", time.monotonic() + 60
-    while time.monotonic() < deadline:
-        try:
+    try:
+        while time.monotonic() < deadline and select.select([ours], [], [], 60)[0]:
             piece = os.read(ours, 4096).decode()
-        except OSError:  # Linux says so when the other side is closed
-            break
-        seen, shown = seen + piece, shown + piece
-        if answers and answers[0][0] in seen:
-            os.write(ours, f"{answers.pop(0)[1]}\n".encode())
-            seen = ""
-    os.close(ours)
+            seen, shown = seen + piece, shown + piece
+            if answers and answers[0][0] in seen:
+                os.write(ours, f"{answers.pop(0)[1]}\n".encode())
+                seen = ""
+    except OSError:  # Linux says so when the other side is closed
+        pass
+    finally:
+        os.close(ours)  # which ends it too, where it still waits for an answer
     code = process.wait(timeout=10)
     assert answers == [], shown
     return code, shown
