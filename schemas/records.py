@@ -45,7 +45,7 @@ def as_record(raw: Any, kind: type[Record], path: Path) -> Record:  # noqa: ANN4
         record = kind(**raw)
     except TypeError as error:
         raise damaged(path, str(error).partition("() ")[2]) from error
-    for name, types, words in _fields(kind):
+    for name, types, words in _fields(kind):  # type: ignore[arg-type] # a class is its own key
         value = getattr(record, name)
         if type(value) not in types and not (isinstance(value, str) and value in words):
             raise damaged(path, f"{name} is {value!r}")
