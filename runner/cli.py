@@ -25,6 +25,7 @@ ROOMS = {
     "commands_prepare": ("prepare",),
     "commands_jobs": ("ps", "status", "logs", "cancel", "why"),
     "commands_compare": ("diff", "compare"),
+    "commands_report": ("report",),
     "commands_run": ("resume", "verify-resume"),
     "commands_fetch": ("fetch",),
     "commands_upload": ("upload",),
@@ -58,6 +59,8 @@ TAKING = (
     "-o",
     "--metric",
     "--diff",
+    "--output",
+    "-o",
 )
 # Commands of two words, by the first
 GROUPS = {name.split()[0] for name in NAMES if " " in name}

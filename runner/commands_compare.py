@@ -7,16 +7,16 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from runjob.runner.command import Command, add_json, job_id
-from runjob.runner.comparison import Measured, Row, compare_runs, find_runs
+from runjob.runner.comparison import ON_OTHER_DATA, Measured, Row, compare_runs, find_runs, on_other_data, short_names
 from runjob.runner.differences import GROUPS, Difference, find_code_differences, find_differences
 from runjob.runner.direction import best_of
 from runjob.runner.grid import Cell, Part, duration, in_words, print_grid
+from runjob.runner.run_facts import Fact, Facts, deepspeed_facts, facts_of, job_facts, look_at
 from runjob.runner.text import print_json
 from runjob.schemas.run import RunDir, find_run, home
 
 if TYPE_CHECKING:
     from runjob.runner.changes import Change
-    from runjob.runner.run_facts import Fact, Facts
     from runjob.schemas.job_json import Resolved
     from runjob.schemas.plan import Plan
 
@@ -36,12 +36,8 @@ def run_diff(args: Namespace) -> int:
     return 0
 
 
-def everything_of(run: RunDir) -> "Facts":
-    from runjob.runner.asking import state_soon
-    from runjob.runner.history import read_history
-    from runjob.runner.run_facts import facts_of
-
-    return facts_of(run, state_soon(run), read_history(run))
+def everything_of(run: RunDir) -> Facts:
+    return facts_of(look_at([run])[0])
 
 
 def difference_parts(found: Sequence[Difference]) -> list[Part]:
@@ -54,7 +50,7 @@ def difference_parts(found: Sequence[Difference]) -> list[Part]:
     ]
 
 
-def side(fact: "Fact | None", group: str) -> Cell:
+def side(fact: Fact | None, group: str) -> Cell:
     """The value; of the job's with its origin. A hash by its first digits, which is what people compare."""
     if fact is None:
         return NONE
@@ -66,7 +62,6 @@ def print_difference_to_file(run: RunDir, resolved: "Resolved", plan: "Plan", *,
     """`plan FILE --diff ID`: the values of the job and of deepspeed.json that differ, and what a resume of that run
     with the file's value would say to each (changes.py)."""
     from runjob.runner.changes import judge
-    from runjob.runner.run_facts import deepspeed_facts, job_facts
 
     file: Facts = {"job": job_facts(resolved), "deepspeed": deepspeed_facts(dict(plan.deepspeed))}
     found = find_differences(everything_of(run), file)
@@ -93,7 +88,7 @@ def with_verdicts(found: Sequence[Difference], verdicts: "Mapping[str, Change]")
 
 
 def run_compare(args: Namespace) -> int:
-    rows = compare_runs(find_runs(home(), args.ids), args.metric)
+    rows = compare_runs(look_at(find_runs(home(), args.ids)), args.metric)
     if args.json:
         print_json([dataclasses.asdict(row) for row in rows])
         return 0
@@ -107,22 +102,8 @@ def run_compare(args: Namespace) -> int:
     right += [len(head), len(head) + 1]
     print_grid([*head, "TOKENS/S", "TIME"], [Part(heading="", rows=compare_cells(rows, paths, metrics))], right=right)
     if on_other_data(rows):
-        print("their data differ, and with them what they were measured on: the metrics don't compare")
+        print(ON_OTHER_DATA)
     return 0
-
-
-def on_other_data(rows: Sequence[Row]) -> bool:
-    return len({row.data for row in rows if row.data is not None}) > 1
-
-
-def short_names(paths: Sequence[str]) -> list[str]:
-    """The last word of a path where no other one ends so.
-
-    >>> short_names(["seed", "training.learning_rate", "model.kind", "data.kind"])
-    ['seed', 'learning_rate', 'model.kind', 'data.kind']
-    """
-    last = [path.rpartition(".")[2] for path in paths]
-    return [word if last.count(word) == 1 else path for word, path in zip(last, paths, strict=True)]
 
 
 def compare_cells(rows: Sequence[Row], paths: Sequence[str], metrics: Sequence[str]) -> list[list[Cell]]:

@@ -5,10 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from runjob.runner.asking import states_of
 from runjob.runner.direction import best_of
-from runjob.runner.history import COMMON, History, read_history
-from runjob.runner.run_facts import job_facts
+from runjob.runner.history import COMMON, History
+from runjob.runner.run_facts import Seen, job_facts
 from runjob.runner.runs import planned_steps, read_progress
 from runjob.runner.text import did_you_mean
 from runjob.schemas.errors import JobError
@@ -42,6 +41,23 @@ class Row:
     data: str | None
 
 
+ON_OTHER_DATA = "their data differ, and with them what they were measured on: the metrics don't compare"
+
+
+def on_other_data(rows: Sequence[Row]) -> bool:
+    return len({row.data for row in rows if row.data is not None}) > 1
+
+
+def short_names(paths: Sequence[str]) -> list[str]:
+    """The last word of a path where no other one ends so.
+
+    >>> short_names(["seed", "training.learning_rate", "model.kind", "data.kind"])
+    ['seed', 'learning_rate', 'model.kind', 'data.kind']
+    """
+    last = [path.rpartition(".")[2] for path in paths]
+    return [word if last.count(word) == 1 else path for word, path in zip(last, paths, strict=True)]
+
+
 def find_runs(home: Path, words: Sequence[str]) -> list[RunDir]:
     """Those that the words name, each once: a run as everywhere, or a job's name for all its runs, oldest first."""
     ids = run_ids(home)
@@ -53,29 +69,28 @@ def find_runs(home: Path, words: Sequence[str]) -> list[RunDir]:
     return list(found.values())
 
 
-def compare_runs(runs: Sequence[RunDir], metrics: Sequence[str]) -> list[Row]:
+def compare_runs(seen: Sequence[Seen], metrics: Sequence[str]) -> list[Row]:
     """A row a run, in their order; of the metrics asked for, else of those that the jobs go by. JobError for one that
     no run has measured."""
-    histories = [read_history(run) for run in runs]
-    resolved = [read_job_json(run.job) for run in runs]
+    resolved = [read_job_json(one.run.job) for one in seen]
     jobs = [{path: fact.value for path, fact in job_facts(one).items()} for one in resolved]
-    check_metrics(histories, metrics)
+    check_metrics([one.history for one in seen], metrics)
     shown = metrics or default_metrics(jobs)
     paths = varying_paths(jobs)
     return [
         Row(
-            id=run.id,
-            state=status.state,
-            step=max((int(record["step"]) for record in history.train), default=0),
-            steps=planned_steps(run, read_progress(run)),
-            tokens=int(history.train[-1]["tokens"]) if history.train else 0,
+            id=one.run.id,
+            state=one.status.state,
+            step=max((int(record["step"]) for record in one.history.train), default=0),
+            steps=planned_steps(one.run, read_progress(one.run)),
+            tokens=int(one.history.train[-1]["tokens"]) if one.history.train else 0,
             varying={path: job[path] for path in paths if path in job},
-            metrics={metric: measured(history, metric) for metric in shown},
-            tokens_per_s=history.tokens_per_s,
-            seconds=history.seconds,
-            data=history.newest("start").get("hashes", {}).get("data"),
+            metrics={metric: measured(one.history, metric) for metric in shown},
+            tokens_per_s=one.history.tokens_per_s,
+            seconds=one.history.seconds,
+            data=one.history.newest("start").get("hashes", {}).get("data"),
         )
-        for run, status, history, job in zip(runs, states_of(runs), histories, jobs, strict=True)
+        for one, job in zip(seen, jobs, strict=True)
     ]
 
 

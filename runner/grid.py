@@ -44,8 +44,8 @@ def print_grid(head: Sequence[str], parts: Iterable[Part], *, right: Sequence[in
         if part.heading:
             table.add_row(Text(part.heading, style="bold"))
         for first, *others in part.rows:
-            name = _drawn(first) if not part.heading else Text("  ").append_text(_drawn(first))
-            table.add_row(name, *(_drawn(cell) for cell in others))
+            begin = Text("  " if part.heading else "").append_text(_drawn(first))
+            table.add_row(begin, *(_drawn(cell) for cell in others))
     width = None if sys.stdout.isatty() else NO_EDGE
     console = Console(width=width, markup=False, highlight=False)
     if sys.stdout.isatty():

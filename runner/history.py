@@ -6,8 +6,10 @@ next one started from counts, since somebody waited for it, though its records l
 
 import json
 import statistics
+from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from runjob.schemas.errors import RunjobError
@@ -52,6 +54,24 @@ class History:
         earlier = sum(one.seconds for one in self.stretches if one.attempt < record["attempt"])
         began = next((one.began for one in self.stretches if one.attempt == record["attempt"]), record["time"])
         return earlier + float(record["time"]) - began
+
+    def tokens_at(self, record: Record) -> int:
+        """Tokens that had gone in when something was recorded: of a train record its own, of others by the steps
+        around."""
+        if "tokens" in record:
+            return int(record["tokens"])
+        steps, tokens = self._tokens_by_step
+        step = int(record["step"])
+        after = bisect_right(steps, step)
+        if after == len(steps):
+            return tokens[-1]
+        share = (step - steps[after - 1]) / (steps[after] - steps[after - 1])
+        return round(tokens[after - 1] + share * (tokens[after] - tokens[after - 1]))
+
+    @cached_property
+    def _tokens_by_step(self) -> tuple[list[int], list[int]]:
+        steps = [0, *(int(record["step"]) for record in self.train)]
+        return steps, [0, *(int(record["tokens"]) for record in self.train)]
 
     @property
     def seconds(self) -> float:

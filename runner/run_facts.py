@@ -9,12 +9,13 @@ at. All of it is read from the run directory, the state apart.
     results      state, steps, the last evaluation, `finish`
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from runjob.runner.asking import states_of
 from runjob.runner.changes import leaves
-from runjob.runner.history import COMMON, History, Record
+from runjob.runner.history import COMMON, History, Record, read_history
 from runjob.runner.runs import launcher_name
 from runjob.schemas.frozen import CODE_LIST
 from runjob.schemas.job_json import Resolved, read_job_json
@@ -35,19 +36,35 @@ class Fact:
     origin: str
 
 
+@dataclass(frozen=True, kw_only=True)
+class Seen:
+    """A run, read once: its state may have to be asked of another machine, and its records may be many."""
+
+    run: RunDir
+    status: Status
+    history: History
+
+
+def look_at(runs: Sequence[RunDir]) -> list[Seen]:
+    return [
+        Seen(run=run, status=status, history=read_history(run))
+        for run, status in zip(runs, states_of(runs), strict=True)
+    ]
+
+
 Facts = Mapping[Group, Mapping[str, Fact]]
 
 
-def facts_of(run: RunDir, status: Status, history: History) -> Facts:
+def facts_of(seen: Seen) -> Facts:
     """RunjobError where job.json can't be read; of what else is not there, nothing is said."""
-    start = history.newest("start")
+    run, start = seen.run, seen.history.newest("start")
     return {
         "job": job_facts(read_job_json(run.job)),
         "data": _data_facts(run, start),
         "environment": _environment_facts(run, start),
         "code": _plain(read_object(run.code / CODE_LIST), CODE_LIST),
         "deepspeed": deepspeed_facts(read_object(run.deepspeed)),
-        "results": _result_facts(status, history),
+        "results": _result_facts(seen.status, seen.history),
     }
 
 
@@ -67,7 +84,7 @@ def _plain(values: Mapping[str, Any], origin: str) -> dict[str, Fact]:
 
 def _data_facts(run: RunDir, start: Record) -> dict[str, Fact]:
     prepared = read_object(run.data)
-    said = {name: prepared[name] for name in ("fingerprint", "sources") if name in prepared}
+    said: dict[str, Any] = {name: prepared[name] for name in ("fingerprint", "sources") if name in prepared}
     if "origin" in prepared and isinstance(prepared["origin"], dict) and "corpus" in prepared["origin"]:
         said["corpus"] = prepared["origin"]["corpus"]
     hashes = start.get("hashes", {})

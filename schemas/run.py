@@ -202,6 +202,8 @@ class RunDir:
     stream_failure = Within("stream/failure.json")
     # Numbers about that store, where `prepare --stats` asked for them
     statistics = Within("statistics.json")
+    # What the finished model made of the job's own prompts, an object a line (runner/worker/prompts.py)
+    samples = Within("samples.jsonl")
     # Where `prepare` says which store it made: {"store": path, "fingerprint": hex, "origin": what it was made from}
     data = Within("data.json")
     # How far the copy at `output.remote` is behind this directory (schemas/upload.py)

@@ -22,7 +22,7 @@ from runjob.runner.worker.fill_speed import measure_fill_speed
 from runjob.runner.worker.models.configs import positions_of
 from runjob.runner.worker.models.loading import task_of
 from runjob.runner.worker.models.masked_lm import MaskedLMObjective, check_family
-from runjob.runner.worker.prompts import add_questions, answer, converse, find_target, read_prompts
+from runjob.runner.worker.prompts import add_questions, answer, converse, find_target, keep_samples, read_prompts
 from runjob.schemas.errors import JobError, MissingError, NumericsError
 
 EXAMPLE = f"The {GAP} swam away."
@@ -156,12 +156,13 @@ def fill_mask(options: argparse.Namespace) -> None:
         print(json.dumps([vars(row) for row in report]) if options.json else "\n".join(map(str, report)))
         return
 
-    def answer(prompt: str) -> None:
-        show(filler.fill(prompt, top_k=options.top_k), as_json=options.json)
+    def answer(prompt: str) -> str:
+        filled = filler.fill(prompt, top_k=options.top_k)
+        show(filled, as_json=options.json)
+        return filled.text
 
     if not options.interactive or options.prompt or options.prompts_file:
-        for prompt in prompts:
-            answer(prompt)
+        keep_samples(target, [(prompt, answer(prompt)) for prompt in prompts])
     if options.interactive:
         converse(answer)
 

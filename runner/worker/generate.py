@@ -22,7 +22,15 @@ from runjob.runner.worker.generate_characters import CharacterWriter
 from runjob.runner.worker.generate_speed import measure_speed
 from runjob.runner.worker.models.canine_ordered import CanineForOrderedCharacters
 from runjob.runner.worker.models.loading import task_of
-from runjob.runner.worker.prompts import Target, add_questions, answer, converse, find_target, read_prompts
+from runjob.runner.worker.prompts import (
+    Target,
+    add_questions,
+    answer,
+    converse,
+    find_target,
+    keep_samples,
+    read_prompts,
+)
 from runjob.runner.worker.sampling import Continuation, Sampling, continue_prompts
 from runjob.runner.worker.texts import Text
 from runjob.schemas.errors import JobError, MissingError
@@ -103,8 +111,11 @@ def generate(options: argparse.Namespace) -> None:
         print(json.dumps([vars(row) for row in report]) if options.json else "\n".join(map(str, report)))
         return
     if not options.interactive or options.prompt or options.prompts_file:
+        found = []
         for text in writer.write(prompts, sampling):
             show(text, as_json=options.json)
+            found.append((text.prompt, text.text))
+        keep_samples(target, found)
     if options.interactive:
         converse(lambda prompt: show(next(writer.write([prompt], sampling)), as_json=options.json))
 

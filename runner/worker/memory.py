@@ -24,8 +24,9 @@ WORDS = (
 
 def peak_memory() -> int:
     """Bytes that this process has had at most: of its GPU where it trains on one, else of main memory."""
-    if torch.cuda.is_available() and torch.cuda.is_initialized():
-        return torch.cuda.max_memory_allocated()
+    on_gpu = torch.cuda.max_memory_allocated() if torch.cuda.is_available() else 0
+    if on_gpu:
+        return on_gpu
     # Linux counts in KiB, macOS in bytes
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 

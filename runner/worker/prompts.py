@@ -1,8 +1,9 @@
 """What `generate` and `fill-mask` are asked: which model, and about which texts."""
 
 import argparse
+import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from runjob.runner.worker.export import WEIGHTS
 from runjob.schemas.errors import JobError, NotFoundError, RunjobError, StateError
 from runjob.schemas.job import Generation
 from runjob.schemas.job_json import read_job_json
-from runjob.schemas.run import RunDir
+from runjob.schemas.run import RunDir, write_atomic
 
 # Settings for a directory that no job of ours belongs to; those of the job schema's own defaults.
 PLAIN = Generation(max_new_tokens=60, temperature=0.9, top_k=50, top_p=0.95)
@@ -20,9 +21,10 @@ PLAIN = Generation(max_new_tokens=60, temperature=0.9, top_k=50, top_p=0.95)
 
 @dataclass(frozen=True, kw_only=True)
 class Target:
-    """What is asked to write: a model directory, and the prompts and settings of its job if it has one."""
+    """What is asked to write: a model directory, and the run, prompts and settings of its job if it has one."""
 
     model: Path
+    run: RunDir | None
     prompts: tuple[str, ...]
     generation: Generation
     seed: int
@@ -39,10 +41,14 @@ def find_target(path: Path) -> Target:
             )
         job = read_job_json(run.job).job
         return Target(
-            model=run.model, prompts=job.evaluation.prompts, generation=job.evaluation.generation, seed=job.seed
+            model=run.model,
+            run=run,
+            prompts=job.evaluation.prompts,
+            generation=job.evaluation.generation,
+            seed=job.seed,
         )
     if (path / "config.json").exists():
-        return Target(model=path, prompts=(), generation=PLAIN, seed=0)
+        return Target(model=path, run=None, prompts=(), generation=PLAIN, seed=0)
     raise NotFoundError(f"{path}: neither a run directory (no job.json) nor a model directory (no config.json)")
 
 
@@ -61,7 +67,18 @@ def read_prompts(options: argparse.Namespace, target: Target, *, needed: bool, e
     return prompts
 
 
-def converse(answer: Callable[[str], None]) -> None:
+def keep_samples(target: Target, found: Sequence[tuple[str, str]]) -> None:
+    """What a run's model made of its job's own prompts, all of them, stays with the run: `runjob report` shows it."""
+    if target.run is None or not found or tuple(prompt for prompt, _ in found) != target.prompts:
+        return
+    lines = (json.dumps({"prompt": prompt, "text": text}, ensure_ascii=False) + "\n" for prompt, text in found)
+    try:
+        write_atomic(target.run.samples, "".join(lines))
+    except OSError as error:  # somebody else's run may be read and not written
+        print(f"runjob: {target.run.samples} can't be written: {error.strerror}", file=sys.stderr)
+
+
+def converse(answer: Callable[[str], object]) -> None:
     """A line in, an answer out, until the end of the input; a wrong line is told so and the next one awaited."""
     while True:
         print("> ", end="", file=sys.stderr, flush=True)

@@ -21,4 +21,11 @@ def test_the_shipped_job_ends_below_the_bigram_and_the_model_writes_dutch(home: 
     written = runjob("generate", "latest", "--json", "--seed", "1", timeout_s=300)
     assert written.returncode == 0, written.stderr
     texts = " ".join(str(json.loads(line)) for line in written.stdout.splitlines())
+    samples = [json.loads(line) for line in run.samples.read_text(encoding="utf-8").splitlines()]
+    assert [one["prompt"] for one in samples] == [
+        "Kies een cel en",
+        "Als u een tabel wilt invoegen,",
+        "Met deze opdracht",
+    ]
+    assert all(one["text"].startswith(one["prompt"]) for one in samples)
     assert sum(word in texts for word in (" de ", " het ", " een ", " in ", " van ", " en ")) >= 3

@@ -232,3 +232,15 @@ def test_time_is_what_was_worked_lost_steps_included_and_pauses_not(runs):
 @given(st.text())
 def test_what_a_job_says_steers_no_terminal(text):
     assert all(character.isprintable() for character in legible(text))
+
+
+def test_the_documents_show_what_is_printed(answer, monkeypatch):
+    """docs/report.md, whose runs are these."""
+    monkeypatch.chdir(ROOT)
+    shown = (ROOT / "docs" / "report.md").read_text(encoding="utf-8")
+    for words in (
+        ("compare", "gpt2_dutch_tiny"),
+        ("diff", KILLED, STRAIGHT),
+        ("plan", "jobs/tiny/gpt2_dutch.yaml", "--diff", KILLED),
+    ):
+        assert f"```text\n{answer(*words)}```" in shown

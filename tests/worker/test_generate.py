@@ -4,6 +4,7 @@ import json
 import math
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, DynamicCache
 
 from runjob.runner.worker.export import export_model
 from runjob.runner.worker.generate import main
+from runjob.runner.worker.prompts import PLAIN, Target, keep_samples
 from runjob.runner.worker.sampling import (
     AnySteps,
     Sampling,
@@ -295,3 +297,17 @@ def test_the_benchmark_measures_both_batch_sizes_against_transformers(model, cap
     rates = [row[name] for row in rows for name in ("prefill", "decode", "transformers_prefill", "transformers_decode")]
     assert min(rates) > 0
     assert [row["new_tokens"] for row in rows] == [32, 32]  # 64 positions, half of them for the prompt
+
+
+def test_what_a_run_made_of_its_own_prompts_stays_with_it(tmp_path):
+    run = RunDir.create(tmp_path, "small")
+    target = Target(model=run.model, run=run, prompts=("een", "twee"), generation=PLAIN, seed=0)
+    keep_samples(target, [("een", "een drie")])  # not all of them
+    keep_samples(target, [("vier", "vier <b>"), ("twee", "")])  # others
+    keep_samples(replace(target, run=None), [("een", ""), ("twee", "")])
+    assert not run.samples.exists()
+    keep_samples(target, [("een", "een <b>ë</b>"), ("twee", "twee\n")])
+    assert [json.loads(line) for line in run.samples.read_text(encoding="utf-8").splitlines()] == [
+        {"prompt": "een", "text": "een <b>ë</b>"},
+        {"prompt": "twee", "text": "twee\n"},
+    ]
