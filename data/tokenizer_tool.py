@@ -50,7 +50,7 @@ class Corpus:
             wanted = {"kind": "jsonl", "path": list(self.paths), "field": self.field, **unread}
         else:
             wanted = {"kind": "text", "path": list(self.paths), "documents": self.documents, **unread}
-        checker = Checker(Path.cwd(), ())
+        checker = Checker(Path.cwd(), (), others={})
         values = checker.value(plain_node(wanted, DEFAULT), {"$ref": "#/$defs/data"}, "corpus", DEFAULT)
         if checker.problems:
             raise JobError("\n".join(map(str, checker.problems)))

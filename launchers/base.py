@@ -6,7 +6,7 @@ computed by `state` and never written. A launcher that works elsewhere may offer
 (`Surveyor`), what it would ask for (`Previewer`), and to bring home what was made there (`Fetcher`).
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
@@ -100,6 +100,24 @@ class Launcher(Protocol):
 
     def cancel(self, run: RunDir, attempt: Attempt) -> None:
         """Ask the attempt to save and stop; returns at once, `state` says when it has."""
+        ...
+
+
+@dataclass(frozen=True, kw_only=True)
+class Start:
+    """What `submit` is given, as one of several."""
+
+    run: RunDir
+    plan: Plan
+    attempt: Attempt
+
+
+@runtime_checkable
+class Gatherer(Protocol):
+    """A launcher whose place takes many jobs in one request, and begins each of them by itself when there is room."""
+
+    def submit_together(self, name: str, starts: Sequence[Start]) -> None:
+        """As `submit` for each; `name` is that of them all."""
         ...
 
 

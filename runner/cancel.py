@@ -6,6 +6,7 @@ from runjob.launchers.base import Surveyor, read_handle
 from runjob.runner.asking import state_anew, state_soon
 from runjob.runner.lock import locked
 from runjob.runner.runs import launcher_of, newest_attempt, state_of
+from runjob.runner.turn import is_waiting
 from runjob.schemas.errors import RunjobError, StateError
 from runjob.schemas.run import ALIVE_STATES, RunDir, Status
 
@@ -38,6 +39,9 @@ def is_on_its_way(run: RunDir) -> bool:
 
 
 def settle_or_ask(run: RunDir) -> str:
+    if is_waiting(run):
+        run.write_status("cancelled", attempt=run.read_status().attempt, message="cancelled before its turn")
+        return f"{run.id} waited for its turn and is now cancelled"
     status = state_anew(run)
     handle = read_handle(run)
     if status.state in ALIVE_STATES and (handle is None or not handle.facts):

@@ -60,7 +60,8 @@ TAKING = (
     "--metric",
     "--diff",
     "--output",
-    "-o",
+    "--at-once",
+    "--cell",
 )
 # Commands of two words, by the first
 GROUPS = {name.split()[0] for name in NAMES if " " in name}

@@ -71,3 +71,14 @@ def add_launcher(parser: ArgumentParser, *, default: str | None) -> None:
 
 def add_detach(parser: ArgumentParser) -> None:
     parser.add_argument("--detach", action="store_true", help="return as soon as the job is submitted")
+
+
+def add_at_once(parser: ArgumentParser) -> None:
+    said = "of the jobs of a matrix so many at a time (default 1; under Slurm hardware.slurm.array_parallelism decides)"
+    parser.add_argument("--at-once", type=positive, default=None, metavar="N", help=said)
+
+
+def positive(text: str) -> int:
+    if not text.isdecimal() or not int(text):
+        raise ArgumentTypeError(f"{text!r} is not a whole number above 0")
+    return int(text)

@@ -7,25 +7,29 @@ from argparse import ArgumentParser, Namespace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from runjob.runner.command import Command, add_json, add_launcher, add_sets, job_id
+from runjob.runner.command import Command, add_json, add_launcher, add_sets, job_id, positive
 from runjob.runner.text import print_json
+from runjob.schemas.errors import JobError
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from runjob.schemas.facts import Facts
     from runjob.schemas.job import Job
     from runjob.schemas.plan import Plan
+    from runjob.schemas.read import Cell
 
 FORMATS = ("text", "json", "github", "sarif")
 
 
 def run_validate(args: Namespace) -> int:
-    from runjob.schemas.read import JobFileError, Problem, read_job
+    from runjob.schemas.read import JobFileError, Problem, read_cells
     from runjob.schemas.report import format_report
 
     report: dict[str, tuple[Problem, ...]] = {}
     for file in args.files:
         try:
-            read_job(Path(file), args.sets)
+            read_cells(Path(file), args.sets)
             report[file] = ()
         except JobFileError as error:
             report[file] = error.problems
@@ -38,10 +42,17 @@ def run_plan(args: Namespace) -> int:
     from runjob.runner.place import guesses, imagine, missing_here, plan_on, preview
     from runjob.schemas.end_to_end import rows_are_padded
     from runjob.schemas.facts import recall_facts
-    from runjob.schemas.read import read_job
+    from runjob.schemas.read import read_cells
 
     find_launcher(args.launcher)
-    resolved = read_job(Path(args.file), args.sets)
+    cells = read_cells(Path(args.file), args.sets)
+    if cells[0].number and args.cell is None:
+        from runjob.runner.text_group import plan_cells
+
+        if args.diff:
+            raise JobError("--diff compares one job; --cell K says which")
+        return plan_cells(cells, launcher=args.launcher, out=args.out, as_json=args.json)
+    resolved = chosen_cell(cells, args.cell, file=args.file).resolved
     place = imagine(resolved.job, args.launcher)
     facts = recall_facts(resolved.job, padded=rows_are_padded(resolved.job))
     plan = plan_on(resolved, place, facts=facts)
@@ -63,6 +74,17 @@ def run_plan(args: Namespace) -> int:
         if shown is not None:
             print(f"\n--launcher {args.launcher}\n{shown}")
     return 0
+
+
+def chosen_cell(cells: "Sequence[Cell]", number: int | None, *, file: str) -> "Cell":
+    """The one that `--cell` names, else the only one."""
+    if number is None:
+        return cells[0]
+    if not cells[0].number:
+        raise JobError(f"--cell {number}: {file} has no matrix")
+    if number > len(cells):
+        raise JobError(f"--cell {number}: {file} has {len(cells)} cells, numbered from 1")
+    return cells[number - 1]
 
 
 def plan_text(job: "Job", plan: "Plan", missing: tuple[str, ...], facts: "Facts | None") -> str:
@@ -167,6 +189,9 @@ def configure_validate(parser: ArgumentParser) -> None:
 def configure_plan(parser: ArgumentParser) -> None:
     add_file(parser)
     add_launcher(parser, default="local")
+    parser.add_argument(
+        "--cell", type=positive, metavar="K", help="of a file with a matrix one job, instead of a table"
+    )
     parser.add_argument("--out", metavar="DIR", help="write plan.json and deepspeed.json there as well")
     parser.add_argument("--diff", metavar="ID", type=job_id, help="only what differs from this run")
     add_json(parser)

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from runjob.launchers.logs import tail
-from runjob.runner.asking import state_soon
-from runjob.runner.command import Command, add_id, add_json, add_watch
+from runjob.runner.asking import state_soon, states_of
+from runjob.runner.command import Command, add_id, add_json, add_watch, job_id
 from runjob.runner.commands_fetch import fetch_at_the_end, tell
 from runjob.runner.follow import has_ended
 from runjob.runner.lines import event_line
@@ -30,6 +30,7 @@ from runjob.runner.tail import EventTail, LogTail
 from runjob.runner.text import print_json, table, watch
 from runjob.runner.why import LAST_LINES, evidence, explain
 from runjob.schemas.errors import NotFoundError, RunjobError
+from runjob.schemas.group import GroupDir, find_jobs
 from runjob.schemas.plan import Plan
 from runjob.schemas.run import ALIVE_STATES, STORED_STATES, Attempt, Exit, RunDir, Status, find_run, home
 from runjob.schemas.upload import Upload, read_upload
@@ -38,12 +39,19 @@ POLL_S = 0.2
 
 
 def run_ps(args: Namespace) -> int:
+    def jobs() -> Listing:
+        if args.group is None:
+            return list_jobs(home(), everything=args.all or args.json)
+        found = find_jobs(home(), args.group)
+        runs = found.runs() if isinstance(found, GroupDir) else [found]
+        return Listing(rows=tuple(map(summarise, runs, states_of(runs))), left_out=0)
+
     if args.json:
-        print_json([dataclasses.asdict(row) for row in list_jobs(home(), everything=True).rows])
+        print_json([dataclasses.asdict(row) for row in jobs().rows])
     elif args.watch:
-        watch(lambda: ps_table(list_jobs(home(), everything=args.all)))
+        watch(lambda: ps_table(jobs()))
     else:
-        print(ps_table(list_jobs(home(), everything=args.all)))
+        print(ps_table(jobs()))
     return 0
 
 
@@ -71,7 +79,11 @@ def loss(row: Summary) -> str:
 
 
 def run_status(args: Namespace) -> int:
-    run = find_run(home(), args.id)
+    run = find_jobs(home(), args.id)
+    if isinstance(run, GroupDir):
+        from runjob.runner.text_group import show_group
+
+        return show_group(run, as_json=args.json, watching=args.watch)
     if args.json:
         row, upload = summarise(run, state_soon(run)), read_upload(run)
         remote = None if upload is None else dataclasses.asdict(upload)
@@ -177,7 +189,11 @@ class Tails:
 def run_cancel(args: Namespace) -> int:
     from runjob.runner.cancel import WHILE_PREEMPTED, cancel, wait_for_end
 
-    run = find_run(home(), args.id)
+    run = find_jobs(home(), args.id)
+    if isinstance(run, GroupDir):
+        from runjob.runner.follow_group import cancel_group
+
+        return cancel_group(run, wait=not args.no_wait)
     print(cancel(run), flush=True)
     if args.no_wait:
         return 0
@@ -220,6 +236,7 @@ def readable_exit(attempt: Attempt) -> Exit | None:
 
 def configure_ps(parser: ArgumentParser) -> None:
     shown = f"all jobs, not only those that run and the newest {SHOWN} of the others (--json has all)"
+    parser.add_argument("group", metavar="GROUP", nargs="?", type=job_id, help="only the cells of this matrix")
     parser.add_argument("--all", action="store_true", help=shown)
     add_json(parser)
     add_watch(parser)
@@ -255,7 +272,7 @@ COMMANDS = (
             "runjob ps --all --json",
             "runjob ps --watch",
         ),
-        usage="[--watch]",
+        usage="[GROUP]",
         summary="all jobs here",
         configure=configure_ps,
         run=run_ps,

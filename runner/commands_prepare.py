@@ -1,5 +1,6 @@
 """`prepare`: a job's data and nothing else, and what there is to be said about them."""
 
+import json
 import os
 import shutil
 import subprocess
@@ -7,6 +8,7 @@ import sys
 import tempfile
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from runjob.runner.command import Command, add_json, add_sets
 from runjob.runner.text import print_json
@@ -14,13 +16,26 @@ from runjob.schemas.lifeline import ATTEMPT_VARIABLE
 from runjob.schemas.plan import NO_TELEMETRY
 from runjob.schemas.run import Attempt, RunDir, home, make_home, read_json
 
+if TYPE_CHECKING:
+    from runjob.schemas.read import Resolved
+
 
 def run_prepare(args: Namespace) -> int:
+    """Of a matrix every corpus that its cells have, one after another; the code is the first that is not 0."""
+    from runjob.schemas.read import read_cells
+
+    cells = read_cells(Path(args.file), args.sets)
+    # what is prepared is a function of these, and of two cells that share it the second would only find it
+    corpora = {json.dumps([cell.resolved.values[key] for key in ("data", "seed")]): cell.resolved for cell in cells}
+    codes = [prepare_one(resolved, args) for resolved in corpora.values()]
+    return next(filter(None, codes), 0)
+
+
+def prepare_one(resolved: "Resolved", args: Namespace) -> int:
     """The plan's own prepare stage in the foreground, in a run directory that is thrown away: the store outlives it."""
     from runjob.runner.local_files import missing_data_files
-    from runjob.schemas.read import JobFileError, read_job, write_job_json
+    from runjob.schemas.read import JobFileError, write_job_json
 
-    resolved = read_job(Path(args.file), args.sets)
     if absent := missing_data_files(resolved):
         raise JobFileError(absent)
     make_home(home())

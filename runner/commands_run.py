@@ -10,10 +10,11 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator
 from pathlib import Path
 
-from runjob.runner.command import Command, add_detach, add_id, add_json, add_launcher, add_sets
+from runjob.runner.command import Command, add_at_once, add_detach, add_id, add_json, add_launcher, add_sets
 from runjob.runner.commands_fetch import fetch_at_the_end, tell, tell_of_loss
 from runjob.schemas.errors import JobError, RunjobError
-from runjob.schemas.run import EXIT_CODES, RunDir, Status, find_run, home, make_home
+from runjob.schemas.group import GroupDir, find_jobs
+from runjob.schemas.run import EXIT_CODES, RunDir, Status, home, make_home
 
 TELL_S = 0.3
 
@@ -23,11 +24,17 @@ def run_submit(args: Namespace) -> int:
     from runjob.runner.lock import locked
     from runjob.runner.place import foretell, plan_on, survey
     from runjob.runner.submit import create_run, launch
-    from runjob.schemas.read import read_job
+    from runjob.schemas.read import read_cells
 
     find_launcher(args.launcher)
     source = Path(args.file)
-    resolved = read_job(source, args.sets)
+    cells = read_cells(source, args.sets)
+    if cells[0].number:
+        from runjob.runner.follow_group import submit_group
+
+        return submit_group(cells, source=source, launcher=args.launcher, at_once=args.at_once, detach=args.detach)
+    refuse_at_once(args)
+    resolved = cells[0].resolved
     place = survey(resolved, args.launcher)
     plan = plan_on(resolved, place)
     for line in foretell(resolved, place):
@@ -43,13 +50,23 @@ def run_resume(args: Namespace) -> int:
     from runjob.runner.resume import Wish, resume
     from runjob.schemas.read import read_job_json
 
-    run = find_run(home(), args.id)
+    run = find_jobs(home(), args.id)
+    if isinstance(run, GroupDir):
+        from runjob.runner.follow_group import resume_group
+
+        return resume_group(run, args)
+    refuse_at_once(args)
     wish = Wish(sets=tuple(args.sets), start_from=args.start_from, accept=args.accept, launcher=args.launcher)
     with showing_submission(run):
         lines = resume(run, wish, told=tell)
     print(run.id)
     print("\n".join(lines), flush=True)
     return after_start(run, detach=args.detach, tensorboard=read_job_json(run.job).job.tracking.tensorboard)
+
+
+def refuse_at_once(args: Namespace) -> None:
+    if args.at_once is not None:
+        raise JobError(f"--at-once {args.at_once}: it is one job, and no matrix of several")
 
 
 @contextlib.contextmanager
@@ -175,6 +192,7 @@ def configure_submit(parser: ArgumentParser) -> None:
     add_sets(parser)
     add_launcher(parser, default="local")
     add_detach(parser)
+    add_at_once(parser)
 
 
 def configure_resume(parser: ArgumentParser) -> None:
@@ -182,6 +200,7 @@ def configure_resume(parser: ArgumentParser) -> None:
     add_sets(parser)
     add_launcher(parser, default=None)
     add_detach(parser)
+    add_at_once(parser)
     parser.add_argument(
         "--from",
         default="latest",

@@ -11,8 +11,9 @@ from runjob.runner.run_facts import Seen, job_facts
 from runjob.runner.runs import planned_steps, read_progress
 from runjob.runner.text import did_you_mean
 from runjob.schemas.errors import JobError
+from runjob.schemas.group import GroupDir, find_jobs
 from runjob.schemas.job_json import read_job_json
-from runjob.schemas.run import RunDir, created_at, find_run, run_ids
+from runjob.schemas.run import RunDir, created_at, run_ids
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,12 +60,15 @@ def short_names(paths: Sequence[str]) -> list[str]:
 
 
 def find_runs(home: Path, words: Sequence[str]) -> list[RunDir]:
-    """Those that the words name, each once: a run as everywhere, or a job's name for all its runs, oldest first."""
+    """Those that the words name, each once: a run as everywhere, a group for its cells, or a job's name for all its
+    runs, oldest first."""
     ids = run_ids(home)
     found: dict[str, RunDir] = {}
     for word in words:
         named = sorted((one for one in ids if one.rpartition("-")[0] == word), key=lambda one: created_at(home / one))
-        runs = [RunDir(home / one) for one in named] or [find_run(home, word)]
+        meant = None if named else find_jobs(home, word)
+        runs = meant.runs() if isinstance(meant, GroupDir) else [RunDir(home / one) for one in named]
+        runs += [meant] if isinstance(meant, RunDir) else []
         found |= {run.id: run for run in runs}
     return list(found.values())
 

@@ -11,7 +11,7 @@ from runjob.schemas.errors import StateError
 from runjob.schemas.problems import ADDED_SINCE, SET
 from runjob.schemas.read import Resolved
 from runjob.schemas.run import RunDir, read_json
-from runjob.schemas.schema import BUNDLE
+from runjob.schemas.schema import BUNDLE, Schema
 
 # What only launchers read, on the side of whoever types `resume`
 LAUNCHERS_OWN = ("hardware.slurm", "hardware.ssh", "hardware.aws")
@@ -23,7 +23,7 @@ def in_its_words(run: RunDir, job: Resolved) -> Resolved:
     schema = run.code / "runjob" / "schemas" / BUNDLE
     if not schema.exists():
         return job
-    reading = Reading(schema=read_json(schema), origins=dict(job.origins))
+    reading = Reading(schema=whole_job(read_json(schema)), origins=dict(job.origins))
     reading.job(job.values)
     asked = [path for path in reading.unknown if is_asked(path, job.origins)]
     if asked:
@@ -39,6 +39,12 @@ def in_its_words(run: RunDir, job: Resolved) -> Resolved:
         for leaf in leaves(origins, path):
             origins[leaf] = f"{ADDED_SINCE}{origins[leaf].removeprefix(ADDED_SINCE)}"
     return dataclasses.replace(job, values=values, origins=origins)
+
+
+def whole_job(published: Schema) -> Schema:
+    """Of a published schema what it says of a whole job: all of it, before files could extend others."""
+    definitions = published["$defs"]
+    return {**definitions["job"], "$defs": definitions} if "job" in definitions else published
 
 
 def is_asked(path: str, origins: dict[str, str]) -> bool:

@@ -10,6 +10,7 @@ from typing import Any
 from runjob.launchers import find_launcher
 from runjob.launchers.base import Fetcher, Launcher, read_handle
 from runjob.launchers.local import never_started
+from runjob.runner.turn import waiting_status
 from runjob.schemas.errors import RunjobError
 from runjob.schemas.json_object import read_object
 from runjob.schemas.manifest import steps_in
@@ -68,7 +69,7 @@ def state_of(run: RunDir) -> Status:
             return status
         handle = read_handle(run)
         if handle is None or not handle.facts:
-            return never_started(status)
+            return waiting_status(run, status) or never_started(status)
         return find_launcher(handle.launcher).state(run)
     except RunjobError as error:
         newest = max((attempt.number for attempt in run.list_attempts()), default=0)

@@ -8,7 +8,7 @@ because a general validator can say that a value fits none of five variants, but
 
 import os
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -23,11 +23,12 @@ MAX_SUGGESTIONS = 200
 
 
 class Checker:
-    """Walks one tree. Afterwards: `problems`, `marks` of every path, `origins` of every leaf."""
+    """Walks one tree. Afterwards: `problems`, `marks` of every path, `origins` of every leaf. Paths are relative to
+    `directory`; in `others`, files whose values stand in the tree too, to that of their own."""
 
-    def __init__(self, directory: Path, refused: Collection[Mark], *, site_file: str = "") -> None:
+    def __init__(self, directory: Path, refused: Collection[Mark], *, others: Mapping[str, Path]) -> None:
         self.directory = directory
-        self.site_file = site_file
+        self.others = others
         self.refused = refused
         self.problems: list[Problem] = []
         self.marks: dict[str, Mark] = {}
@@ -209,7 +210,7 @@ class Checker:
         names."""
         if text.startswith("sample:") or "://" in text:
             return text
-        there = Path(self.site_file).parent if mark.file == self.site_file else self.directory
+        there = self.others.get(mark.file, self.directory)
         base = Path.cwd() if mark.is_set else there
         path = Path(text).expanduser() if text.startswith("~/") else base / text
         if (

@@ -11,11 +11,21 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Base:
+    """A file that a job file was laid over, as it was read."""
+
+    path: Path
+    content: bytes
+
+
+@dataclass(frozen=True, kw_only=True)
 class Resolved:
-    """A job as plain JSON values, checked (paths absolute), and where each value came from."""
+    """A job as plain JSON values, checked (paths absolute), and where each value came from; of one that was read from
+    its file, the bases that this extends."""
 
     values: dict[str, Any]
     origins: dict[str, str]
+    bases: tuple[Base, ...] = ()
 
     @cached_property
     def job(self) -> "Job":

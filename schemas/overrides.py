@@ -20,16 +20,30 @@ def apply_sets(tree: Node, sets: Sequence[str]) -> tuple[Node, list[Problem]]:
             problems.append(Problem.at(mark, "", "not UTF-8, so it could not be written to job.json"))
             continue
         path, equals, value = text.partition("=")
-        keys = with_dots(path).split(".")
+        keys = _keys(path)
         if not equals or not all(keys):
             said = "expected PATH=VALUE such as `training.length=30 steps`"
             problems.append(Problem.at(mark, "", said))
             continue
+        if keys[0] == "extends":
+            problems.append(Problem.at(mark, "", "files are laid over each other before --set; write it in the file"))
+            continue
         try:
-            tree = _graft(tree, keys, _value_node(value, mark), mark, above=[])
+            tree = graft(tree, keys, _value_node(value, mark), mark, above=[])
         except JobFileError as error:
             problems.extend(error.problems)
     return tree, problems
+
+
+def _keys(path: str) -> list[str]:
+    """Of a matrix the keys are paths themselves: `matrix.training.length` and `matrix.zip.training.length`."""
+    dotted = with_dots(path)
+    for above in (["matrix", "zip"], ["matrix", "exclude"], ["matrix"]):
+        begin = ".".join([*above, ""])
+        if dotted.startswith(begin):
+            rest = dotted.removeprefix(begin)
+            return [*above, *(rest.split(".", 1) if above[-1] == "exclude" else [rest])]
+    return dotted.split(".")
 
 
 def _value_node(text: str, mark: Mark) -> Node:
@@ -58,7 +72,7 @@ def _moved(node: Node, mark: Mark) -> Node:
     return type(node)(tuple(_moved(item, mark) for item in node.items), mark)
 
 
-def _graft(tree: Node, keys: list[str], value: Node, mark: Mark, *, above: list[str]) -> Node:
+def graft(tree: Node, keys: list[str], value: Node, mark: Mark, *, above: list[str]) -> Node:
     """A new tree with the value at `keys`; nodes are shared by aliases, so none is changed in place. `above` leads to
     `tree`."""
     if not keys:
@@ -68,13 +82,13 @@ def _graft(tree: Node, keys: list[str], value: Node, mark: Mark, *, above: list[
         tree = MapNode({}, mark, partial=True)
     if isinstance(tree, ListNode):
         place = _place_in(tree, key, mark, where=".".join(above))
-        changed = _graft(tree.items[place], rest, value, mark, above=here)
+        changed = graft(tree.items[place], rest, value, mark, above=here)
         return ListNode((*tree.items[:place], changed, *tree.items[place + 1 :]), mark)
     if not isinstance(tree, MapNode):
         said = f"`{'.'.join(above)}` holds no keys in the job file, so none can be set in it"
         raise JobFileError([Problem.at(mark, "", said)])
     entry = tree.entries.get(key, Entry(mark, MapNode({}, mark, partial=True)))
-    grafted = Entry(entry.mark if rest else mark, _graft(entry.node, rest, value, mark, above=here))
+    grafted = Entry(entry.mark if rest else mark, graft(entry.node, rest, value, mark, above=here))
     return MapNode({**tree.entries, key: grafted}, tree.mark, tree.partial)
 
 

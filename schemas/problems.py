@@ -13,6 +13,7 @@ LONGEST_PATH = 100
 LONGEST_MESSAGE = 800
 SET = "--set "  # a Mark whose file begins so is an argument, not a file
 ADDED_SINCE = "added since: "  # before the place of a value that is younger than the run (schemas/earlier.py)
+MATRIX = "matrix: "  # before the place of a value that a cell of a matrix has
 
 
 class Mark(NamedTuple):

@@ -4,7 +4,6 @@ SAID = "reserved, not supported by this version"
 
 # dotted path of the mapping ("" is the top) -> keys
 RESERVED_KEYS: dict[str, frozenset[str]] = {
-    "": frozenset(["extends", "matrix"]),
     "tracking": frozenset(["mlflow"]),
 }
 

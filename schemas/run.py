@@ -23,6 +23,8 @@ State = Literal["pending", "running", "stopping", "preempted", "finished", "fail
 STORED_STATES = ("pending", "running", "stopping", "preempted", "finished", "failed", "cancelled")
 ALIVE_STATES = ("pending", "running", "stopping")
 EXIT_CODES = {"finished": 0, "failed": 1, "lost": 1, "unreachable": 1, "preempted": 75, "cancelled": 130}
+# Beside the runs: what belongs to several of them (schemas/group.py)
+GROUPS = "groups"
 ID = re.compile(r"[a-z0-9][a-z0-9_-]{0,40}-[0-9a-f]{8}")
 
 
@@ -172,6 +174,10 @@ class RunDir:
     """Every file of one run by name. `RunDir(path)` describes; `RunDir.create` makes."""
 
     job_yaml = Within("job.yaml")
+    # The files that job.yaml extends, as they were: 1-base.yaml, ...
+    bases = Within("bases")
+    # Of a cell of a matrix: {"group": id, "number": from 1, "varied": {path: value}}
+    cell = Within("cell.json")
     job = Within("job.json")
     # Of a copy elsewhere: job.json as it is at home, where the inputs lie elsewhere
     job_of_home = Within("job.home.json")
@@ -220,13 +226,17 @@ class RunDir:
 
         make_home(home)
         while True:
-            path = home / f"{name}-{secrets.token_hex(4)}"
             with contextlib.suppress(FileExistsError):
-                path.mkdir(mode=0o700)
-                run = RunDir(path)
-                run.attempts.mkdir()
-                run.checkpoints.mkdir()
-                return run
+                return RunDir.make(home / f"{name}-{secrets.token_hex(4)}")
+
+    @staticmethod
+    def make(path: Path) -> "RunDir":
+        """The private directory itself; FileExistsError if it is there."""
+        path.mkdir(mode=0o700)
+        run = RunDir(path)
+        run.attempts.mkdir()
+        run.checkpoints.mkdir()
+        return run
 
     def stream_index(self, fingerprint: str) -> Path:
         """Of the stream with this fingerprint: if the source is another one some day, so is the index."""
@@ -335,6 +345,8 @@ def find_run(where: Path, wanted: str) -> RunDir:
     candidates = [wanted] if wanted in ids else [run for run in ids if run.startswith(wanted)]
     if len(candidates) == 1:
         return RunDir(where / candidates[0])
+    if not candidates and (where / GROUPS / wanted).is_dir():
+        raise NotFoundError(f"{wanted} is a group of jobs, and one is wanted here; `runjob ps {wanted}` lists them")
     if not candidates:
         raise NotFoundError(f"{wanted}: no such job under {where}; `runjob ps` lists the jobs there")
     listing = ", ".join(candidates[:5])

@@ -1,7 +1,8 @@
-"""The schema files beside this one as one dictionary, the same that editors get.
+"""The schema files beside this one as one dictionary.
 
-Each section has its own file; here they become one self-contained schema whose `$ref`s all point into its `$defs`.
-`schemas/runjob-job.v1.schema.json` is that dictionary, committed for editors (tests hold it equal).
+Each section has its own file; here they become one self-contained schema whose `$ref`s all point into its `$defs`: what
+a job is, once it is whole. `schemas/runjob-job.v1.schema.json` is what editors make of it, since a file that extends
+another need not say everything; it is committed (tests hold it equal).
 """
 
 import functools
@@ -14,6 +15,9 @@ BUNDLE = "runjob-job.v1.schema.json"
 SCHEMA_ID = "urn:runjob:job:1"
 # Fields whose one allowed word tells variants apart, in the order in which they are looked at
 TAGS = ("kind", "architecture", "algorithm")
+# Before the names in `$defs` of what a file may say in part
+PARTIAL = "partial."
+DEFS = "#/$defs/"
 _HERE = Path(__file__).parent
 
 # A schema, or a part of one: JSON
@@ -34,8 +38,46 @@ def bundled_schema() -> Schema:
     return {"$schema": job.pop("$schema"), "$id": SCHEMA_ID, **_point_into(job, ""), "$defs": definitions}
 
 
+@functools.cache
+def variation_schema() -> dict[str, Schema]:
+    """The fields by which files vary, `extends` and `matrix`: a job that is whole has none of them."""
+    fields: dict[str, Schema] = _load("variation")["properties"]
+    return fields
+
+
+def published_schema() -> Schema:
+    """What editors get. `$defs` has `job`, a file that says everything, and `partial.job`, the same with nothing
+    required: one that extends another leaves things out, and an editor sees one file alone. `validate` knows the other
+    files, and judges the whole."""
+    whole = bundled_schema()
+    job = {key: whole[key] for key in ("type", "additionalProperties", "required")}
+    job["properties"] = {**whole["properties"], **variation_schema()}
+    definitions = {"job": job, **whole["$defs"]}
+    partial = {f"{PARTIAL}{name}": _partial(part) for name, part in definitions.items()}
+    return {
+        **{key: whole[key] for key in ("$schema", "$id", "title", "description", "type")},
+        "if": {"anyOf": [{"required": [key]} for key in variation_schema()]},
+        "then": {"$ref": f"{DEFS}{PARTIAL}job"},
+        "else": {"$ref": f"{DEFS}job"},
+        "$defs": {**definitions, **partial},
+    }
+
+
 def bundle_text() -> str:
-    return json.dumps(bundled_schema(), indent=2, ensure_ascii=False) + "\n"
+    return json.dumps(published_schema(), indent=2, ensure_ascii=False) + "\n"
+
+
+def _partial(part: Any) -> Any:  # noqa: ANN401 - any JSON value
+    """The same with nothing required; without their `kind` several variants may fit at once."""
+    if isinstance(part, list):
+        return [_partial(item) for item in part]
+    if not isinstance(part, dict):
+        return part
+    kept = {key: value for key, value in part.items() if not (key == "required" and isinstance(value, list))}
+    loose = {"anyOf" if key == "oneOf" else key: _partial(value) for key, value in kept.items()}
+    if isinstance(part.get("$ref"), str):
+        loose["$ref"] = f"{DEFS}{PARTIAL}{part['$ref'].removeprefix(DEFS)}"
+    return loose
 
 
 def follow(schema: Schema, bundle: Schema | None = None) -> Schema:

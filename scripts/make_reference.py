@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from runjob.schemas.schema import TAGS, bundled_schema
+from runjob.schemas.schema import TAGS, bundled_schema, variation_schema
 
 TARGET = Path(__file__).parent.parent / "docs" / "job-file.md"
 OPENING = """# The job file, field by field
@@ -15,6 +15,7 @@ Generated from the schema by `scripts/make_reference.py`; defaults are written t
 units: `10000 steps`, `3 epochs`, `100M tokens`, `30 min`, `never`; `k M B T` are thousand to trillion. Relative paths
 are relative to the job file, on `--set` to the current directory. `runjob schema` prints the schema for editors.
 """
+VARIATION = "How files vary; a job that is whole has neither. [variation.md](variation.md) explains them.\n\n"
 
 
 def main() -> int:
@@ -25,6 +26,7 @@ def main() -> int:
 def reference(schema: dict[str, Any]) -> str:
     """The whole page."""
     parts = [OPENING, "## The top\n\n" + table(schema, schema)]
+    parts.append("## `extends` and `matrix`\n\n" + VARIATION + table({"properties": variation_schema()}, schema))
     for name, section in schema["properties"].items():
         described = resolved(section, schema)
         if is_mapping(described):

@@ -118,6 +118,8 @@ match what:
         train_exactly(20, forgetful=False)
     case "forgetful":
         train_exactly(20, forgetful=True)
+    case "a-while":
+        train(300, 0.02)
     case "long":
         train(100_000, 0.02)
     case "long-with-child":

@@ -75,7 +75,7 @@ JOBS = values(bundled_schema())
 @given(JOBS)
 def test_every_job_that_the_schema_admits_builds_and_survives_json(job):
     document = compose_text(json.dumps(job, ensure_ascii=False), "job.yaml")
-    checker = Checker(Path("/"), document.refused)
+    checker = Checker(Path("/"), document.refused, others={})
     resolved = checker.job(document.node)
     assert checker.problems == []
     built = build_job(resolved)

@@ -148,7 +148,7 @@ def test_the_walk_and_jsonschema_agree_on_changed_jobs(data):
             case "add":
                 if isinstance(inside, dict):
                     inside["unheard_of"] = 1
-    checker = Checker(Path("/"), ())
+    checker = Checker(Path("/"), (), others={})
     checker.job(plain_node(job, Mark("job.yaml", 1, 1)))
     assert (not checker.problems) == VALIDATOR.is_valid(job), (job, checker.problems)
     assert all(mark != DEFAULT for mark in [checker.marks[""]])
