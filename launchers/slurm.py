@@ -8,17 +8,19 @@ under `hardware.slurm.folder` that news are brought home from. Its files say how
 import contextlib
 import dataclasses
 import os
+import shlex
 import shutil
 import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from runjob.launchers.base import Handle, Told, read_handle, refuse_stopped, teller
+from runjob.launchers.base import Handle, Start, Told, read_handle, refuse_stopped, teller
 from runjob.launchers.handover import held_by
 from runjob.launchers.local import LocalLauncher
 from runjob.launchers.place import as_submitter, look_for, look_for_submitter, submitted_elsewhere, submitter_of
+from runjob.launchers.slurm_array import LOGS, Task, arrays_of, found_by, submit_array
 from runjob.launchers.slurm_copy import bring_files, bring_news, stage_there
 from runjob.launchers.slurm_queue import PATIENCE_S, WAITING, Queue, SlurmSilentError
 from runjob.launchers.slurm_submitit import hand_in, sbatch_text
@@ -67,28 +69,31 @@ class SlurmLauncher:
         return (f"{said}; a job that needs it reads it there: hardware.slurm.setup: ['. ~/my-tokens.sh']",)
 
     def submit(self, run: RunDir, plan: Plan, attempt: Attempt) -> Handle:
-        hardware = read_job_json(run.job).job.hardware
-        slurm = block_of(hardware)
-        there = run if slurm.folder is None else RunDir(Path(slurm.folder, "runs", run.id))
-        check_path(str(there.path), "RUNJOB_HOME" if slurm.folder is None else "hardware.slurm.folder", slurm)
-        # Before anything is started: whoever finds a submission that broke off knows where to look.
-        facts = {"job": "", "run": str(there.path), **as_submitter()}
-        handle = Handle(launcher="slurm", attempt=attempt.number, facts=facts)
-        handle.write(run)
-        plan = for_slurm(plan)
-        write_atomic(run.plan, plan.to_json())
-        if slurm.folder is not None:
-            stage_there(run, attempt, slurm.folder, told=teller(run, attempt))
-            handle.write(there)
-        told = order_of(str(there.path), attempt.number, hardware, plan)
-        numbers = (attempt.number, slurm.node_failure_retries, slurm.signal_before)
-        arguments = (str(there.path), *map(str, numbers))
+        task = task_of(run, plan, attempt)
+        handle = bring_there(task, {})
+        slurm = block_of(task.hardware)
+        told = order_of(str(task.there.path), attempt.number, task.hardware, task.plan)
         refuse_stopped(attempt)
-        number = hand_in(there.path / "slurm", slurm.python, told, arguments)
-        handle = settle_handle(run, there, handle, number)
+        number = hand_in(task.there.path / "slurm", slurm.python, told, task.arguments)
+        return self._settled(task, handle, number)
+
+    def submit_together(self, name: str, starts: Sequence[Start]) -> None:
+        tasks = [task_of(one.run, one.plan, one.attempt) for one in starts]
+        for array in arrays_of(name, tasks):
+            if len(array.tasks) == 1:  # which submitit makes no array of
+                one = array.tasks[0]
+                self.submit(one.run, one.plan, one.attempt)
+                continue
+            handles = [bring_there(task, array.facts(number)) for number, task in enumerate(array.tasks)]
+            numbers = submit_array(array)
+            for task, handle, number in zip(array.tasks, handles, numbers, strict=True):
+                self._settled(task, handle, number)
+
+    def _settled(self, task: Task, handle: Handle, number: str) -> Handle:
+        handle = settle_handle(task.run, task.there, handle, number)
         self.queue.forget()  # what it said a moment ago it said without this job
-        if attempt.stop_request.exists():
-            self.cancel(run, attempt)
+        if task.attempt.stop_request.exists():
+            self.cancel(task.run, task.attempt)
         return handle
 
     def state(self, run: RunDir) -> Status:
@@ -123,7 +128,7 @@ class SlurmLauncher:
     def _ask_slurm(self, run: RunDir, there: RunDir, handle: Handle, status: Status) -> Status:
         try:
             if not handle.facts["job"]:
-                found = self.queue.named(run.id, comment_of(handle.attempt))
+                found = self.queue.named(*found_by(run, handle, comment_of(handle.attempt)))
                 if found is None:
                     return unsubmitted(status, submitter_of(handle.facts))
                 handle = settle_handle(run, there, handle, found.id)
@@ -139,7 +144,7 @@ class SlurmLauncher:
         attempt = there.attempt(stored.attempt)
         judged = judge(stored, attempt.read_exit(), job, number, str(there.path))
         if judged.state in ("cancelled", "failed", "preempted"):
-            keep_last_words(run, there, attempt.number, number)
+            keep_last_words(run, there, handle, attempt.number, number)
             settle(run, there, handle, judged)
         return judged
 
@@ -179,6 +184,29 @@ class SlurmLauncher:
         bring_files(run, there_of(run, handle), handle, told=told)
 
 
+def task_of(run: RunDir, plan: Plan, attempt: Attempt) -> Task:
+    """Where a run is to be, by its job; JobError for a path that Slurm can't take."""
+    hardware = read_job_json(run.job).job.hardware
+    slurm = block_of(hardware)
+    there = run if slurm.folder is None else RunDir(Path(slurm.folder, "runs", run.id))
+    check_path(str(there.path), "RUNJOB_HOME" if slurm.folder is None else "hardware.slurm.folder", slurm)
+    return Task(run=run, there=there, attempt=attempt, hardware=hardware, plan=for_slurm(plan), places=cache_of(slurm))
+
+
+def bring_there(task: Task, facts: Mapping[str, str | int]) -> Handle:
+    """The run where the nodes see it, and its handle as long as Slurm has not answered."""
+    # Before anything is started: whoever finds a submission that broke off knows where to look.
+    known = {"job": "", "run": str(task.there.path), **facts, **as_submitter()}
+    handle = Handle(launcher="slurm", attempt=task.attempt.number, facts=known)
+    handle.write(task.run)
+    write_atomic(task.run.plan, task.plan.to_json())
+    slurm = block_of(task.hardware)
+    if slurm.folder is not None:
+        stage_there(task.run, task.attempt, slurm.folder, told=teller(task.run, task.attempt))
+        handle.write(task.there)
+    return handle
+
+
 def there_of(run: RunDir, handle: Handle) -> RunDir:
     """The run where the nodes see it; the run directory itself where they share it."""
     return RunDir(Path(str(handle.facts["run"])))
@@ -187,7 +215,8 @@ def there_of(run: RunDir, handle: Handle) -> RunDir:
 def order_of(run: str, attempt: int, hardware: Hardware, plan: Plan) -> dict[str, Any]:
     """All that submitit is told."""
     slurm = block_of(hardware)
-    return {**parameters(run, attempt, hardware, plan), "setup": setup_lines(slurm, run, cache_of(slurm))}
+    setup = setup_lines(slurm, shlex.quote(run), cache_of(slurm))
+    return {**parameters(run, attempt, hardware, plan), "setup": setup}
 
 
 def cache_of(slurm: Slurm) -> dict[str, str]:
@@ -200,7 +229,8 @@ def cache_of(slurm: Slurm) -> dict[str, str]:
 
 def settle_handle(run: RunDir, there: RunDir, handle: Handle, number: str) -> Handle:
     """From now on the job has a number, and who submitted it does not matter."""
-    settled = dataclasses.replace(handle, facts={"job": number, "run": handle.facts["run"]})
+    kept = {name: handle.facts[name] for name in ("run", LOGS) if name in handle.facts}
+    settled = dataclasses.replace(handle, facts={"job": number, **kept})
     with held_by(run, handle) as ours:
         if ours:
             settled.write(run)
@@ -217,9 +247,10 @@ def unsubmitted(status: Status, submitter: Mapping[str, str | int]) -> Status:
     return dataclasses.replace(status, state="lost", message=message)
 
 
-def keep_last_words(run: RunDir, there: RunDir, attempt: int, number: str) -> None:
+def keep_last_words(run: RunDir, there: RunDir, handle: Handle, attempt: int, number: str) -> None:
     """Of a job that never came to write logs of its own only Slurm's knows why; `why` looks into the attempt."""
-    log = there.path / "slurm" / f"{number}_0_log.out"
+    folder = Path(str(handle.facts[LOGS])) if LOGS in handle.facts else there.path / "slurm"
+    log = folder / f"{number}_0_log.out"
     if log.exists():
         for one in {there.path: there, run.path: run}.values():
             shutil.copyfile(log, one.attempt(attempt).launcher_log)

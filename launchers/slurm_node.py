@@ -97,6 +97,9 @@ def begin(run: RunDir, first_attempt: int, retries: int) -> int:
 
 
 def own_job() -> str:
+    """As squeue lists it and scontrol takes it: of a task of an array `4711_3`, whatever id of its own it has."""
+    if "SLURM_ARRAY_TASK_ID" in os.environ:
+        return f"{os.environ['SLURM_ARRAY_JOB_ID']}_{os.environ['SLURM_ARRAY_TASK_ID']}"
     return os.environ["SLURM_JOB_ID"]
 
 
@@ -138,6 +141,7 @@ def announcement(run: RunDir) -> Path:
 
 def announce(run: RunDir, number: int) -> None:
     """To the other nodes of this start: which attempt it is."""
+    announcement(run).parent.mkdir(exist_ok=True)  # a task of an array has submitit's folder elsewhere
     write_json(announcement(run), {"attempt": number})
 
 

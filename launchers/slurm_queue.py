@@ -92,9 +92,11 @@ class Queue:
         found = self.jobs().get(job)
         return found if found is not None else ask_records(job)
 
-    def named(self, name: str, comment: str) -> SlurmJob | None:
-        """A job by the name and comment that it was submitted with: who submitted it may not have learnt its id."""
-        return next((job for job in self.jobs(fresh=True).values() if (job.name, job.comment) == (name, comment)), None)
+    def named(self, name: str, comment: str, task: int | None) -> SlurmJob | None:
+        """A job by the name and comment that it was submitted with, of an array one task: who submitted it may not have
+        learnt its id."""
+        jobs = [job for job in self.jobs(fresh=True).values() if (job.name, job.comment) == (name, comment)]
+        return next((job for job in jobs if task is None or job.id.endswith(f"_{task}")), None)
 
 
 def own_jobs() -> tuple[str, ...]:

@@ -5,7 +5,7 @@ import io
 import os
 import shlex
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,6 +25,13 @@ def sbatch_text(folder: Path, python: str | None, told: Mapping[str, Any]) -> st
 
 def hand_in(folder: Path, python: str | None, told: Mapping[str, Any], arguments: tuple[str, ...]) -> str:
     """sbatch, by submitit; the number of the Slurm job."""
+    return hand_in_array(folder, python, told, [arguments])[0]
+
+
+def hand_in_array(
+    folder: Path, python: str | None, told: Mapping[str, Any], arguments: Sequence[tuple[str, ...]]
+) -> list[str]:
+    """The number of each task, in the order of their arguments; of a single one, that of a job which is no array."""
     from submitit.core.utils import FailedJobError, FailedSubmissionError
 
     from runjob.launchers.slurm_node import stand_by
@@ -33,12 +40,12 @@ def hand_in(folder: Path, python: str | None, told: Mapping[str, Any], arguments
     try:
         # submitit prints what sbatch says, and raises it too
         with outside_of_jobs(), contextlib.redirect_stderr(said):
-            job = make_executor(folder, python, told).submit(stand_by, *arguments)
+            jobs = make_executor(folder, python, told).map_array(stand_by, *zip(*arguments, strict=True))
     except (FailedJobError, FailedSubmissionError) as error:
         raise LaunchError(f"sbatch refused the job: {str(error).strip() or said.getvalue().strip()}") from error
     except OSError as error:
         raise LaunchError(f"the job can't be handed to Slurm: {error}") from error
-    return str(job.job_id)
+    return [str(job.job_id) for job in jobs]
 
 
 def make_executor(folder: Path, python: str | None, told: Mapping[str, Any]) -> "SlurmExecutor":

@@ -3,7 +3,7 @@
 import dataclasses
 import math
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -102,14 +102,16 @@ def _optional(name: str, value: str | None) -> dict[str, str]:
     return {} if value is None else {name: value}
 
 
-def setup_lines(slurm: Slurm, run: str, places: Mapping[str, str]) -> list[str]:
-    """Before the job: the user's own lines, then our variables, so that no module takes the place of the run's code."""
-    code = shlex.quote(f"{run}/code")
+def setup_lines(slurm: Slurm, run: str, places: Mapping[str, str], *, before: Sequence[str] = ()) -> list[str]:
+    """Before the job: the user's own lines, then our variables, so that no module takes the place of the run's code.
+    `run` as bash reads it; the lines of `before` say what it needs for that."""
+    code = f"{run}/code"
     variables = [f"export {name}={shlex.quote(value)}" for name, value in places.items()]
     return [
         # else bash dies of the TERM that Slurm sends to all, and Slurm takes the job for ended
         "trap : TERM USR2",
         *slurm.setup,
+        *before,
         f"export PYTHONPATH={code}${{PYTHONPATH:+:$PYTHONPATH}} PYTHONSAFEPATH=1",
         *variables,
     ]

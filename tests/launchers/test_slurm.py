@@ -81,7 +81,7 @@ def test_gres_takes_the_place_of_gpus():
 @given(st.text(st.characters(codec="utf-8", exclude_characters="\0\n\r"), min_size=1))
 def test_whatever_a_folder_is_called_bash_reads_one_word(name: str):
     slurm = read_job(JOBS / "gpt2_dutch_medium.yaml", ["hardware.slurm.cpus=1"]).job.hardware.slurm
-    lines = setup_lines(slurm, f"/shared/{name}", {"RUNJOB_CACHE": f"/{name}"})
+    lines = setup_lines(slurm, shlex.quote(f"/shared/{name}"), {"RUNJOB_CACHE": f"/{name}"})
     words = shlex.split("\n".join(lines[1:]).replace("${PYTHONPATH:+:$PYTHONPATH}", ""))
     assert words == [
         "export",
