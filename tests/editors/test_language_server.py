@@ -92,3 +92,12 @@ def test_nothing_is_underlined_in_what_init_writes_and_the_schema_beside_it_is_e
     server.open(again, started)
     # those that have the other fields which stand there
     assert server.completions(again, line, len("  kind: ")) == ["mlm", "plm"]
+
+
+def test_a_file_that_extends_another_may_leave_out_what_it_likes_and_is_served_as_well(server):
+    part = "extends: gpt2_dutch.yaml\ntraining:\n  schedule: {warmup: 5 steps}\nmodel:\n  init: {dropout: 0.1}\n"
+    assert server.open(TINY / f"typed-{next(NUMBERS)}.yaml", FIRST + part) == []
+    (problem,) = server.open(TINY / f"typed-{next(NUMBERS)}.yaml", FIRST + part.replace("schedule", "shedule"))
+    assert problem["message"] == "Property shedule is not allowed."
+    assert typed(server, "extends: gpt2_dutch.yaml\nobjective:\n  kind: |\n") == ["clm", "mlm", "char_ar", "plm"]
+    assert {"extends", "matrix", "name"} <= set(typed(server, "schema: 1\n|\n"))

@@ -8,7 +8,13 @@ from tests.end_to_end.conftest import Bench, flags, losses
 
 pytestmark = pytest.mark.slow
 
-SETS = ("training.length=2 steps", "evaluation.every=never", "model.init.dropout=0", "training.schedule.warmup=1 steps")
+SETS = (
+    "training.length=2 steps",
+    "evaluation.every=never",
+    "evaluation.best=null",
+    "model.init.dropout=0",
+    "training.schedule.warmup=1 steps",
+)
 
 
 def test_cells_share_the_corpus_and_the_first_loss_and_learn_at_their_own_rate(bench: Bench):

@@ -270,7 +270,7 @@ def test_generate_without_a_model_says_when_there_will_be_one(runjob, home):
 
 def test_schema_is_the_bundled_one(runjob):
     schema = json.loads(runjob("schema").stdout)
-    assert schema["properties"]["training"]
+    assert schema["$defs"]["job"]["properties"]["training"]
 
 
 def test_a_reader_that_has_enough_is_no_traceback(home):
