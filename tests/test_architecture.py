@@ -104,6 +104,7 @@ def test_no_room_is_longer_than_400_lines():
 SPEAKERS = (
     "runner/cli",
     "runner/commands_",
+    "runner/grid",
     "runner/text",
     "runner/follow",
     "runner/verify",
