@@ -48,7 +48,7 @@ def unescape(text: str, known: str) -> str:
     return text
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=80, deadline=None)
 @given(st.lists(PROBLEMS, min_size=1, max_size=3))
 def test_github_takes_a_line_apart_into_what_was_meant(problems):
     report = {problem.file: [problem] for problem in problems}
@@ -64,7 +64,7 @@ def test_github_takes_a_line_apart_into_what_was_meant(problems):
         )
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 @given(st.lists(PROBLEMS, max_size=3))
 def test_sarif_is_what_its_schema_demands_whatever_a_file_is_called(problems):
     report = {problem.file: [problem] for problem in problems}
@@ -101,13 +101,12 @@ def test_what_the_command_prints_of_several_files_is_one_sarif_log(runjob, home)
     ]
 
 
-@pytest.mark.parametrize("locale", ["C", "C.UTF-8"])
 @pytest.mark.parametrize("form", FORMATS)
-def test_a_name_that_is_no_text_is_told_in_every_format(runjob, home, form: str, locale: str):
-    """A file's name is bytes; these are not UTF-8."""
+def test_a_name_that_is_no_text_is_told_in_every_format(runjob, home, form: str):
+    """A file's name is bytes; these are not UTF-8, which is all that this locale lets Python print."""
     file = os.fsdecode(b"caf\xe9.yaml")
     (home.path / file).write_text("seed: x\n")
-    done = runjob("validate", "--format", form, file, env={"LC_ALL": locale})
+    done = runjob("validate", "--format", form, file, env={"LC_ALL": "C.UTF-8"})
     assert (done.returncode, done.stderr) == (2, "")
     shown = {"sarif": "caf%E9.yaml", "github": "caf?.yaml"}
     assert shown.get(form, r"caf\udce9.yaml") in done.stdout
