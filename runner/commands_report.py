@@ -35,5 +35,12 @@ def configure_report(parser: ArgumentParser) -> None:
 
 
 COMMANDS = (
-    Command(name="report", usage="ID...", summary="a page with the curves", configure=configure_report, run=run_report),
+    Command(
+        name="report",
+        usage="ID...",
+        summary="a page with the curves",
+        configure=configure_report,
+        run=run_report,
+        examples=("runjob report latest", "runjob report mine-1a2b mine-3c4d -o curves.html"),
+    ),
 )
