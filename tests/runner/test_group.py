@@ -69,10 +69,13 @@ def test_every_cell_is_a_run_of_its_own_and_the_command_ends_when_all_have(small
     assert "is a group of jobs, and one is wanted here" in runjob("logs", found.id).stderr
 
 
-def test_a_failing_cell_stops_no_other_and_the_worst_code_is_the_commands(small, job, group):
+def test_a_failing_cell_stops_no_other_and_the_worst_code_is_the_commands(small, job, group, runjob):
     done = small("fail", job, *LOCAL, "--set", "matrix.training.learning_rate=[1, 0.5]")
     assert done.returncode == 1
-    assert states(group()) == ["failed"] * 2
+    found = group()
+    assert states(found) == ["failed"] * 2
+    compared = runjob("compare", found.id).stdout
+    assert all(run.id in compared for run in found.runs())
 
 
 def test_a_killed_queue_leaves_the_running_cell_alone_and_resume_takes_up_the_rest(
