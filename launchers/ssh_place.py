@@ -79,8 +79,9 @@ class SshPlace:
             teller = Teller("fetching", wanted, there, told)
             with self._errand(["send", source]) as process:
                 assert process.stdin is not None and process.stdout is not None
-                process.stdin.write(json.dumps(missing).encode())
-                process.stdin.close()
+                with contextlib.suppress(BrokenPipeError):  # what ended it stands in its last words
+                    process.stdin.write(json.dumps(missing).encode())
+                    process.stdin.close()
                 skip_greeting(process.stdout)
                 asked = frozenset(name for name, _ in missing)
                 try:
