@@ -46,12 +46,18 @@ def line(name: str, *, needed: bool) -> str:
 
 
 def licence(found: importlib.metadata.Distribution) -> str:
-    """The three places where a package may say it, the newest first; some put the whole text into the second."""
+    """Where a package may say it, the newest way first; some put the whole text into the second."""
     facts = found.metadata
     classifiers = [one.rpartition(" :: ")[2] for one in facts.get_all("Classifier", []) if one.startswith("License ::")]
     said = (facts.get("License-Expression"), facts.get("License"), ", ".join(classifiers))
-    short = (one.strip() for one in said if one and len(one) < SAID_SHORTLY and "\n" not in one.strip())
+    short = (one.strip() for one in (*said, first_line(found)) if one and len(one) < SAID_SHORTLY and "\n" not in one)
     return next(short, "not stated")
+
+
+def first_line(found: importlib.metadata.Distribution) -> str:
+    """Of the licence itself, for a package whose metadata are silent."""
+    texts = [one for one in found.files or [] if one.name.startswith("LICENSE") and ".dist-info" in str(one)]
+    return texts[0].read_text(encoding="utf-8").lstrip().splitlines()[0].strip() if texts else ""
 
 
 def pinned() -> list[str]:
