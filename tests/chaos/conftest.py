@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 
 import pytest
 
-from benchmarks.chaos.machine import is_alive
-from benchmarks.chaos.place import everything_of, kill
+from runjob.runner.runs import state_of
+from runjob.schemas.manifest import folders_in
 from runjob.schemas.run import RunDir
 from tests.conftest import ROOT, Home, make_home, run_script, wait_until
 from tests.runner.conftest import install_small, plugin, small  # noqa: F401 - fixtures
@@ -22,14 +22,15 @@ def recorded(tmp_path_factory: pytest.TempPathFactory) -> RunDir:
     home = make_home(tmp_path_factory.mktemp("recorded"))
     (home.path / "text.txt").write_text("een twee drie\n", encoding="utf-8")
     (home.path / "small.yaml").write_text(small_job(), encoding="utf-8")
-    env = {**install_small(home.path / "site"), "SMALL": "exact"}
+    env = {**install_small(home.path / "site"), "SMALL": "exact-killed"}
     done = run_script(home, home.path / "small.yaml", *LOCAL, "--detach", env=env)
     assert done.returncode == 0, done.stderr
     run = RunDir(home.runs / done.stdout.splitlines()[0])
-    kill_after(run, "step-00000005")
+    wait_until(lambda: state_of(run).state == "lost", what="the first attempt to be killed")
     done = run_script(home, "resume", run.id, *LOCAL, "--detach", env=env)
     assert done.returncode == 0, done.stderr
-    kill_after(run, "step-00000010")
+    wait_until(lambda: state_of(run).state == "lost", what="the second attempt to be killed")
+    assert sorted(folders_in(run.checkpoints)) == [5, 10]
     return run
 
 
@@ -38,13 +39,6 @@ def stopped(recorded: RunDir, home: Home) -> RunDir:
     """A copy of it."""
     shutil.copytree(recorded.path, home.runs / recorded.id)
     return RunDir(home.runs / recorded.id)
-
-
-def kill_after(run: RunDir, checkpoint: str) -> None:
-    wait_until((run.checkpoints / checkpoint / "manifest.json").exists, what=checkpoint)
-    pids = everything_of(run)
-    kill(pids)
-    wait_until(lambda: not any(map(is_alive, pids)), what="all of it to end")
 
 
 @pytest.fixture(scope="session")

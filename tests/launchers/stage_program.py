@@ -48,8 +48,9 @@ def train(steps: int, pause_s: float) -> None:
     end("finished", 0, steps, "all steps done")
 
 
-def train_exactly(steps: int, *, forgetful: bool) -> None:
-    """A run in small: each step's loss depends on all before it, a checkpoint every 5 steps, resume from the newest."""
+def train_exactly(steps: int, *, forgetful: bool = False, killed: bool = False) -> None:
+    """A run in small: each step's loss depends on all before it, a checkpoint every 5 steps, resume from the newest.
+    `killed`: after the first checkpoint the supervisor is, and this with it."""
     saved = sorted(run.checkpoints.glob("step-*/state.json"))
     state = json.loads(saved[-1].read_text())["state"] if saved else {"step": 0, "weight": 1.0, "best": None}
     if forgetful and saved:
@@ -73,6 +74,9 @@ def train_exactly(steps: int, *, forgetful: bool) -> None:
         # as the worker does: at the interval, and always at the last step
         if step == steps or (step % 5 == 0 and every != "never"):
             save(state)
+            if killed:
+                os.kill(os.getppid(), signal.SIGKILL)
+                time.sleep(60)
     run.model.mkdir(exist_ok=True)
     (run.model / "model.safetensors").write_text(repr(state["weight"]))
     end("finished", 0, steps, "all steps done")
@@ -115,7 +119,9 @@ match what:
     case "finish":
         train(3, 0.01)
     case "exact":
-        train_exactly(20, forgetful=False)
+        train_exactly(20)
+    case "exact-killed":
+        train_exactly(20, killed=True)
     case "forgetful":
         train_exactly(20, forgetful=True)
     case "a-while":
