@@ -10,7 +10,7 @@ from tests.conftest import contents
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ("hardware.ranks=3", "8 is not a multiple of 12 (micro_batch 4 x 3 ranks)"),
+        ("hardware.ranks=3", "8 is not a multiple of 3 (3 ranks); the nearest that work are 6 and 9"),
         ("training.micro_batch=3", "8 is not a multiple of 3 (micro_batch 3 x 1 rank)"),
         ("hardware.zero=4", "hardware.zero"),
         ("data.tokenizer.vocab_size=600", "data.tokenizer.vocab_size: 512 -> 600 (refused: "),
