@@ -6,18 +6,18 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from runjob.schemas.errors import MissingError
+from runjob.schemas.errors import NoRoomError
 
 FULL = (errno.ENOSPC, errno.EDQUOT)
 REMEDY = "make room there, or name another place: RUNJOB_CACHE=/large/disk"
 
 
 def check_space(where: Path, *, needed: int, what: str) -> None:
-    """MissingError if `what` doesn't fit on the disk of `where`, which need not exist yet."""
+    """NoRoomError if `what` doesn't fit on the disk of `where`, which need not exist yet."""
     there = next(path for path in (where, *where.absolute().parents) if path.exists())
     free = shutil.disk_usage(there).free
     if needed > free:
-        raise MissingError(f"{what} needs {in_words(needed)} in {where}, and {in_words(free)} are free; {REMEDY}")
+        raise NoRoomError(f"{what} needs {in_words(needed)} in {where}, and {in_words(free)} are free; {REMEDY}")
 
 
 @contextmanager
@@ -28,7 +28,7 @@ def saying_full(where: Path) -> Iterator[None]:
     except OSError as error:
         if error.errno not in FULL:
             raise
-        raise MissingError(f"{where}: {error.strerror}; {REMEDY}") from error
+        raise NoRoomError(f"{where}: {error.strerror}; {REMEDY}") from error
 
 
 def in_words(size: int) -> str:

@@ -4,20 +4,14 @@ Rank 0 says it in exit.json, and only that is believed: torchrun turns every non
 after an orderly preemption. Without exit.json the attempt failed, and the signal or code is all there is to tell.
 """
 
-import re
 import signal
 
-from runjob.launchers.logs import tail
+from runjob.launchers.torchrun_report import read_report
 from runjob.schemas.errors import RunjobError
 from runjob.schemas.run import Attempt, State
 
 # As many bytes of an error as a table cell or a status line bears; the whole of it stands in exit.json.
 MESSAGE_CHARACTERS = 300
-
-
-# torchrun's last words name each rank that failed, the root cause last. SIGTERM is what it sends the others itself.
-RANK_KILLED = re.compile(r"rank +: (\d+) \(local_rank: \d+\)\s+exitcode +: -(?!15 )(\d+) ")
-REPORT_LINES = 60
 
 
 def describe_end(code: int) -> str:
@@ -65,8 +59,9 @@ def with_kernel(end: str, kernel: str) -> str:
 
 def killed_rank(attempt: Attempt, stage: str) -> str:
     """`rank 1 was ended by signal 9 (SIGKILL)` if torchrun's report says so. Rank 0 only sees a broken connection."""
-    found = RANK_KILLED.findall(tail(attempt.stage_log(stage), REPORT_LINES))
-    return f"rank {found[-1][0]} {describe_end(-int(found[-1][1]))}" if found else ""
+    # SIGTERM is what it sends the others itself
+    found = [end for end in read_report(attempt.stage_log(stage)) if end.code < 0 and end.code != -signal.SIGTERM]
+    return f"rank {found[-1].rank} {describe_end(found[-1].code)}" if found else ""
 
 
 def _name(number: int) -> str:

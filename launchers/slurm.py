@@ -22,7 +22,7 @@ from runjob.launchers.local import LocalLauncher
 from runjob.launchers.place import as_submitter, look_for, look_for_submitter, submitted_elsewhere, submitter_of
 from runjob.launchers.slurm_array import LOGS, Task, arrays_of, found_by, submit_array
 from runjob.launchers.slurm_copy import bring_files, bring_news, stage_there
-from runjob.launchers.slurm_queue import PATIENCE_S, WAITING, Queue, SlurmSilentError
+from runjob.launchers.slurm_queue import PATIENCE_S, WAITING, Queue, SlurmJob, SlurmSilentError
 from runjob.launchers.slurm_submitit import hand_in, sbatch_text
 from runjob.launchers.slurm_survey import survey
 from runjob.launchers.slurm_text import (
@@ -34,6 +34,7 @@ from runjob.launchers.slurm_text import (
     setup_lines,
 )
 from runjob.launchers.slurm_verdict import clock, judge
+from runjob.schemas.ended import PlaceWord
 from runjob.schemas.errors import LaunchError, RunjobError
 from runjob.schemas.job import Job
 from runjob.schemas.job_hardware import Hardware, Slurm
@@ -144,7 +145,7 @@ class SlurmLauncher:
         attempt = there.attempt(stored.attempt)
         judged = judge(stored, attempt.read_exit(), job, number, str(there.path))
         if judged.state in ("cancelled", "failed", "preempted"):
-            keep_last_words(run, there, handle, attempt.number, number)
+            keep_last_words(run, there, handle, attempt.number, number, job)
             settle(run, there, handle, judged)
         return judged
 
@@ -247,13 +248,18 @@ def unsubmitted(status: Status, submitter: Mapping[str, str | int]) -> Status:
     return dataclasses.replace(status, state="lost", message=message)
 
 
-def keep_last_words(run: RunDir, there: RunDir, handle: Handle, attempt: int, number: str) -> None:
-    """Of a job that never came to write logs of its own only Slurm's knows why; `why` looks into the attempt."""
+def keep_last_words(
+    run: RunDir, there: RunDir, handle: Handle, attempt: int, number: str, job: SlurmJob | None
+) -> None:
+    """Of a job that never came to write logs of its own only Slurm's knows why, and Slurm itself, for a while; `why`
+    looks into the attempt."""
     folder = Path(str(handle.facts[LOGS])) if LOGS in handle.facts else there.path / "slurm"
     log = folder / f"{number}_0_log.out"
-    if log.exists():
-        for one in {there.path: there, run.path: run}.values():
+    for one in {there.path: there, run.path: run}.values():
+        if log.exists():
             shutil.copyfile(log, one.attempt(attempt).launcher_log)
+        if job is not None and one.attempt(attempt).path.is_dir():
+            PlaceWord(launcher="slurm", state=job.state, reason=job.reason).write(one.attempt(attempt).place_word)
 
 
 def settle(run: RunDir, there: RunDir, handle: Handle, status: Status) -> None:

@@ -21,6 +21,7 @@ class Fate:
 
     leave: bool
     why: str
+    state: str = ""  # as Slurm calls such an end
 
 
 def ask_fate(job: str, *, warning_s: int) -> Fate:
@@ -29,12 +30,14 @@ def ask_fate(job: str, *, warning_s: int) -> Fate:
     facts = read_facts(describe(job))
     reason = facts.get("Reason", "None")
     if facts.get("PreemptTime", "None") not in ("None", ""):
-        return Fate(leave=False, why="preempted by a job of higher priority")
+        return Fate(leave=False, why="preempted by a job of higher priority", state="PREEMPTED")
     if reason == "TimeLimit" or time_left(facts) <= 0:
-        return Fate(leave=False, why="its time limit was reached")
+        return Fate(leave=False, why="its time limit was reached", state="TIMEOUT")
     if facts.get("JobState", "RUNNING") in ("RUNNING", "SUSPENDED"):
         near = time_left(facts) <= warning_s + WARNING_EARLY_S
-        return Fate(leave=False, why="its time limit was near" if near else "it was asked to make way")
+        if near:
+            return Fate(leave=False, why="its time limit was near", state="TIMEOUT")
+        return Fate(leave=False, why="it was asked to make way", state="PREEMPTED")
     return Fate(leave=True, why="")
 
 

@@ -20,6 +20,7 @@ from runjob.launchers.outcome import describe_end
 from runjob.launchers.slurm_fate import ask_fate, requeue
 from runjob.launchers.slurm_meeting import address_of
 from runjob.launchers.supervisor import LEFT_TO_LAUNCHER
+from runjob.schemas.ended import PlaceWord
 from runjob.schemas.lifeline import SIGNALS_VARIABLE, set_parent_death_signal
 from runjob.schemas.own_log import say
 from runjob.schemas.quantities import counted
@@ -65,6 +66,7 @@ def stand_by(run_path: str, first_attempt: str, retries: str, warning_s: str) ->
         settle(run, attempt, int(warning_s))
     if node == 0 and code < 0:
         message = f"its supervisor {describe_end(code)}; see {attempt.supervisor_log}"
+        PlaceWord(launcher="slurm", code=code).write(attempt.place_word)
         run.write_status("failed", attempt=attempt.number, message=message)
     if node == 0 and run.read_status().state == "failed":
         sys.exit(1)
@@ -91,6 +93,7 @@ def begin(run: RunDir, first_attempt: int, retries: int) -> int:
     if after == "lost" and failures > retries:
         allowed = f"hardware.slurm.node_failure_retries is {retries}"
         message = f"a node failed under it ({counted(failures, 'time')}), and {allowed}"
+        PlaceWord(launcher="slurm", state="NODE_FAIL").write(attempt.place_word)
         run.write_status("failed", attempt=attempt.number, message=message)
         return NOTHING_TO_DO
     return next_attempt(run, attempt, after)
@@ -204,4 +207,5 @@ def settle(run: RunDir, attempt: Attempt, warning_s: int) -> None:
     problem = requeue(own_job())
     if problem:
         message = f"{saved}; Slurm did not take it into its queue again: {problem}"
+        PlaceWord(launcher="slurm", state=fate.state).write(attempt.place_word)
         run.write_status("preempted", attempt=attempt.number, message=message)

@@ -20,7 +20,7 @@ from types import FrameType
 from runjob.launchers.base import Handle
 from runjob.launchers.companions import Companions
 from runjob.launchers.heartbeat import Heartbeat
-from runjob.launchers.kernel import count_oom_kills, tell_oom_kills
+from runjob.launchers.kernel import tell_oom_kills
 from runjob.launchers.node_line import HeadLine, HelperLine, open_line
 from runjob.launchers.nodes import Post, failed_node, is_over, open_meeting, tell_end, wait_for_meeting
 from runjob.launchers.outcome import describe_end, outcome_of, with_kernel
@@ -28,6 +28,9 @@ from runjob.launchers.place import own_place
 from runjob.launchers.programs import allow_open_files, start_program
 from runjob.launchers.room import tell_full_disk
 from runjob.launchers.tree import end_descendants
+from runjob.launchers.witness import Witness
+from runjob.schemas.causes import errno_name
+from runjob.schemas.ended import StageEnd
 from runjob.schemas.errors import LaunchError, RunjobError
 from runjob.schemas.lifeline import ATTEMPT_VARIABLE, SIGNALS_VARIABLE, SUPERVISOR_VARIABLE, adopt_orphans
 from runjob.schemas.own_log import say
@@ -57,6 +60,7 @@ class Supervisor:
         self.signalled = False
         self.line: HeadLine | HelperLine | None = None
         self.status = Heartbeat(run, attempt, silent=post.helps)
+        self.witness = Witness(run, attempt)
         self.variables = {
             **post.variables(),
             SUPERVISOR_VARIABLE: f"{os.getpid()} {own_start_time()}",
@@ -89,10 +93,13 @@ class Supervisor:
             say(f"a later attempt has taken over; this one ended as {state} and writes nothing more")
             return 4
         say(f"{state}: {message}")
+        witnessed = self.witness.tell()
         if state == "preempted" and self.post.under != "local" and self.attempt.stop_request.exists():
             self.status.become("stopping", message or "saved")
             return LEFT_TO_LAUNCHER
         self.status.write_last(state, message)
+        if not witnessed:
+            self.witness.tell()  # status.json could be written by now
         return 0
 
     def _help(self) -> int:
@@ -133,12 +140,11 @@ class Supervisor:
             if self._stop_wanted():
                 return self._stopped_outside_train(stage)
             self.status.become("running", f"stage {stage.name}")
-            killed_before = count_oom_kills()
             several = plan.resources.nodes > 1 and stage.name == "train"
             meeting = open_meeting(self.attempt, self.post) if several else ALONE
             located = stage.located(run=str(self.run.path), python=sys.executable, meeting=meeting)
             code = self._run_stage(located, plan.stop_deadline_s)
-            kernel = self._answer_memory(tell_oom_kills(killed_before, count_oom_kills()), plan)
+            kernel = self._answer_memory(tell_oom_kills(self.witness.oom_kills.machine), plan)
             say(f"stage {stage.name}: {describe_end(code)}")
             failed = self._failed_node()
             if stage.name == "train" and not self.attempt.exit.exists() and failed:
@@ -205,15 +211,19 @@ class Supervisor:
             process = start_program(stage, self.run, self.attempt.stage_log(name), variables=self.variables)
         except OSError as error:
             say(f"stage {stage.name} can't be started: {error}")
+            self.witness.stage_ended(StageEnd(name=stage.name, pid=0, code=127, errno=errno_name(error.errno)))
             return 127
-        self._wait(process, grace_s=stop_deadline_s if stage.name == "train" else 0.0)
+        ended_by = self._wait(process, grace_s=stop_deadline_s if stage.name == "train" else 0.0)
         left = self._end_processes(process, grace_s=0.0)
         if left:
             say(f"stage {stage.name}: {left} processes outlived it and were killed")
-        return process.wait()
+        code = process.wait()
+        self.witness.stage_ended(StageEnd(name=stage.name, pid=process.pid, code=code, ended_by=ended_by))
+        return code
 
-    def _wait(self, process: "subprocess.Popen[bytes]", *, grace_s: float) -> None:
-        """Until the process ends; `grace_s` is how long it may go on by itself once a stop is wanted."""
+    def _wait(self, process: "subprocess.Popen[bytes]", *, grace_s: float) -> str:
+        """Until the process ends; `grace_s` is how long it may go on by itself once a stop is wanted. Why it was ended
+        from here, if it was."""
         stop_at = linger_until = float("inf")
         while process.poll() is None:
             now = time.monotonic()
@@ -226,14 +236,16 @@ class Supervisor:
             if self.status.superseded():
                 say("a later attempt has taken over: everything of this one ends now, unsaved")
                 self._end_processes(process, grace_s=0.0)
-                return
+                return "a later attempt has taken over"
             if now >= min(stop_at, linger_until):
                 say("the stage did not end by itself: SIGTERM, then SIGKILL")
                 self._end_processes(process, grace_s=STAGE_GRACE_S)
-                return
+                return "asked to stop, and did not" if now >= stop_at else "its part was over, and it did not end"
             self.companions.look()
+            self.witness.look()
             self.status.beat()
             time.sleep(POLL_S)
+        return ""
 
     def _patience_left(self, grace_s: float) -> float:
         """How long a stage may still take: endless while the attempt has neither said how it ended nor lost a node."""

@@ -1,4 +1,4 @@
-"""`ps status logs cancel why`: the life of jobs, read from their directories."""
+"""`ps status logs cancel`: the life of jobs, read from their directories."""
 
 import dataclasses
 import sys
@@ -7,7 +7,6 @@ from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator
 from pathlib import Path
 
-from runjob.launchers.logs import tail
 from runjob.runner.asking import state_soon, states_of
 from runjob.runner.command import Command, add_id, add_json, add_watch, job_id
 from runjob.runner.commands_fetch import fetch_at_the_end, tell
@@ -28,11 +27,10 @@ from runjob.runner.runs import (
 )
 from runjob.runner.tail import EventTail, LogTail
 from runjob.runner.text import print_json, table, watch
-from runjob.runner.why import LAST_LINES, evidence, explain
-from runjob.schemas.errors import NotFoundError, RunjobError
+from runjob.schemas.errors import NotFoundError
 from runjob.schemas.group import GroupDir, find_jobs
 from runjob.schemas.plan import Plan
-from runjob.schemas.run import ALIVE_STATES, STORED_STATES, Attempt, Exit, RunDir, Status, find_run, home
+from runjob.schemas.run import ALIVE_STATES, STORED_STATES, RunDir, Status, find_run, home
 from runjob.schemas.upload import Upload, read_upload
 
 POLL_S = 0.2
@@ -97,7 +95,8 @@ def run_status(args: Namespace) -> int:
 
 
 def status_text(run: RunDir) -> str:
-    row = summarise(run, state_soon(run))
+    status = state_soon(run)
+    row = summarise(run, status)
     saved = checkpoint_steps(run)
     upload = read_upload(run)
     profiles = sorted(run.profile.glob("steps-*.txt"))
@@ -105,6 +104,7 @@ def status_text(run: RunDir) -> str:
         ("id", row.id),
         ("state", row.state),
         ("message", row.message),
+        *([("class", kind)] if (kind := class_of_end(run, status)) else []),
         ("attempt", str(row.attempt)),
         ("step", steps(row) + ("" if row.goes_on_from is None else f": attempt {row.attempt} has made no step yet")),
         ("loss", loss(row)),
@@ -118,6 +118,16 @@ def status_text(run: RunDir) -> str:
         ("directory", str(run.path)),
     ]
     return "\n".join(f"{name:<12} {value}".rstrip() for name, value in facts)
+
+
+def class_of_end(run: RunDir, status: Status) -> str:
+    """Of a job that failed, as `why` says it."""
+    if status.state not in ("failed", "lost"):
+        return ""
+    from runjob.runner.why.answer import answer  # which nobody else here needs
+
+    finding = answer(run, status).finding
+    return finding.kind if finding is not None else ""
 
 
 def left_behind(row: Summary, upload: Upload | None) -> bool:
@@ -210,30 +220,6 @@ def run_cancel(args: Namespace) -> int:
     return 0
 
 
-def run_why(args: Namespace) -> int:
-    run = find_run(home(), args.id)
-    status = state_soon(run)
-    attempts = run.list_attempts()
-    if args.json:
-        said = readable_exit(attempts[-1]) if attempts else None
-        log = next(reversed(evidence(run, attempts[-1], status)), None) if attempts else None
-        words = dataclasses.asdict(said) if said is not None else None
-        last = tail(log, LAST_LINES).splitlines() if log is not None else []
-        print_json({"id": run.id, **dataclasses.asdict(status), "exit": words, "log": str(log), "last_lines": last})
-        return 0
-    print(f"{run.id} is {status.state}" + (f": {status.message}" if status.message else ""))
-    print(explain(run, status))
-    return 0
-
-
-def readable_exit(attempt: Attempt) -> Exit | None:
-    """What rank 0 said of its end; None also where its file is damaged, which the state's message names."""
-    try:
-        return attempt.read_exit()
-    except RunjobError:
-        return None
-
-
 def configure_ps(parser: ArgumentParser) -> None:
     shown = f"all jobs, not only those that run and the newest {SHOWN} of the others (--json has all)"
     parser.add_argument("group", metavar="GROUP", nargs="?", type=job_id, help="only the cells of this matrix")
@@ -257,11 +243,6 @@ def configure_logs(parser: ArgumentParser) -> None:
 def configure_cancel(parser: ArgumentParser) -> None:
     add_id(parser)
     parser.add_argument("--no-wait", action="store_true", help="return at once instead of when the job has saved")
-
-
-def configure_why(parser: ArgumentParser) -> None:
-    add_id(parser)
-    add_json(parser)
 
 
 COMMANDS = (
@@ -309,16 +290,5 @@ COMMANDS = (
         summary="save and stop",
         configure=configure_cancel,
         run=run_cancel,
-    ),
-    Command(
-        name="why",
-        examples=(
-            "runjob why latest",
-            "runjob why gpt2_dutch@latest --json",
-        ),
-        usage="ID",
-        summary="why it ended",
-        configure=configure_why,
-        run=run_why,
     ),
 )

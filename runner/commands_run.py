@@ -112,7 +112,7 @@ def tensorboard_program() -> str:
 def follow_to_the_end(run: RunDir) -> int:
     from runjob.runner.follow import follow
     from runjob.runner.requeue import begin_next, goes_on
-    from runjob.runner.why import explain
+    from runjob.runner.why.answer import answer, as_text
 
     status = follow(run)
     while status is not None and (why := goes_on(run, status)):
@@ -130,7 +130,7 @@ def follow_to_the_end(run: RunDir) -> int:
     print(said, flush=True)
     all_here = status.state == "lost" or fetch_at_the_end(run)
     if status.state in ("failed", "lost"):
-        print(explain(run, status), file=sys.stderr)
+        print(as_text(answer(run, status)), file=sys.stderr)
     for hint in (*next_commands(run, status.state), *way_to_upload(run)):
         print(f"  {hint}")
     # a model that could not be brought home is a service that could not be reached

@@ -12,7 +12,7 @@ from typing import Any
 
 from runjob.runner.history import History
 from runjob.runner.run_facts import Facts, Seen, facts_of
-from runjob.runner.why import explain
+from runjob.runner.why.answer import answer, as_text
 from runjob.schemas.errors import JobError, MissingError, RunjobError
 from runjob.schemas.json_object import read_object
 from runjob.schemas.run import RunDir, Status, created_at, write_atomic
@@ -59,7 +59,7 @@ def _gather_one(seen: Seen) -> Reported:
         status=status,
         history=history,
         facts=facts_of(seen),
-        why=explain(run, status),
+        why=as_text(answer(run, status)),
         ends=tuple(_end(run, stretch.attempt, status) for stretch in history.stretches),
         store=_store(run),
         statistics=read_object(run.statistics),

@@ -12,6 +12,8 @@ from runjob.launchers.base import Gatherer, Handle, Start, StoppedError, read_ha
 from runjob.launchers.handover import hand_over
 from runjob.launchers.place import submitter_of
 from runjob.runner.snapshot import freeze
+from runjob.schemas.causes import causes_of
+from runjob.schemas.ended import PlaceWord
 from runjob.schemas.errors import RunjobError
 from runjob.schemas.group import Member
 from runjob.schemas.plan import Plan
@@ -77,6 +79,7 @@ def launch(run: RunDir, plan: Plan, attempt: Attempt, *, launcher: str) -> None:
     except StoppedError as error:
         run.write_status("cancelled", attempt=attempt.number, message=str(error))
     except RunjobError as error:
+        PlaceWord(launcher=launcher, causes=causes_of(error)).write(attempt.place_word)
         run.write_status("failed", attempt=attempt.number, message=str(error).splitlines()[0])
         raise
 

@@ -4,6 +4,7 @@
     RunjobError              exit code 1
     ├── JobError             2: the job file, a --set value or an argument is wrong
     ├── MissingError         2: something the job needs is not here (GPU, model, data, compiler)
+    │   └── NoRoomError      2: room on a disk
     ├── StateError           2: an order that the job's state forbids
     ├── NotFoundError        1: no such job id
     ├── LaunchError          1: a service or a host did not do what it was asked
@@ -30,6 +31,10 @@ class JobError(RunjobError):
 
 class MissingError(RunjobError):
     exit_code = 2
+
+
+class NoRoomError(MissingError):
+    pass
 
 
 class StateError(RunjobError):

@@ -6,6 +6,7 @@ does.
 """
 
 import contextlib
+import dataclasses
 import json
 import os
 import re
@@ -15,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from runjob.schemas.causes import Cause, read_causes
 from runjob.schemas.errors import NotFoundError, RunjobError
 from runjob.schemas.json_object import read_object
 from runjob.schemas.records import as_record, damaged, refuse_broken_seal
@@ -95,13 +97,15 @@ class Status:
 
 @dataclass(frozen=True, kw_only=True)
 class Exit:
-    """What rank 0 (or a stage before it) says of its own end in attempts/N/exit.json."""
+    """What rank 0 (or a stage before it) says of its own end in attempts/N/exit.json, and another rank that fails in
+    attempts/N/rank-R.json. Of a failure `reason` is the error's class; `causes` are it and what it was raised from."""
 
     outcome: Literal["finished", "preempted", "cancelled", "failed"]
     code: int
     step: int
     reason: str
     error: str = ""
+    causes: tuple[Cause, ...] = ()
 
 
 class Within:
@@ -127,6 +131,9 @@ class Attempt:
     launcher_log = Within("launcher.log")
     # Its presence asks the job to save and stop at the next step: {"reason": "cancel" | "preempt", "time": ...}
     stop_request = Within("stop.json")
+    # How its stages ended, without any words, and what its place said of it from outside (schemas/ended.py)
+    ended = Within("ended.json")
+    place_word = Within("place.json")
     # Its stages have ended: {"state", "message", "time"}, for companions that have something left to do
     ending = Within("ending.json")
     # Where the nodes of a job meet, said by node 0 when the data are prepared: {"master": address, "port": number}
@@ -146,11 +153,24 @@ class Attempt:
     def rank_log(self, rank: int) -> Path:
         return self.path / f"rank-{rank}.log"
 
-    def read_exit(self) -> Exit | None:
-        return as_record(read_json(self.exit), Exit, self.exit) if self.exit.exists() else None
+    def rank_exit(self, rank: int) -> Path:
+        """What a rank but the first says of its failure; rank 0 says it in exit.json."""
+        return self.exit if rank == 0 else self.path / f"rank-{rank}.json"
 
-    def write_exit(self, value: Exit) -> None:
-        write_json(self.exit, vars(value))
+    def read_exit(self, rank: int = 0) -> Exit | None:
+        path = self.rank_exit(rank)
+        if not path.exists():
+            return None
+        raw = read_json(path)
+        before_causes = {"causes": [], **raw} if isinstance(raw, dict) else raw
+        said = as_record(before_causes, Exit, path)
+        try:
+            return dataclasses.replace(said, causes=read_causes(list(said.causes)))
+        except (KeyError, TypeError) as error:
+            raise damaged(path, f"causes: {error!r}") from error
+
+    def write_exit(self, value: Exit, rank: int = 0) -> None:
+        write_json(self.rank_exit(rank), dataclasses.asdict(value))
 
     def request_stop(self, reason: Literal["cancel", "preempt"], *, note: str = "") -> None:
         """The first request stands: a cancel during a preemption, or the other way round, changes nothing but

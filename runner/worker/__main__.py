@@ -7,7 +7,7 @@ import sys
 import traceback
 from pathlib import Path
 
-from runjob.runner.worker.outcome import attempt_of, report_ending, report_failure
+from runjob.runner.worker.outcome import attempt_of, report_ending, report_failure, report_uncaught
 from runjob.runner.worker.stopping import StopWatch
 from runjob.schemas.errors import RunjobError
 from runjob.schemas.lifeline import die_with_parent
@@ -18,6 +18,7 @@ def main(run: RunDir) -> int:
     die_with_parent()
     attempt, rank = attempt_of(run), int(os.environ["RANK"])
     redirect_output(attempt.rank_log(rank))
+    report_uncaught(attempt)
     stop_watch = StopWatch(attempt)
     stop_watch.listen()
     from runjob.runner.worker.session import Session
@@ -30,7 +31,7 @@ def main(run: RunDir) -> int:
             tell(error)
         if rank == 0:
             session.log_error(error)
-            report_failure(attempt, error, step=session.step)
+        report_failure(attempt, error, step=session.step, rank=rank)
         return 1
     if rank == 0:
         return report_ending(attempt, ending.outcome, step=session.step, reason=ending.reason)

@@ -19,6 +19,7 @@ from runjob.runner.worker.exchange import DIGEST_BYTES, GO_ON, Exchange
 from runjob.runner.worker.objective import Reader
 from runjob.runner.worker.shared_disk import refuse_unshared
 from runjob.runner.worker.stopping import StopWatch
+from runjob.schemas.causes import causes_json
 from runjob.schemas.job import Job
 from runjob.schemas.run import Attempt, RunDir, read_json, write_json
 
@@ -64,7 +65,8 @@ class Feed:
         """What a rank takes part with whose samples can't be had: of the right size for the exchange, and empty. The
         others, who may have theirs, learn why from the run directory."""
         if not self.failure.exists():
-            write_json(self.failure, {"error": str(error), "broken_off": error.broken_off})
+            causes = causes_json(error)
+            write_json(self.failure, {"error": str(error), "broken_off": error.broken_off, "causes": causes})
         share = self.global_batch // self.ranks
         return StepBatch(
             micro_batches=(),
@@ -168,4 +170,4 @@ class ReaderProcess:
         if not self._closing and not self._failure.exists():
             how = f"was killed by signal {-code}" if code < 0 else f"ended with exit code {code}"
             said = f"the reader of the stream {how}; its log is {self._log.name} of this attempt; resume the job"
-            write_json(self._failure, {"error": said, "broken_off": False})
+            write_json(self._failure, {"error": said, "broken_off": False, "causes": [], "code": code})

@@ -15,7 +15,7 @@ from runjob.data.prepare import PreparedStore, Progress, prepare
 from runjob.data.space import in_words
 from runjob.data.store import Store
 from runjob.data.streaming_prepare import prepare_stream
-from runjob.runner.worker.outcome import attempt_of, report_failure
+from runjob.runner.worker.outcome import attempt_of, report_failure, report_uncaught
 from runjob.runner.worker.same_data import refuse_other_data
 from runjob.schemas.end_to_end import rows_are_padded
 from runjob.schemas.errors import RunjobError
@@ -69,6 +69,7 @@ def progress_line(progress: Progress) -> str:
 
 def main(run: RunDir) -> int:
     die_with_parent()
+    report_uncaught(attempt_of(run))
     job = read_job_json(run.job).job
     try:
         if streamed(job.data):

@@ -26,6 +26,7 @@ from runjob.data.store import Side, Store
 from runjob.data.streaming import open_streamed
 from runjob.data.streaming_prepare import read_engine, read_start
 from runjob.runner.worker.faults import waits_s
+from runjob.schemas.causes import causes_json
 from runjob.schemas.errors import RunjobError
 from runjob.schemas.job_data import Data, HubData
 from runjob.schemas.job_json import read_job_json
@@ -76,7 +77,8 @@ def main(run: RunDir, cut: Callable[[Side, Data], Rows]) -> int:
     except RunjobError as error:
         print(f"runjob: {error}", file=sys.stderr)
         broken_off = isinstance(error, StreamStopped) and error.broken_off
-        write_json(run.stream_failure, {"error": str(error), "broken_off": broken_off})
+        causes = causes_json(error)
+        write_json(run.stream_failure, {"error": str(error), "broken_off": broken_off, "causes": causes})
     return 1
 
 

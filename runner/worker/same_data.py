@@ -5,7 +5,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from runjob.schemas.errors import CheckpointError
+from runjob.schemas.errors import DataError
 from runjob.schemas.manifest import folders_in
 from runjob.schemas.run import RunDir
 
@@ -14,7 +14,7 @@ SHOWN = 12
 
 
 def refuse_other_data(run: RunDir, origin: Mapping[str, Any]) -> None:
-    """CheckpointError if the run has a checkpoint and its store was made from something else than `origin`. Without a
+    """DataError if the run has a checkpoint and its store was made from something else than `origin`. Without a
     checkpoint it begins anew, with whatever there is."""
     checkpoints = [folder.name for folder in folders_in(run.checkpoints).values()]
     if not checkpoints or not run.data.exists():
@@ -23,15 +23,13 @@ def refuse_other_data(run: RunDir, origin: Mapping[str, Any]) -> None:
     differing = [name for name in {**began, **now} if began.get(name) != now.get(name)]
     if differing:
         said = [f"{name}: {_short(began.get(name))} then, {_short(now.get(name))} now" for name in differing]
-        raise belongs_elsewhere(checkpoints[-1], "data", said, data_changed=differing != ["tokenizer"])
+        raise DataError(belongs_elsewhere(checkpoints[-1], "data", said, data_changed=differing != ["tokenizer"]))
 
 
-def belongs_elsewhere(checkpoint: str, to: str, differing: list[str], *, data_changed: bool) -> CheckpointError:
+def belongs_elsewhere(checkpoint: str, to: str, differing: list[str], *, data_changed: bool) -> str:
     """The words of whoever notices that a checkpoint and a job don't fit; `to` is what may be another one."""
     back = "put the files of data.path back as they were then, or " if data_changed else ""
-    return CheckpointError(
-        f"{checkpoint} belongs to other {to}: {'; '.join(differing)}; {back}start a new job for that"
-    )
+    return f"{checkpoint} belongs to other {to}: {'; '.join(differing)}; {back}start a new job for that"
 
 
 def _short(value: object) -> str:

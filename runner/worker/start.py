@@ -121,4 +121,5 @@ def refuse_foreign(checkpoint: Checkpoint, identity: dict[str, object]) -> None:
     ]
     if differing:
         changed = identity["data"] != checkpoint.identity["data"]
-        raise belongs_elsewhere(checkpoint.path.name, "data or another model", differing, data_changed=changed)
+        said = belongs_elsewhere(checkpoint.path.name, "data or another model", differing, data_changed=changed)
+        raise CheckpointError(said)

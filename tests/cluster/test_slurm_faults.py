@@ -12,6 +12,7 @@ import pytest
 
 from runjob.launchers.slurm import SlurmLauncher
 from runjob.launchers.slurm_queue import ask_records
+from runjob.runner.why.answer import answer
 from runjob.schemas.run import RunDir, read_json, write_json
 from tests.cluster.slurm_cluster import Cluster
 from tests.cluster.slurm_jobs import Bench, job_of
@@ -98,6 +99,7 @@ def test_who_cancels_in_slurm_itself_has_cancelled_the_job_after_it_saved(bench:
     said = bench.wait_for(run, "cancelled", within_s=60).message
     assert said.startswith("cancelled in Slurm (scancel), not by runjob; it had saved at step ")
     assert bench.launcher.state(run).state == "cancelled"
+    assert read_json(run.attempt(1).place_word)["state"] == "CANCELLED"
     assert [attempt.number for attempt in run.list_attempts()] == [1]
 
 
@@ -128,6 +130,9 @@ def test_more_node_failures_than_allowed_end_the_job(bench: Bench):
     lose_power(bench, run)
     said = bench.wait_for(run, "failed").message
     assert said == "a node failed under it (1 time), and hardware.slurm.node_failure_retries is 0"
+    finding = answer(run, bench.state(run)).finding
+    assert finding is not None and finding.kind == "lost"
+    assert finding.evidence[0].says == "slurm says NODE_FAIL"
     assert [attempt.number for attempt in run.list_attempts()] == [1]
 
 

@@ -43,6 +43,7 @@ def test_a_cable_is_pulled_and_plugged_in_again(host: SshHost, bench: SshBench):
         said = bench.runjob("cancel", run.id)
         assert said.returncode == 0
         assert "unreachable" in said.stdout
+        assert f"{run.id}: unreachable, at step " in bench.runjob("why", run.id).stdout
         assert "Traceback" not in said.stderr
     finally:
         host.plug_cable()

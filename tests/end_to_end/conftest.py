@@ -3,6 +3,7 @@
 
 import gzip
 import hashlib
+import json
 import os
 import signal
 from collections.abc import Callable
@@ -79,6 +80,13 @@ class Bench:
         done = self.runjob("resume", run.id, *arguments)
         assert done.returncode == expect, done.stdout + done.stderr
         return done.stdout + done.stderr
+
+    def why(self, run: RunDir) -> dict[str, Any]:
+        """What `runjob why --json` says."""
+        done = self.runjob("why", run.id, "--json")
+        assert (done.returncode, done.stderr) == (0, ""), done
+        found: dict[str, Any] = json.loads(done.stdout)
+        return found
 
     def reach(self, run: RunDir, step: int) -> None:
         """Wait until the run has come to this step (or has ended)."""

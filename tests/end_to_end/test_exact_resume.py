@@ -117,6 +117,8 @@ def test_a_disk_that_is_full_stops_the_job_at_a_step_and_is_said(bench: Bench) -
     # not at 14, the next save, nor at once: when the thread has failed
     assert 7 <= said.step < 14
     assert folders_in(run.checkpoints) == {}
+    assert bench.why(run)["class"] == "disk"
+    assert bench.why(run)["change"] == "training:\n  checkpoint:\n    keep: 1  # now 2; each is as large as the next"
 
 
 def test_stopping_twice_on_the_way_changes_nothing(bench: Bench, straight: Straight) -> None:

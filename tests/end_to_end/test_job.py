@@ -102,6 +102,9 @@ def test_a_nan_stops_the_job_before_the_optimiser_step_and_is_named(bench: Bench
     assert "before the optimiser step" in said["error"]
     assert "in the gradient of transformer." in said["error"]
     assert only(bad, "error")["step"] == 0
+    why = bench.why(bad)
+    assert (why["class"], why["step"]) == ("numerics", 0)
+    assert why["command"] == f"runjob resume {bad.id} --set training.learning_rate=0.003 --accept"
     assert records(bad) == []
     measured = bench.submit(*sets, expect=1)
     assert "evaluation at step 0: the loss is nan" in read_json(measured.attempt(1).exit)["error"]
@@ -161,6 +164,7 @@ def test_another_tokenizer_or_corpus_is_refused_on_resume_before_it_is_prepared(
     assert re.search(r"step-00000007 belongs to other data: corpus: [0-9a-f]{12} then, [0-9a-f]{12} now; put the", said)
     assert set((bench.home.cache / "stores").iterdir()) == stores
     assert not run.attempt(2).rank_log(0).exists()
+    assert bench.why(run)["class"] == "data"
 
 
 def test_gradient_checkpointing_gives_the_same_losses(bench: Bench) -> None:

@@ -103,6 +103,7 @@ def test_a_stream_broken_in_many_ways_equals_an_unbroken_one(stream_bench: Bench
     assert outcome is not None and outcome.outcome == "preempted"
     assert "broke off again and again" in outcome.reason and last.name in outcome.reason
     assert read_json(run.status)["state"] == "preempted"
+    assert bench.why(run)["class"] == "data"
     assert (run.checkpoints / f"step-{outcome.step:08d}").is_dir()
 
     pq.write_table(pa.table({"text": ["something else"] * 50}), last)

@@ -15,6 +15,9 @@ import pytest
 from runjob.launchers.local import LocalLauncher
 from runjob.launchers.logs import tail
 from runjob.launchers.programs import OPEN_FILES
+from runjob.runner.why.classify import classify
+from runjob.runner.why.traces import gather
+from runjob.schemas.ended import read_ended
 from runjob.schemas.errors import LaunchError
 from runjob.schemas.processes import descendants
 from runjob.schemas.run import RunDir, write_json
@@ -136,6 +139,10 @@ def test_a_job_that_does_not_save_when_preempted_has_failed(tmp_path: Path):
     wait_for_step(run, 1)
     os.kill(supervisor_pid(run), signal.SIGTERM)
     assert "did not save" in wait_for_state(run, "failed", within_s=12).message
+    ended = read_ended(run.attempt(1).ended)
+    assert ended is not None and ended.stages[-1].ended_by == "asked to stop, and did not"
+    found = classify(gather(run, run.attempt(1), run.read_status()))
+    assert found is not None and found.kind == "preempted"  # by its own supervisor, and not killed by a stranger
 
 
 def test_kill_9_of_the_stage_is_a_failure_that_names_the_signal(tmp_path: Path):

@@ -73,6 +73,7 @@ def test_why_after_a_kill_of_the_supervisor_says_so_and_quotes_what_it_was_at(
     attempt = running / "attempts" / "1"
     prepared_before(running, "prepared long ago\n")
     why = small("", "why", "latest").stdout
+    assert why.startswith(f"{running.name}: lost, at step ")
     assert "the supervisor itself was killed (kill -9," in why
     assert f"last lines of {attempt}/supervisor.log:\n" in why
     assert "stage train: [" in why
