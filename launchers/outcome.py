@@ -1,7 +1,8 @@
 """How an attempt ended, in the words of status.json.
 
-Rank 0 says it in exit.json, and only that is believed: torchrun turns every non-zero code into 1 and ends with 1 even
-after an orderly preemption. Without exit.json the attempt failed, and the signal or code is all there is to tell.
+Rank 0 says it in exit.json (of a run that has hung watchdog.py does), and only that is believed: torchrun turns every
+non-zero code into 1 and ends with 1 even after an orderly preemption. Without exit.json the attempt failed, and the
+signal or code is all there is to tell.
 """
 
 import signal

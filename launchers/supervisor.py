@@ -28,6 +28,7 @@ from runjob.launchers.place import own_place
 from runjob.launchers.programs import allow_open_files, start_program
 from runjob.launchers.room import tell_full_disk
 from runjob.launchers.tree import end_descendants
+from runjob.launchers.watchdog import Watchdog, ask_stacks
 from runjob.launchers.witness import Witness
 from runjob.schemas.causes import errno_name
 from runjob.schemas.ended import StageEnd
@@ -213,7 +214,8 @@ class Supervisor:
             say(f"stage {stage.name} can't be started: {error}")
             self.witness.stage_ended(StageEnd(name=stage.name, pid=0, code=127, errno=errno_name(error.errno)))
             return 127
-        ended_by = self._wait(process, grace_s=stop_deadline_s if stage.name == "train" else 0.0)
+        watchdog = Watchdog(self.run, self.attempt) if stage.name == "train" and not self.post.node else None
+        ended_by = self._wait(process, grace_s=stop_deadline_s if stage.name == "train" else 0.0, watchdog=watchdog)
         left = self._end_processes(process, grace_s=0.0)
         if left:
             say(f"stage {stage.name}: {left} processes outlived it and were killed")
@@ -221,7 +223,7 @@ class Supervisor:
         self.witness.stage_ended(StageEnd(name=stage.name, pid=process.pid, code=code, ended_by=ended_by))
         return code
 
-    def _wait(self, process: "subprocess.Popen[bytes]", *, grace_s: float) -> str:
+    def _wait(self, process: "subprocess.Popen[bytes]", *, grace_s: float, watchdog: Watchdog | None) -> str:
         """Until the process ends; `grace_s` is how long it may go on by itself once a stop is wanted. Why it was ended
         from here, if it was."""
         stop_at = linger_until = float("inf")
@@ -237,8 +239,15 @@ class Supervisor:
                 say("a later attempt has taken over: everything of this one ends now, unsaved")
                 self._end_processes(process, grace_s=0.0)
                 return "a later attempt has taken over"
+            if watchdog is not None and stop_at == float("inf") and watchdog.hung():
+                why = watchdog.describe()
+                ask_stacks()
+                self._end_processes(process, grace_s=0.0)
+                watchdog.report(why)
+                return why
             if now >= min(stop_at, linger_until):
-                say("the stage did not end by itself: SIGTERM, then SIGKILL")
+                say("the stage did not end by itself: its stacks, SIGTERM, then SIGKILL")
+                ask_stacks()
                 self._end_processes(process, grace_s=STAGE_GRACE_S)
                 return "asked to stop, and did not" if now >= stop_at else "its part was over, and it did not end"
             self.companions.look()

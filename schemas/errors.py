@@ -11,6 +11,7 @@
     ├── DataError            1: the data are not what the job says
     ├── CheckpointError      1: a checkpoint is damaged, does not belong to this job, or can't be written
     ├── NumericsError        1: NaN or Inf before an optimiser step
+    ├── HungError            1: no step was made for too long
     └── MemoryShortError     1: the memory of this machine or of a GPU was not enough
 """
 
@@ -58,6 +59,10 @@ class CheckpointError(RunjobError):
 
 
 class NumericsError(RunjobError):
+    pass
+
+
+class HungError(RunjobError):
     pass
 
 

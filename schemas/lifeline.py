@@ -20,6 +20,9 @@ ATTEMPT_VARIABLE = "RUNJOB_ATTEMPT"
 # Set where a launcher alone answers signals (Slurm sends them to every process of a job): all below it ignore them.
 SIGNALS_VARIABLE = "RUNJOB_SIGNALS"
 
+# A rank answers it with the stacks of its threads, in its log; who does not listen is left alone by it.
+STACKS_SIGNAL = signal.SIGURG
+
 _PR_SET_PDEATHSIG = 1
 _PR_SET_CHILD_SUBREAPER = 36
 

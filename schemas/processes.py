@@ -13,11 +13,13 @@ LINUX = sys.platform.startswith("linux")
 
 @dataclass(frozen=True, kw_only=True)
 class ProcessFacts:
-    """One line of the kernel's process table; `start_time` tells a process from a later one with the same pid."""
+    """One line of the kernel's process table; `start_time` tells a process from a later one with the same pid, and
+    `stopped` is one that somebody holds up (SIGSTOP, a debugger)."""
 
     pid: int
     parent: int
     zombie: bool
+    stopped: bool
     start_time: int
 
 
@@ -29,7 +31,9 @@ def read_process(pid: int) -> ProcessFacts | None:
         return None
     # The second field is the command's name in brackets and may itself hold spaces and brackets.
     fields = text.rpartition(")")[2].split()
-    return ProcessFacts(pid=pid, parent=int(fields[1]), zombie=fields[0] in "ZX", start_time=int(fields[19]))
+    return ProcessFacts(
+        pid=pid, parent=int(fields[1]), zombie=fields[0] in "ZX", stopped=fields[0] in "Tt", start_time=int(fields[19])
+    )
 
 
 def process_alive(pid: int, start_time: int) -> bool:

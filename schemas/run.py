@@ -98,7 +98,8 @@ class Status:
 @dataclass(frozen=True, kw_only=True)
 class Exit:
     """What rank 0 (or a stage before it) says of its own end in attempts/N/exit.json, and another rank that fails in
-    attempts/N/rank-R.json. Of a failure `reason` is the error's class; `causes` are it and what it was raised from."""
+    attempts/N/rank-R.json; of a run that has hung the supervisor says it. Of a failure `reason` is the error's class
+    (schemas/errors.py); `causes` are it and what it was raised from."""
 
     outcome: Literal["finished", "preempted", "cancelled", "failed"]
     code: int

@@ -2,6 +2,7 @@
 directory, writes everything there, and says how it ended in attempts/N/exit.json before it exits."""
 
 import contextlib
+import faulthandler
 import os
 import sys
 import traceback
@@ -10,7 +11,7 @@ from pathlib import Path
 from runjob.runner.worker.outcome import attempt_of, report_ending, report_failure, report_uncaught
 from runjob.runner.worker.stopping import StopWatch
 from runjob.schemas.errors import RunjobError
-from runjob.schemas.lifeline import die_with_parent
+from runjob.schemas.lifeline import STACKS_SIGNAL, die_with_parent
 from runjob.schemas.run import RunDir
 
 
@@ -19,6 +20,7 @@ def main(run: RunDir) -> int:
     attempt, rank = attempt_of(run), int(os.environ["RANK"])
     redirect_output(attempt.rank_log(rank))
     report_uncaught(attempt)
+    faulthandler.register(STACKS_SIGNAL)  # also where Python itself is held up
     stop_watch = StopWatch(attempt)
     stop_watch.listen()
     from runjob.runner.worker.session import Session
