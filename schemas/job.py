@@ -72,6 +72,36 @@ class Checkpoint:
     keep: int | Literal["all"]
 
 
+BadStepAction = Literal["stop", "skip", "rewind"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Spike:
+    """A loss more than `above` deviations over the median of the last `window` good ones."""
+
+    action: BadStepAction
+    above: float
+    window: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class OnBadStep:
+    not_finite: BadStepAction
+    spike: Spike | None
+    skips_in_a_row: int
+    rewinds: int
+    rewind_skips: int
+    overflows_in_a_row: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class HungAfter:
+    """No step for `factor` times the median step, and for no less than `at_least`."""
+
+    factor: float
+    at_least: Quantity
+
+
 @dataclass(frozen=True, kw_only=True)
 class Training:
     length: Quantity
@@ -89,6 +119,8 @@ class Training:
     kernels: Literal["auto", "fused", "torch"]
     log_every: Quantity
     checkpoint: Checkpoint
+    on_bad_step: OnBadStep
+    hung_after: HungAfter | None
 
 
 # --- evaluation -------------------------------------------------------------------------------------------------

@@ -219,6 +219,15 @@ def metrics_need_evaluations(job: Values) -> Findings:
         yield "evaluation.best", said
 
 
+def going_back_needs_checkpoints(job: Values) -> Findings:
+    if job["training.checkpoint.every"] != "never" or job["evaluation.best"] is not None:
+        return
+    for path in ("not_finite", "spike.action"):
+        if job[f"training.on_bad_step.{path}"] == "rewind":
+            said = "training.checkpoint.every is never: there is nothing to go back to; write skip, or save"
+            yield f"training.on_bad_step.{path}", f"rewind, but {said}"
+
+
 def deepspeed_keys_are_not_derived(job: Values) -> Findings:
     refused: list[str] = []
     given = job["hardware.deepspeed"]
@@ -278,6 +287,7 @@ RULES: tuple[Rule, ...] = (
     compile_stops_at_zero_3,
     fused_kernels_fit_the_job,
     metrics_need_evaluations,
+    going_back_needs_checkpoints,
     deepspeed_keys_are_not_derived,
     copies_go_where_can_be_written,
     few_steps_of_the_run_are_profiled,

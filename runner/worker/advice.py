@@ -2,11 +2,12 @@
 them. Nothing here changes training; each sign is told once a run.
 
 What is counted is a pure function of what the steps and evaluations said, and goes through checkpoints, so a resumed
-run says the same at the same step as an unbroken one (only `data_wait` hangs on the clock of the machine).
+run says the same at the same step as an unbroken one (only `data_wait` and `slow_rank` hang on the machine's clock).
 """
 
 import math
 from dataclasses import dataclass, field
+from statistics import median, mode
 from typing import Any, Literal
 
 Name = Literal[
@@ -18,10 +19,13 @@ Name = Literal[
     "evaluation_apart",
     "data_wait",
     "gradient_clipped",
+    "slow_rank",
 ]
 
 # Steps that are looked at together: the mean loss of fewer is mostly noise where global batches are small.
 WINDOW = 100
+# Forward passes of equal work on equal machines differ by some percent from step to step
+SLOWER = 1.25
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,20 +38,22 @@ class Sign:
     window: str
     advice: str
 
-    def tell(self, value: float) -> "Told":
-        return Told(sign=self, value=value)
+    def tell(self, value: float, *, rank: int | None = None) -> "Told":
+        return Told(sign=self, value=value, rank=rank)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Told:
-    """A sign that was seen, and the value by which it was."""
+    """A sign that was seen, the value by which it was, and the rank that it is about, if it is about one."""
 
     sign: Sign
     value: float
+    rank: int | None
 
     def to_event(self) -> dict[str, Any]:
-        text = self.sign.advice.format(value=self.value, threshold=self.sign.threshold)
-        return {"name": self.sign.name, "value": self.value, "threshold": self.sign.threshold, "advice": text}
+        text = self.sign.advice.format(value=self.value, threshold=self.sign.threshold, rank=self.rank)
+        about = {} if self.rank is None else {"rank": self.rank}
+        return {"name": self.sign.name, "value": self.value, "threshold": self.sign.threshold, **about, "advice": text}
 
 
 FEW_TOKENS = Sign(
@@ -104,7 +110,17 @@ CLIPPED = Sign(
     advice="training.gradient_clipping cut the gradient in {value:.0%} of the last 100 steps, and so decides how far "
     "each of them goes: lower training.learning_rate, lengthen the warm-up, or raise the limit",
 )
-SIGNS = (FEW_TOKENS, LOSS_AT_START, LOSS_FLAT, APART, DATA_WAIT, CLIPPED)
+SLOW_RANK = Sign(
+    name="slow_rank",
+    watched=f"share of steps in which the forward passes of one and the same rank took more than {SLOWER:g} times as "
+    "long as those of the others (their median): at least",
+    threshold=0.9,
+    window=f"{WINDOW} steps, below ZeRO 3",
+    advice=f"rank {{rank}} computed more than {SLOWER:g} times as long as the others in {{value:.0%}} of the last "
+    f"{WINDOW} steps, and all of them wait for it: look what else runs on its node, whether its GPU is throttled (hot, "
+    "or short of power), and whether it has as many cores (hardware.threads)",
+)
+SIGNS = (FEW_TOKENS, LOSS_AT_START, LOSS_FLAT, APART, DATA_WAIT, CLIPPED, SLOW_RANK)
 
 
 def few_tokens(tokens: int, *, parameters: int) -> Told | None:
@@ -121,7 +137,8 @@ def above_guessing(loss: float, *, classes: int) -> list[Told]:
 
 @dataclass(frozen=True, kw_only=True)
 class Step:
-    """What one step said. `clip` None: gradients are not clipped."""
+    """What one step said. `clip` None: gradients are not clipped; `forward_s`: what each rank's forward passes took, or
+    nothing where that does not tell them apart."""
 
     number: int
     warmup: int
@@ -130,37 +147,56 @@ class Step:
     clip: float | None
     seconds: float
     wait_s: float
+    forward_s: tuple[float, ...]
+
+    def slow_rank(self) -> int | None:
+        """The rank that took longest, if that was much longer than the others."""
+        if len(self.forward_s) < 2:
+            return None
+        slowest = max(range(len(self.forward_s)), key=self.forward_s.__getitem__)
+        others = median(self.forward_s[:slowest] + self.forward_s[slowest + 1 :])
+        return slowest if self.forward_s[slowest] > SLOWER * others else None
 
 
 @dataclass(kw_only=True)
 class Watch:
     """All that is remembered, in sums: `lowest` mean loss of a window and `windows` since; of the running window its
-    losses, clipped steps and times; of the steps since the last evaluation their losses; the last `distances`."""
+    steps that were made (`counted`), their losses, clipped ones, times and slow ranks; of the steps since the last
+    evaluation their losses; the last `distances`."""
 
     said: list[Name] = field(default_factory=list)
     lowest: float | None = None
     windows: int = 0
+    counted: int = 0
     losses: float = 0.0
     clipped: int = 0
     seconds: float = 0.0
     wait_s: float = 0.0
+    slow: list[int] = field(default_factory=list)
     since: float = 0.0
     steps: int = 0
     distances: list[float] = field(default_factory=list)
 
     def after_step(self, step: Step) -> list[Told]:
+        self.counted += 1
         self.losses += step.loss
         self.clipped += step.clip is not None and step.grad_norm > step.clip
         self.seconds += step.seconds
         self.wait_s += step.wait_s
+        slow = step.slow_rank()
+        self.slow += [] if slow is None else [slow]
         self.since += step.loss
         self.steps += 1
-        if step.number % WINDOW:
+        return self.after_any(step.number, warmup=step.warmup)
+
+    def after_any(self, number: int, *, warmup: int) -> list[Told]:
+        """Also a step that was left out ends a window; of itself nothing is counted."""
+        if number % WINDOW:
             return []
-        told = [self._waiting()]
-        if step.number - WINDOW >= step.warmup:
+        told = [self._waiting(), self._slow()]
+        if number - WINDOW >= warmup and self.counted:
             told += [self._flat(), self._clipping()]
-        self.losses, self.clipped, self.seconds, self.wait_s = 0.0, 0, 0.0, 0.0
+        self.counted, self.losses, self.clipped, self.seconds, self.wait_s, self.slow = 0, 0.0, 0, 0.0, 0.0, []
         return self._once(told)
 
     def after_evaluation(self, loss: float) -> list[Told]:
@@ -174,8 +210,15 @@ class Watch:
         share = self.wait_s / self.seconds if self.seconds else 0.0
         return DATA_WAIT.tell(share) if share > DATA_WAIT.threshold else None
 
+    def _slow(self) -> Told | None:
+        if not self.slow:
+            return None
+        rank = mode(self.slow)
+        share = self.slow.count(rank) / self.counted
+        return SLOW_RANK.tell(share, rank=rank) if share >= SLOW_RANK.threshold else None
+
     def _flat(self) -> Told | None:
-        mean = self.losses / WINDOW
+        mean = self.losses / self.counted
         if self.lowest is None or mean < self.lowest:
             self.lowest, self.windows = mean, 0
             return None
@@ -183,7 +226,7 @@ class Watch:
         return LOSS_FLAT.tell(self.windows) if self.windows >= LOSS_FLAT.threshold else None
 
     def _clipping(self) -> Told | None:
-        share = self.clipped / WINDOW
+        share = self.clipped / self.counted
         return CLIPPED.tell(share) if share >= CLIPPED.threshold else None
 
     def _apart(self) -> Told | None:

@@ -9,6 +9,7 @@ import torch
 from torch import distributed
 from transformers import PreTrainedConfig
 
+from runjob.data.block_rows import PATIENCE_S
 from runjob.data.corpus import names_of
 from runjob.data.cut import Limit
 from runjob.data.mixture import open_order
@@ -37,6 +38,7 @@ from runjob.runner.worker.objective import identity_of, open_module, open_other_
 from runjob.runner.worker.optimizer_state import scatter
 from runjob.runner.worker.parts import Parts
 from runjob.runner.worker.profiling import Profiler
+from runjob.runner.worker.pulse import Pulse
 from runjob.runner.worker.schedule import Clock, LearningRate
 from runjob.runner.worker.seeds import seed_of
 from runjob.runner.worker.start import Start, choose_start, refuse_foreign
@@ -155,6 +157,7 @@ def assemble(run: RunDir, attempt: Attempt, job: Job, plan: Plan, stop_watch: St
         profiler=Profiler(
             job.tracking.profile if exchange.rank == 0 else None, run.profile, cuda=job.hardware.device == "cuda"
         ),
+        pulse=Pulse(job.training.hung_after, wait_s=0.0 if feed is None else PATIENCE_S),
         classes=classes_in(network.config),
         feed=feed,
     )

@@ -1,6 +1,7 @@
 """The DeepSpeed engine behind the few verbs that the loop needs. The only room that drives `deepspeed`; what it works
 around was measured on 0.19.8 (docs/decisions/0006-deepspeed.md)."""
 
+import time
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,6 +15,7 @@ from torch import nn
 from runjob.data.batches import MicroBatch
 from runjob.runner.worker.gradients import (
     clip,
+    drop,
     fill_missing,
     is_plain,
     name_of_non_finite,
@@ -61,6 +63,8 @@ class Engine:
         self.stage = int(self.deepspeed.zero_optimization_stage())
         # The peak of the schedule, as the configuration file says it
         self.peak_learning_rate = float(self.deepspeed.optimizer.param_groups[0]["lr"])
+        self._forward_s = 0.0
+        self._forward_events: list[tuple[torch.cuda.Event, torch.cuda.Event]] = []
         self.plain = is_plain(self.deepspeed, self.stage)
         if self.plain:
             # Its own computes the norm a second time, and multiplies every gradient by 1 where nothing is clipped
@@ -91,10 +95,32 @@ class Engine:
         """
         torch.manual_seed(seed)
         self.deepspeed.set_gradient_accumulation_boundary(last)
-        answer: Answer = self.deepspeed(**self.on_device(micro))
+        with self._timed():
+            answer: Answer = self.deepspeed(**self.on_device(micro))
         with torch.autocast(self.device.type, enabled=False):  # as behind any forward pass
             self.deepspeed.backward(answer.loss_sum * (self.ranks / predicted_in_step), scale_wrt_gas=False)
         return answer.loss_sum.detach()
+
+    @contextmanager
+    def _timed(self) -> Iterator[None]:
+        """A forward pass: below ZeRO 3 the part of a step in which no rank waits for another. A GPU is not waited for
+        either: it notes the time itself."""
+        if self.device.type == "cuda":
+            begin, end = (torch.cuda.Event(enable_timing=True) for _ in range(2))  # type: ignore[no-untyped-call]
+            begin.record()
+            yield
+            end.record()
+            self._forward_events.append((begin, end))
+            return
+        began = time.perf_counter()
+        yield
+        self._forward_s += time.perf_counter() - began
+
+    def forward_seconds(self) -> float:
+        """Of this rank's forward passes since this was asked last; to be asked when the losses have been read."""
+        seconds = self._forward_s + sum(float(begin.elapsed_time(end)) for begin, end in self._forward_events) / 1000
+        self._forward_s, self._forward_events = 0.0, []
+        return seconds
 
     def gradient_norm(self) -> float:
         """L2 norm over all parameters before clipping; NaN or Inf if any gradient is. Collective above ZeRO 0. Once a
@@ -112,6 +138,10 @@ class Engine:
         """Name of the first parameter whose gradient holds NaN or Inf, for the error message. Collective."""
         return name_of_non_finite(self.deepspeed, self.stage)
 
+    def drop_gradients(self) -> None:
+        """Instead of the optimiser step: weights, moments and the engine's counters stay as they are."""
+        drop(self.deepspeed, self.stage)
+
     def step(self, learning_rate: float) -> bool:
         """One optimiser step; False where fp16's loss scaler skipped it."""
         for group in self.deepspeed.optimizer.param_groups:
@@ -124,6 +154,11 @@ class Engine:
         if not self.deepspeed.fp16_enabled():
             return None
         return float(self.deepspeed.optimizer.loss_scale)
+
+    def scale_is_least(self) -> bool:
+        """Would DeepSpeed end the run, rather than halve fp16's loss scale once more?"""
+        scaler = self.deepspeed.optimizer.loss_scaler
+        return bool(scaler.cur_scale == scaler.min_scale and 1 in (scaler.delayed_shift, scaler.cur_hysteresis))
 
     def loss_scaler(self) -> dict[str, float] | None:
         """What fp16's dynamic loss scaler remembers, for a checkpoint; None in other precisions."""

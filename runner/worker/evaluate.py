@@ -98,7 +98,7 @@ class Evaluator:
         return {f"loss/{name}": mean_loss(nats, predicted) if predicted else None}
 
     def _over_ranks(self, mine: float) -> float:
-        return sum(self.exchange.after(float(mine)))
+        return sum(self.exchange.after(float(mine), seconds=0.0)[0])
 
     def _bits(self, nats: float, counted: "Counted") -> Metrics:
         if self.objective == "clm":

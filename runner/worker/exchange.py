@@ -1,6 +1,6 @@
 """The two small exchanges of a step, over a gloo group of their own so that a GPU is never waited for: before the first
-backward the ranks learn the true token count, the samples' digests and whether to stop; after the last one whether
-every loss was finite. Sums run in rank order, so equal ranks give equal bits."""
+backward the ranks learn the true token count, the samples' digests and whether to stop; after the last one each other's
+losses, and how long each computed. Sums run in rank order, so equal ranks give equal bits."""
 
 import struct
 from dataclasses import dataclass
@@ -10,7 +10,7 @@ from torch import distributed
 
 DIGEST_BYTES = 32
 _BEFORE = struct.Struct("<5q")
-_AFTER = struct.Struct("<d")
+_AFTER = struct.Struct("<2d")
 Stop = int
 # A stream that was given up, then the machine's word, then the user's: the strongest wins
 GO_ON, GIVEN_UP, PREEMPT, CANCEL = 0, 1, 2, 3
@@ -52,13 +52,27 @@ class Exchange:
             ),
         )
 
-    def after(self, loss_sum: float) -> list[float]:
-        """Every rank's summed loss, in rank order."""
-        return [_AFTER.unpack(raw)[0] for raw in self._gather(_AFTER.pack(loss_sum))]
+    def after(self, loss_sum: float, *, seconds: float) -> tuple[tuple[float, ...], tuple[float, ...]]:
+        """Every rank's summed loss, and every rank's seconds, in rank order."""
+        each = [_AFTER.unpack(raw) for raw in self._gather(_AFTER.pack(loss_sum, seconds))]
+        return tuple(loss for loss, _ in each), tuple(seconds for _, seconds in each)
 
     def all_have(self, mine: bool) -> bool:
         """Do all ranks have what this one has?"""
         return all(raw != bytes(1) for raw in self._gather(bytes([mine])))
+
+    def from_first(self, tensor: torch.Tensor | None) -> torch.Tensor:
+        """Rank 0's tensor, in main memory; the others have none of their own."""
+        message = [None if tensor is None else (tensor.shape, tensor.dtype)]
+        if self.ranks > 1:
+            distributed.broadcast_object_list(message, src=0, group=self.group)
+        assert message[0] is not None
+        if tensor is None:
+            shape, dtype = message[0]
+            tensor = torch.empty(shape, dtype=dtype)
+        if self.ranks > 1:
+            distributed.broadcast(tensor, src=0, group=self.group)
+        return tensor
 
     def _gather(self, mine: bytes) -> list[bytes]:
         """Equal-length messages of all ranks, in rank order."""

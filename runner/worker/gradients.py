@@ -8,6 +8,9 @@ from typing import Any
 import torch
 from torch import distributed, nn
 
+# Before the first micro batch of a step, at ZeRO 1 and 2
+NO_MICRO_STEP = -1
+
 
 def is_plain(engine: Any, stage: int) -> bool:  # noqa: ANN401 - deepspeed is untyped
     """Are the gradients the parameters' own `.grad`, and is the optimiser torch's own?"""
@@ -32,6 +35,29 @@ def fill_missing(module: nn.Module) -> None:
     for parameter in module.parameters():
         if parameter.requires_grad and parameter.grad is None:
             parameter.grad = torch.zeros_like(parameter)
+
+
+def drop(engine: Any, stage: int) -> None:  # noqa: ANN401
+    """Forget what a step's backward passes left, so that the next ones begin as if it had never been: what DeepSpeed
+    does itself where it leaves out a step of fp16, but for its counters and its loss scale."""
+    optimizer = engine.optimizer
+    if stage == 0:
+        optimizer.zero_grad() if hasattr(optimizer, "loss_scale") else engine.zero_grad()
+        return
+    optimizer.zero_grad(set_to_none=True)
+    if stage == 3:
+        optimizer._pre_step()
+        optimizer._partition_all_parameters()
+        offloaded = optimizer.offload_optimizer
+    else:
+        optimizer.micro_step_id = NO_MICRO_STEP
+        optimizer._release_preflattened_grad_buffers()
+        optimizer.all_grad_tensors = dict.fromkeys(optimizer.all_grad_tensors)
+        offloaded = optimizer.cpu_offload
+    optimizer._offload_accumulated_param_ids = set()
+    if offloaded:
+        optimizer.reset_cpu_buffers()
+    optimizer.averaged_gradients = dict.fromkeys(optimizer.averaged_gradients) if stage < 3 else {}
 
 
 def _gradients(module: nn.Module) -> list[torch.Tensor]:

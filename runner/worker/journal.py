@@ -27,6 +27,9 @@ class SilentJournal:
     def progress(self, *, now: bool, **values: Any) -> None:  # noqa: ANN401
         pass
 
+    def go_back(self, step: int) -> None:
+        pass
+
     def sync(self) -> None:
         pass
 
@@ -73,9 +76,24 @@ class Journal(SilentJournal):
         self.told = time.monotonic()
         beside = self.run.progress.with_name(".progress.json.tmp")
         text = json.dumps(values | {"attempt": self.attempt.number, "updated": time.time()}) + "\n"
-        with contextlib.suppress(OSError):
+        try:
             beside.write_text(text, encoding="utf-8")
             beside.replace(self.run.progress)
+        except OSError:
+            with contextlib.suppress(OSError):
+                os.utime(self.run.progress)  # whoever watches sees that it moves
+
+    def go_back(self, step: int) -> None:
+        """The run goes on from an earlier step: records beyond it leave, as on a resume."""
+        if self.tracker is not None:
+            self.tracker.keep(given_so_far(self.run))
+        self.file.close()
+        discard_beyond(self.run, self.attempt, step)
+        self.file = self.run.events.open("ab", buffering=0)
+        self.step = step
+        if self.tensorboard is not None:
+            self.tensorboard.close()
+            self.tensorboard = _open_tensorboard(self.run.tensorboard, step)
 
     def sync(self) -> None:
         """Before a checkpoint counts, the records up to it are on disk."""
@@ -125,7 +143,8 @@ def discard_beyond(run: RunDir, attempt: Attempt, step: int) -> None:
     if any(leaves):
         beyond = [line for line, left in zip(lines[first:], leaves, strict=True) if left]
         staying = [line for line, left in zip(lines[first:], leaves, strict=True) if not left]
-        write_atomic(attempt.discarded, b"".join(beyond).decode("utf-8", errors="replace"))
+        earlier = attempt.discarded.read_text(encoding="utf-8", errors="replace") if attempt.discarded.exists() else ""
+        write_atomic(attempt.discarded, earlier + b"".join(beyond).decode("utf-8", errors="replace"))
         write_atomic(run.events, b"".join([*lines[:first], *staying]).decode("utf-8", errors="replace"))
 
 

@@ -38,8 +38,30 @@ def trainable(engine: Any) -> Iterator[tuple[str, torch.nn.Parameter]]:  # noqa:
             yield name.removeprefix("network."), parameter
 
 
+def put_back(
+    engine: Any,  # noqa: ANN401
+    stage: int,
+    read: Callable[[str, str], torch.Tensor],
+    *,
+    step: int,
+) -> None:
+    """`scatter` into an engine that has trained on: its weights go back too. Collective."""
+    if stage == 3:
+        engine.optimizer._partition_all_parameters()
+    scatter(engine, stage, read, step=step)
+    if stage == 0:
+        for name, parameter in trainable(engine):
+            parameter.data.copy_(read("weight", name))
+    elif stage == 3:
+        for group in range(len(engine.optimizer.fp16_groups)):
+            engine.optimizer._reassign_or_swap_out_partitioned_parameters(group)
+    else:
+        engine.optimizer.update_lp_params()
+
+
 def gather(engine: Any, stage: int, copies: Copies) -> Iterator[NamedState]:  # noqa: ANN401
     """Every trainable parameter in turn. Collective: all ranks must run it to its end."""
+    begin_moments(engine, stage)
     if stage in (1, 2):
         relink(engine.optimizer)
     writes = distributed.get_rank() == 0
@@ -96,6 +118,14 @@ def scatter(
             safe_set_full_fp32_param(parameter, read("weight", name))
             for key in MOMENTS:
                 safe_set_full_optimizer_state(parameter, read(key, name), key)
+
+
+def begin_moments(engine: Any, stage: int) -> None:  # noqa: ANN401
+    """Zeros, as the first update would make them, where every step so far was left out."""
+    base = base_optimizer(engine, stage)
+    for tensor in flat_partitions(engine, stage) or [parameter for _, parameter in trainable(engine)]:
+        if not base.state.get(tensor):
+            base.state[tensor] = _empty_state(tensor, 0)
 
 
 def base_optimizer(engine: Any, stage: int) -> torch.optim.Optimizer:  # noqa: ANN401

@@ -13,6 +13,7 @@ from runjob.runner.worker.exchange import GIVEN_UP, GO_ON, Agreement, Exchange
 from runjob.runner.worker.feed import Feed
 from runjob.runner.worker.journal import SilentJournal
 from runjob.runner.worker.profiling import Profiler
+from runjob.runner.worker.pulse import Pulse
 from runjob.runner.worker.schedule import Clock, LearningRate
 from runjob.runner.worker.state import TrainingState
 from runjob.runner.worker.stopping import StopWatch
@@ -49,6 +50,7 @@ class Parts:
     copies: Copies
     writing: Writing
     profiler: Profiler
+    pulse: Pulse
     classes: int
     feed: Feed | None
     given_up: bool = False

@@ -1,6 +1,7 @@
 """What the loop says of itself, and what an evaluation changes: train and eval records, the best step, patience."""
 
 import math
+import time
 
 from runjob.data.batches import batch_digest
 from runjob.runner.worker.advice import Step, Told, above_guessing
@@ -9,6 +10,7 @@ from runjob.runner.worker.exchange import Agreement
 from runjob.runner.worker.memory import answering_memory, peak_memory
 from runjob.runner.worker.parts import Parts
 from runjob.runner.worker.profiling import Profiled
+from runjob.runner.worker.pulse import Doing
 from runjob.schemas.errors import NumericsError
 from runjob.schemas.job import watched_metrics
 
@@ -35,7 +37,7 @@ def log_step(
     )
 
 
-def watch_step(parts: Parts, *, grad_norm: float, seconds: float, wait_s: float) -> None:
+def watch_step(parts: Parts, *, grad_norm: float, seconds: float, wait_s: float, forward_s: tuple[float, ...]) -> None:
     """What this step adds to the signs of advice.py."""
     state = parts.state
     assert state.last_train_loss is not None
@@ -47,8 +49,14 @@ def watch_step(parts: Parts, *, grad_norm: float, seconds: float, wait_s: float)
         clip=parts.job.training.gradient_clipping,
         seconds=seconds,
         wait_s=wait_s,
+        forward_s=forward_s if parts.engine.stage < 3 else (),  # where ranks wait for each other in every layer
     )
     advise(parts, state.watch.after_step(step))
+
+
+def watch_left_out(parts: Parts) -> None:
+    """The same of a step that made no update."""
+    advise(parts, parts.state.watch.after_any(parts.state.step, warmup=parts.learning_rate.warmup))
 
 
 def log_profile(parts: Parts, profiled: Profiled | None) -> None:
@@ -61,8 +69,9 @@ def advise(parts: Parts, told: list[Told]) -> None:
         parts.journal.log("advice", step=parts.state.step, **one.to_event())
 
 
-def report_progress(parts: Parts, *, now: bool) -> None:
-    """progress.json: where the run is, for the bar and for `ps`; at once where the run pauses or ends here."""
+def report_progress(parts: Parts, *, now: bool, doing: Doing = "step") -> None:
+    """progress.json: where the run is, for the bar, for `ps`, and for who watches whether it moves; at once where the
+    run pauses or ends here. `doing`: what comes now."""
     state = parts.state
     per_step = state.seconds / state.step if state.step else None
     left = parts.clock.total_steps - state.step
@@ -75,6 +84,7 @@ def report_progress(parts: Parts, *, now: bool) -> None:
         eval_loss=state.last_evaluation["loss"] if state.last_evaluation is not None else None,
         tokens_per_s=state.tokens / state.seconds if state.seconds else None,
         eta_s=per_step * left if per_step is not None else None,
+        hung_after_s=parts.pulse.hung_after_s(doing),
     )
 
 
@@ -83,8 +93,11 @@ def evaluate(parts: Parts) -> bool:
     checkpoint of untrained weights is kept."""
     state, rules = parts.state, parts.job.evaluation
     ranks = parts.plan.batch.ranks
+    report_progress(parts, now=True, doing="evaluation")
+    began = time.perf_counter()
     with answering_memory(parts.job, run_id=parts.run.id, ranks=ranks, where="evaluation"):
         metrics = parts.evaluator.run(parts.engine)
+    parts.pulse.took("evaluation", time.perf_counter() - began)
     if not math.isfinite(measured(metrics, "loss")):
         raise NumericsError(
             f"evaluation at step {state.step}: the loss is {metrics['loss']}; the weights hold NaN or Inf, or the "

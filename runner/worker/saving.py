@@ -7,6 +7,7 @@ import time
 
 from runjob.runner.worker.optimizer_state import adam_step, gather
 from runjob.runner.worker.parts import Parts
+from runjob.runner.worker.recording import report_progress
 from runjob.runner.worker.writing import Snapshot, Written
 
 
@@ -17,11 +18,14 @@ def save(parts: Parts) -> None:
     if step in (0, parts.saved_step):
         return
     began = time.perf_counter()
+    report_progress(parts, now=True, doing="save")
     wait_for_save(parts)
     engine = parts.engine.deepspeed
     tensors = tuple(gather(engine, parts.engine.stage, parts.copies))
     parts.saved_step = step
     parts.save_cadence.restart()
+    parts.pulse.took("save", time.perf_counter() - began)
+    report_progress(parts, now=True)
     if parts.exchange.rank != 0:
         return
     snapshot = Snapshot(
@@ -34,6 +38,13 @@ def save(parts: Parts) -> None:
         stalled_s=time.perf_counter() - began,
     )
     parts.writing.begin(snapshot)
+
+
+def save_to_disk(parts: Parts) -> None:
+    """The same where the loop ends: nobody goes on before it is a checkpoint."""
+    save(parts)
+    report_progress(parts, now=True, doing="end")
+    wait_for_save(parts)
 
 
 def notice_save(parts: Parts) -> None:

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from runjob.runner.worker.advice import Watch
+from runjob.runner.worker.bad_steps import BadSteps
 from runjob.runner.worker.exchange import Agreement
 from runjob.runner.worker.metrics import Metrics
 
@@ -28,8 +29,9 @@ class Patience:
 
 @dataclass(kw_only=True)
 class TrainingState:
-    """Counters after `step` optimiser steps. `tokens` are non-padding input tokens, `samples` sequences, `skipped`
-    steps that fp16's loss scaler left out, `seconds` of training over all attempts."""
+    """Counters after `step` steps. `tokens` are non-padding input tokens, `samples` sequences, those of steps that were
+    left out included; `skipped` are the steps that made no update: bad ones, and what fp16's loss scaler left out;
+    `seconds` of training over all attempts."""
 
     step: int = 0
     tokens: int = 0
@@ -42,15 +44,23 @@ class TrainingState:
     last_train_loss: float | None = None
     stopped_early: bool = False
     watch: Watch = field(default_factory=Watch)
+    bad_steps: BadSteps = field(default_factory=BadSteps)
 
-    def advance(self, agreed: Agreement, *, samples: int, applied: bool, loss: float, seconds: float) -> None:
+    def advance(self, agreed: Agreement, *, applied: bool, loss: float, seconds: float) -> None:
         """One optimiser step further."""
+        self._count(agreed, applied=applied, seconds=seconds)
+        self.last_train_loss = loss
+
+    def leave_out(self, agreed: Agreement, *, seconds: float) -> None:
+        """One step further in the data, and no update."""
+        self._count(agreed, applied=False, seconds=seconds)
+
+    def _count(self, agreed: Agreement, *, applied: bool, seconds: float) -> None:
         self.step += 1
         self.tokens += agreed.tokens
-        self.samples += samples
+        self.samples += len(agreed.digests)
         self.skipped += not applied
         self.seconds += seconds
-        self.last_train_loss = loss
 
     def give_another_chance(self) -> None:
         """A finished run that is lengthened does not end at once again for having stopped early before."""
@@ -63,5 +73,10 @@ class TrainingState:
     @staticmethod
     def from_json(raw: dict[str, Any]) -> "TrainingState":
         best = Best(**raw["best"]) if raw["best"] is not None else None
-        memory = {"patience": Patience(**raw["patience"]), "watch": Watch(**raw["watch"])}
+        memory = {
+            "patience": Patience(**raw["patience"]),
+            "watch": Watch(**raw["watch"]),
+            # a checkpoint that is older than these rules
+            "bad_steps": BadSteps(**raw["bad_steps"]) if "bad_steps" in raw else BadSteps(),
+        }
         return TrainingState(**{**raw, "best": best, **memory})

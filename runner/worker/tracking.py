@@ -27,8 +27,8 @@ class Tracker:
         self, settings: Wandb, run: RunDir, *, given: dict[str, int], say: Callable[[int, str], None], step: int
     ) -> None:
         self._say = say
-        self._given = given
-        write_json(run.wandb_given, given)
+        self._file = run.wandb_given
+        self.keep(given)
         self._run: Any = None
         self._guarded(lambda: self._begin(settings, run), step)
 
@@ -41,6 +41,11 @@ class Tracker:
             if isinstance(value, int | float) and not isinstance(value, bool)
         }
         self._guarded(lambda: self._run.log(numbers, step=step), step)
+
+    def keep(self, given: dict[str, int]) -> None:
+        """How far the service has been told: steps up to there are not given again."""
+        self._given = given
+        write_json(self._file, given)
 
     def close(self, step: int) -> None:
         """Wait until all is written or sent."""

@@ -1,16 +1,17 @@
 """The training loop. It knows no model and no objective by name, only their order in time: agree, forward and backward,
 check, step, log, evaluate, save. Everything that can differ between two jobs comes in as a part."""
 
-import math
 import time
 from dataclasses import dataclass
 from typing import Literal
 
 from runjob.data.stream import StepBatch
+from runjob.runner.worker.bad_step_actions import answer, pass_by, refuse_overflows
+from runjob.runner.worker.bad_steps import judge
 from runjob.runner.worker.exchange import CANCEL, GIVEN_UP, Agreement
 from runjob.runner.worker.parts import Parts
 from runjob.runner.worker.recording import evaluate, log_profile, log_step, report_progress, watch_step
-from runjob.runner.worker.saving import notice_save, save, wait_for_save
+from runjob.runner.worker.saving import notice_save, save, save_to_disk
 from runjob.runner.worker.seeds import seed_of
 from runjob.schemas.errors import DataError, NumericsError
 
@@ -27,27 +28,19 @@ class Ending:
 
 def train(parts: Parts) -> Ending:
     """From the state that the parts hold to the end of the run, or to a request to stop."""
-    state = parts.state
-    if state.step == 0 and parts.job.evaluation.at_start:
+    if parts.state.step == 0 and parts.job.evaluation.at_start:
         evaluate(parts)
-    while state.step < parts.clock.total_steps and not state.stopped_early:
-        step = state.step + 1
+    while parts.state.step < parts.clock.total_steps and not parts.state.stopped_early:
+        step = parts.state.step + 1
         parts.profiler.before(step)
         batch = parts.next_batch(step)
         agreed = parts.agree(batch)
         if agreed.stop:
             return stop(parts, agreed)
-        began = time.perf_counter()
-        loss = forward_backward(parts, batch, agreed, step)
-        norm = parts.engine.gradient_norm()
-        refuse_non_finite(parts, loss, norm, step)
-        learning_rate = parts.learning_rate.rate(step)
-        applied = parts.engine.step(learning_rate)
-        seconds = time.perf_counter() - began + batch.wait_s
-        state.advance(agreed, samples=len(agreed.digests), applied=applied, loss=loss, seconds=seconds)
-        if parts.log_due(step):
-            log_step(parts, agreed, learning_rate=learning_rate, grad_norm=norm, seconds=seconds, wait_s=batch.wait_s)
-        watch_step(parts, grad_norm=norm, seconds=seconds, wait_s=batch.wait_s)
+        if parts.state.bad_steps.passes_by(step):
+            pass_by(parts, agreed)
+        elif not train_step(parts, batch, agreed, step):
+            continue  # from an earlier step
         log_profile(parts, parts.profiler.after(step))
         report_progress(parts, now=False)
         notice_save(parts)
@@ -56,12 +49,37 @@ def train(parts: Parts) -> Ending:
             save(parts)
         if parts.stop_after_reached(step):
             return stop_after(parts)
-    wait_for_save(parts)
-    return Ending(outcome="finished", reason="early_stop" if state.stopped_early else "all steps done")
+    save_to_disk(parts)
+    if parts.state.last_train_loss is None:
+        raise NumericsError(f"none of the {parts.state.step} steps could be made: the `skip` events say why")
+    return Ending(outcome="finished", reason="early_stop" if parts.state.stopped_early else "all steps done")
 
 
-def forward_backward(parts: Parts, batch: StepBatch, agreed: Agreement, step: int) -> float:
-    """All micro batches of this rank; the mean loss over every predicted token of the step, on all ranks alike."""
+def train_step(parts: Parts, batch: StepBatch, agreed: Agreement, step: int) -> bool:
+    """Compute, and update if all is well. False where the run went back to a checkpoint instead."""
+    began = time.perf_counter()
+    loss, forward_s = forward_backward(parts, batch, agreed, step)
+    norm = parts.engine.gradient_norm()
+    rules, memory = parts.job.training.on_bad_step, parts.state.bad_steps
+    bad = judge(rules, memory, loss=loss, norm=norm, scaled=parts.engine.loss_scale() is not None)
+    if bad is not None:
+        return answer(parts, bad, agreed, loss=loss, norm=norm, seconds=time.perf_counter() - began + batch.wait_s)
+    refuse_overflows(parts.engine, memory, step=step, norm=norm, most=rules.overflows_in_a_row)
+    learning_rate = parts.learning_rate.rate(step)
+    applied = parts.engine.step(learning_rate)
+    seconds = time.perf_counter() - began + batch.wait_s
+    memory.note_good(loss, rules, applied=applied)
+    parts.state.advance(agreed, applied=applied, loss=loss, seconds=seconds)
+    parts.pulse.beat(seconds)
+    if parts.log_due(step):
+        log_step(parts, agreed, learning_rate=learning_rate, grad_norm=norm, seconds=seconds, wait_s=batch.wait_s)
+    watch_step(parts, grad_norm=norm, seconds=seconds, wait_s=batch.wait_s, forward_s=forward_s)
+    return True
+
+
+def forward_backward(parts: Parts, batch: StepBatch, agreed: Agreement, step: int) -> tuple[float, tuple[float, ...]]:
+    """All micro batches of this rank; the mean loss over every predicted token of the step, and how long each rank's
+    forward passes took, on all ranks alike."""
     last = len(batch.micro_batches) - 1
     # A masked step of a few short rows may predict nothing: a sum over nothing, and a loss of 0.
     predicted = max(agreed.predicted, 1)
@@ -73,27 +91,15 @@ def forward_backward(parts: Parts, batch: StepBatch, agreed: Agreement, step: in
                 parts.engine.train_micro_batch(micro, predicted_in_step=predicted, last=index == last, seed=seed)
             )
     # Read when all are queued: a GPU would run dry after each micro batch
-    return sum(parts.exchange.after(sum(map(float, losses)))) / predicted
-
-
-def refuse_non_finite(parts: Parts, loss: float, norm: float, step: int) -> None:
-    """Before the optimiser step: weights and moments of the last good step stay as they are on disk and in memory."""
-    if math.isfinite(loss) and (math.isfinite(norm) or parts.engine.loss_scale() is not None):
-        return
-    first = parts.engine.first_non_finite_gradient()
-    raise NumericsError(
-        f"step {step}: loss {loss}, gradient norm {norm} before the optimiser step; first in the gradient of {first}; "
-        f"samples {(step - 1) * parts.plan.batch.global_batch} to {step * parts.plan.batch.global_batch - 1}; "
-        "nothing was updated: lower training.learning_rate, lengthen the warm-up, or resume --from an earlier step"
-    )
+    mine = sum(map(float, losses))
+    sums, forward_s = parts.exchange.after(mine, seconds=parts.engine.forward_seconds())
+    return sum(sums) / predicted, forward_s
 
 
 def stop(parts: Parts, agreed: Agreement) -> Ending:
     """All ranks are here at the same step: save, and say why."""
     outcome: Outcome = "cancelled" if agreed.stop == CANCEL else "preempted"
-    save(parts)
-    wait_for_save(parts)
-    report_progress(parts, now=True)
+    save_to_disk(parts)
     if agreed.stop == GIVEN_UP:
         return stop_without_data(parts)
     parts.journal.log("preempt", step=parts.state.step, reason=outcome)
@@ -111,8 +117,6 @@ def stop_without_data(parts: Parts) -> Ending:
 
 
 def stop_after(parts: Parts) -> Ending:
-    save(parts)
-    wait_for_save(parts)
-    report_progress(parts, now=True)
+    save_to_disk(parts)
     parts.journal.log("preempt", step=parts.state.step, reason="stop_after")
     return Ending(outcome="preempted", reason=f"training.stop_after: {parts.job.training.stop_after}")

@@ -16,8 +16,19 @@ from runjob.runner.worker.state import TrainingState
 DOCUMENT = Path(__file__).parent.parent.parent / "docs" / "advice.md"
 
 
-def step(number: int, *, loss: float = 5.0, norm: float = 0.5, wait_s: float = 0.0, warmup: int = 0, clip=1.0) -> Step:
-    return Step(number=number, warmup=warmup, loss=loss, grad_norm=norm, clip=clip, seconds=1.0, wait_s=wait_s)
+def step(
+    number: int, *, loss: float = 5.0, norm: float = 0.5, wait_s: float = 0.0, warmup: int = 0, clip=1.0, forward_s=()
+) -> Step:
+    return Step(
+        number=number,
+        warmup=warmup,
+        loss=loss,
+        grad_norm=norm,
+        clip=clip,
+        seconds=1.0,
+        wait_s=wait_s,
+        forward_s=forward_s,
+    )
 
 
 def told_at(told: list[tuple[int, Told]]) -> list[tuple[int, str]]:
@@ -138,3 +149,31 @@ def test_every_sentence_can_be_said() -> None:
         event = sign.tell(0.5).to_event()
         assert set(event) == {"name", "value", "threshold", "advice"}
         assert "{" not in event["advice"]
+
+
+@pytest.mark.parametrize(("times", "share"), [((1.0, 1.1, 1.3, 1.0), 1.0), ((1.0, 1.1, 1.2, 1.0), None), ((), None)])
+def test_a_rank_that_computes_longer_than_the_others_for_a_hundred_steps_is_named(
+    times: tuple[float, ...], share: float | None
+) -> None:
+    told = run([step(number, forward_s=times) for number in range(1, WINDOW + 1)])
+    assert [one.value for _, one in told] == ([] if share is None else [share])
+    for _, one in told:
+        event = one.to_event()
+        assert (event["name"], event["rank"]) == ("slow_rank", 2)
+        assert event["advice"].startswith("rank 2 computed more than 1.25 times as long as the others in 100%")
+
+
+def test_ranks_that_are_slow_by_turns_are_not_slow() -> None:
+    times = [(3.0, 1.0), (1.0, 3.0)]
+    assert run([step(number, forward_s=times[number % 8 == 0]) for number in range(1, WINDOW + 1)]) == []
+    assert len(run([step(number, forward_s=times[number % 11 == 0]) for number in range(1, WINDOW + 1)])) == 1
+
+
+def test_a_window_with_steps_that_were_left_out_is_judged_by_the_others() -> None:
+    # nine of ten steps are left out, every one that was made was clipped
+    watch, told = Watch(), []
+    for number in range(1, WINDOW + 1):
+        made = number % 10 == 0 and number < WINDOW
+        told += watch.after_step(step(number, norm=9.0)) if made else watch.after_any(number, warmup=0)
+    assert [(one.sign.name, one.value) for one in told] == [("gradient_clipped", 1.0)]
+    assert (watch.counted, watch.lowest) == (0, 5.0)
