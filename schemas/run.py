@@ -165,8 +165,9 @@ class Attempt:
         raw = read_json(path)
         before_causes = {"causes": [], **raw} if isinstance(raw, dict) else raw
         said = as_record(before_causes, Exit, path)
+        read: Any = said.causes  # of JSON, still
         try:
-            return dataclasses.replace(said, causes=read_causes(list(said.causes)))
+            return dataclasses.replace(said, causes=read_causes(read))
         except (KeyError, TypeError) as error:
             raise damaged(path, f"causes: {error!r}") from error
 
