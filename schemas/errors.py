@@ -10,7 +10,7 @@
     ├── LaunchError          1: a service or a host did not do what it was asked
     ├── DataError            1: the data are not what the job says
     ├── CheckpointError      1: a checkpoint is damaged, does not belong to this job, or can't be written
-    ├── NumericsError        1: NaN or Inf before an optimiser step
+    ├── NumericsError        1: NaN, Inf or a spike before an optimiser step, or fp16 overflows for too long
     ├── HungError            1: no step was made for too long
     └── MemoryShortError     1: the memory of this machine or of a GPU was not enough
 """
