@@ -79,11 +79,13 @@ def full_while_checkpointing(place: Place, references: References, job: Narrow) 
         run = small.submit(job.file, (*job.sets, "training.checkpoint.keep=all"), "--detach")
         wait_for(lambda: read_step(run) >= 4, small, run)
         fill(small.runs / "somebody-elses")
-        state = settle(run)
-        said = small.call("why", run.id).stdout
+        wait_for(lambda: len(everything_of(run)) < 2, small, run)  # the ranks give up, the supervisor is patient
         kept = whole_steps(run)
         (small.runs / "somebody-elses").unlink()
-        return went_on(small, references, job, run, state=state, named="No space left" in said, kept=kept)
+        state = settle(run)
+        said = small.call("why", run.id).stdout
+        named = "No space left" in said or "is full: make room" in said
+        return went_on(small, references, job, run, state=state, named=named, kept=kept)
 
 
 def full_while_preparing(place: Place, references: References, job: Narrow) -> Trial:
