@@ -39,9 +39,7 @@ def run_validate(args: Namespace) -> int:
 
 def run_plan(args: Namespace) -> int:
     from runjob.launchers import find_launcher
-    from runjob.runner.place import guesses, imagine, missing_here, plan_on, preview
-    from runjob.schemas.end_to_end import rows_are_padded
-    from runjob.schemas.facts import recall_facts
+    from runjob.runner.outlook import look_ahead
     from runjob.schemas.read import read_cells
 
     find_launcher(args.launcher)
@@ -53,26 +51,21 @@ def run_plan(args: Namespace) -> int:
             raise JobError("--diff compares one job; --cell K says which")
         return plan_cells(cells, launcher=args.launcher, out=args.out, as_json=args.json)
     resolved = chosen_cell(cells, args.cell, file=args.file).resolved
-    place = imagine(resolved.job, args.launcher)
-    facts = recall_facts(resolved.job, padded=rows_are_padded(resolved.job))
-    plan = plan_on(resolved, place, facts=facts)
-    plan = dataclasses.replace(plan, unknown=(*plan.unknown, *guesses(resolved.job, args.launcher)))
-    missing = missing_here(resolved, place)
-    shown = preview(resolved, plan, place)
+    seen = look_ahead(resolved, launcher=args.launcher)
     if args.out:
-        write_plan_files(Path(args.out), plan)
+        write_plan_files(Path(args.out), seen.plan)
     if args.diff:
         from runjob.runner.commands_compare import print_difference_to_file
         from runjob.schemas.run import find_run, home
 
-        print_difference_to_file(find_run(home(), args.diff), resolved, plan, as_json=args.json)
+        print_difference_to_file(find_run(home(), args.diff), resolved, seen.plan, as_json=args.json)
     elif args.json:
-        rows = None if facts is None else dataclasses.asdict(facts)
-        print_json({**dataclasses.asdict(plan), "rows": rows, "missing": missing, "preview": shown})
+        rows = None if seen.rows is None else dataclasses.asdict(seen.rows)
+        print_json({**dataclasses.asdict(seen.plan), "rows": rows, "missing": seen.missing, "preview": seen.preview})
     else:
-        print(plan_text(resolved.job, plan, missing, facts))
-        if shown is not None:
-            print(f"\n--launcher {args.launcher}\n{shown}")
+        print(plan_text(resolved.job, seen.plan, seen.missing, seen.rows))
+        if seen.preview is not None:
+            print(f"\n--launcher {args.launcher}\n{seen.preview}")
     return 0
 
 

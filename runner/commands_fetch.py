@@ -9,7 +9,7 @@ from runjob.schemas.run import RunDir, find_run, home
 
 def run_fetch(args: Namespace) -> int:
     from runjob.launchers.base import Fetcher
-    from runjob.runner.lock import fetching
+    from runjob.runner.bring_home import bring_home
     from runjob.runner.runs import launcher_name, launcher_of
 
     run = find_run(home(), args.id)
@@ -17,8 +17,7 @@ def run_fetch(args: Namespace) -> int:
     if not isinstance(launcher, Fetcher):
         print(f"{run.id} is with the launcher {launcher_name(run)}: all that it makes is in {run.path}")
         return 0
-    with fetching(run):
-        launcher.fetch(run, told=tell)
+    bring_home(run, told=tell)
     print(what_is_here(run))
     return 0
 
@@ -37,25 +36,16 @@ def what_is_here(run: RunDir) -> str:
 
 def fetch_at_the_end(run: RunDir) -> bool:
     """After a job that was watched to its end. False where it is still there, with the command that goes on."""
-    from runjob.launchers.base import Fetcher, Lender
-    from runjob.runner.lock import fetching
-    from runjob.runner.runs import launcher_of
+    from runjob.runner.bring_home import bring_home, way_to_fetch
     from runjob.schemas.errors import LaunchError, MissingError, StateError
 
-    launcher = launcher_of(run)
-    if not isinstance(launcher, Fetcher):
-        return True
-    later = f"runjob fetch {run.id}"
-    if isinstance(launcher, Lender):
-        later += f"\nit is gone when {launcher.gone_when(run)}"
     try:
-        with fetching(run):
-            launcher.fetch(run, told=tell)
+        bring_home(run, told=tell)
         return True
     except (LaunchError, MissingError, StateError) as error:
-        tell(f"{error}\nwhat it made is still there; to bring it home: {later}")
+        tell(f"{error}\nwhat it made is still there; to bring it home: {way_to_fetch(run)}")
     except KeyboardInterrupt:
-        tell(f"interrupted; the rest is still there, to go on: {later}")
+        tell(f"interrupted; the rest is still there, to go on: {way_to_fetch(run)}")
     return False
 
 

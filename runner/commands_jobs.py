@@ -4,28 +4,22 @@ import dataclasses
 import sys
 import time
 from argparse import ArgumentParser, Namespace
-from collections.abc import Iterator
-from pathlib import Path
 
 from runjob.runner.asking import state_soon, states_of
 from runjob.runner.command import Command, add_id, add_json, add_watch, job_id
 from runjob.runner.commands_fetch import fetch_at_the_end, tell
 from runjob.runner.follow import has_ended
-from runjob.runner.lines import event_line
 from runjob.runner.listing import SHOWN, Listing, list_jobs
+from runjob.runner.run_tail import RunTail
 from runjob.runner.runs import (
     Summary,
     ago,
-    bring_logs,
     checkpoint_steps,
     is_elsewhere,
     newest_attempt,
-    planned_steps,
-    read_progress,
     state_of,
     summarise,
 )
-from runjob.runner.tail import EventTail, LogTail
 from runjob.runner.text import print_json, table, watch
 from runjob.schemas.errors import NotFoundError
 from runjob.schemas.group import GroupDir, find_jobs
@@ -140,7 +134,7 @@ def run_logs(args: Namespace) -> int:
     from runjob.runner.requeue import begin_next, goes_on
 
     run = find_run(home(), args.id)
-    tails = Tails(run, since=newest_attempt(run).number)
+    tails = RunTail(run, since=newest_attempt(run).number)
     followed = False  # has it ended before our eyes? Nothing is rented or fetched for somebody who only reads
     while True:
         status = state_of(run)
@@ -161,39 +155,6 @@ def run_logs(args: Namespace) -> int:
     if followed and has_ended(status) and status.state != "lost":
         fetch_at_the_end(run)
     return 0
-
-
-class Tails:
-    """Everything that a job writes from one attempt on, each line once; attempts that its place makes by itself are
-    followed on."""
-
-    def __init__(self, run: RunDir, *, since: int) -> None:
-        self.run = run
-        self.since = since
-        self.events = EventTail(run.events)
-        self.logs: dict[Path, LogTail] = {}
-
-    def new_lines(self, rank: int | None, status: Status) -> Iterator[str]:
-        """What was written since the last look: preparation, training step by step, then what rank 0 and torchrun said;
-        or one rank's own output."""
-        attempts = [attempt for attempt in self.run.list_attempts() if attempt.number >= self.since]
-        bring_logs(self.run, attempts[-1], status)
-        if rank is not None:
-            for attempt in attempts:
-                yield from self._new(attempt.rank_log(rank))
-            return
-        for attempt in attempts:
-            yield from self._new(attempt.stage_log("prepare"))
-        steps = planned_steps(self.run, read_progress(self.run))
-        records = [record for record in self.events.read() if record["attempt"] >= self.since]
-        yield from filter(None, (event_line(record, steps=steps) for record in records))
-        for attempt in attempts:
-            yield from self._new(attempt.rank_log(0), attempt.stage_log("train"))
-
-    def _new(self, *paths: Path) -> Iterator[str]:
-        for path in paths:
-            if path in self.logs or path.exists():
-                yield from self.logs.setdefault(path, LogTail(path)).read()
 
 
 def run_cancel(args: Namespace) -> int:

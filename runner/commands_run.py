@@ -21,9 +21,7 @@ TELL_S = 0.3
 
 def run_submit(args: Namespace) -> int:
     from runjob.launchers import find_launcher
-    from runjob.runner.lock import locked
-    from runjob.runner.place import foretell, plan_on, survey
-    from runjob.runner.submit import create_run, launch
+    from runjob.runner.begin import create, start
     from runjob.schemas.read import read_cells
 
     find_launcher(args.launcher)
@@ -35,15 +33,11 @@ def run_submit(args: Namespace) -> int:
         return submit_group(cells, source=source, launcher=args.launcher, at_once=args.at_once, detach=args.detach)
     refuse_at_once(args)
     resolved = cells[0].resolved
-    place = survey(resolved, args.launcher)
-    plan = plan_on(resolved, place)
-    for line in foretell(resolved, place):
-        tell(line)
-    run = create_run(resolved, plan, source=source, home=home(), launcher=args.launcher)
-    print(run.id, flush=True)
-    with showing_submission(run), locked(run, patience_s=0.0):
-        launch(run, plan, run.attempt(1), launcher=args.launcher)
-    return after_start(run, detach=args.detach, tensorboard=resolved.job.tracking.tensorboard)
+    created = create(resolved, source=source, launcher=args.launcher, told=tell)
+    print(created.run.id, flush=True)
+    with showing_submission(created.run):
+        start(created)
+    return after_start(created.run, detach=args.detach, tensorboard=resolved.job.tracking.tensorboard)
 
 
 def run_resume(args: Namespace) -> int:

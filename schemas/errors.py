@@ -7,6 +7,7 @@
     │   └── NoRoomError      2: room on a disk
     ├── StateError           2: an order that the job's state forbids
     ├── NotFoundError        1: no such job id
+    ├── StillRunningError    1: whoever waited for a job has waited long enough; the job goes on
     ├── LaunchError          1: a service or a host did not do what it was asked
     ├── DataError            1: the data are not what the job says
     ├── CheckpointError      1: a checkpoint is damaged, does not belong to this job, or can't be written
@@ -44,6 +45,10 @@ class StateError(RunjobError):
 
 class NotFoundError(RunjobError):
     pass
+
+
+class StillRunningError(RunjobError, TimeoutError):
+    """Raised to programs alone: nobody at a terminal waits with a limit."""
 
 
 class LaunchError(RunjobError):
