@@ -34,7 +34,7 @@ from runjob.runner.requeue import begin_next, goes_on
 from runjob.runner.run_tail import RunTail
 from runjob.runner.runs import Summary, bring_logs, newest_attempt, state_of, summarise
 from runjob.runner.tail import EventTail
-from runjob.runner.why import explain
+from runjob.runner.why.answer import answer, as_text
 from runjob.schemas.errors import JobError, NotFoundError, StillRunningError
 from runjob.schemas.problems import JobFileError, Problem
 from runjob.schemas.read import Resolved, read_cells
@@ -145,9 +145,9 @@ def cancel(job: str) -> str:
 
 
 def why(job: str) -> str:
-    """Why it ended, or how it goes, with the last lines of its logs and what to do next, for people."""
+    """What `runjob why` says, for people: the class of a failure, its evidence, and what to change or type next."""
     run = find_run(home(), job)
-    return explain(run, state_soon(run))
+    return as_text(answer(run, state_soon(run)))
 
 
 def events(job: str, *, follow: bool = False) -> Iterator[dict[str, Any]]:

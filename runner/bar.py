@@ -27,6 +27,8 @@ class Bar:
     def event(self, record: dict[str, Any], *, steps: int | None) -> None:
         if record["event"] == "train":
             facts = [f"loss {record['loss']:.4f}", self._eval, f"{record['tokens_per_s']:,.0f} tokens/s"]
+            # the share of the step in which training stood still for want of data
+            facts.append(f"data wait {record['data_wait']:.0%}" if "data_wait" in record else "")
             self._progress.update(
                 self._task, completed=record["step"], total=steps, facts="  ".join(filter(None, facts))
             )

@@ -69,6 +69,10 @@ def add_launcher(parser: ArgumentParser, *, default: str | None) -> None:
     parser.add_argument("--launcher", default=default, metavar="LAUNCHER", help=said)
 
 
+def add_quiet(parser: ArgumentParser) -> None:
+    parser.add_argument("--quiet", action="store_true", help="print the id and how it ended, and nothing on the way")
+
+
 def add_detach(parser: ArgumentParser) -> None:
     parser.add_argument("--detach", action="store_true", help="return as soon as the job is submitted")
 

@@ -9,12 +9,25 @@ import threading
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from runjob.runner.command import Command, add_at_once, add_detach, add_id, add_json, add_launcher, add_sets
+from runjob.runner.command import (
+    Command,
+    add_at_once,
+    add_detach,
+    add_id,
+    add_json,
+    add_launcher,
+    add_quiet,
+    add_sets,
+)
 from runjob.runner.commands_fetch import fetch_at_the_end, tell, tell_of_loss
 from runjob.schemas.errors import JobError, RunjobError
 from runjob.schemas.group import GroupDir, find_jobs
 from runjob.schemas.run import EXIT_CODES, RunDir, Status, home, make_home
+
+if TYPE_CHECKING:
+    from runjob.schemas.job import Job
 
 TELL_S = 0.3
 
@@ -30,6 +43,7 @@ def run_submit(args: Namespace) -> int:
     if cells[0].number:
         from runjob.runner.follow_group import submit_group
 
+        refuse_quiet(args)
         return submit_group(cells, source=source, launcher=args.launcher, at_once=args.at_once, detach=args.detach)
     refuse_at_once(args)
     resolved = cells[0].resolved
@@ -37,7 +51,7 @@ def run_submit(args: Namespace) -> int:
     print(created.run.id, flush=True)
     with showing_submission(created.run):
         start(created)
-    return after_start(created.run, detach=args.detach, tensorboard=resolved.job.tracking.tensorboard)
+    return after_start(created.run, resolved.job, detach=args.detach, quiet=args.quiet)
 
 
 def run_resume(args: Namespace) -> int:
@@ -48,19 +62,26 @@ def run_resume(args: Namespace) -> int:
     if isinstance(run, GroupDir):
         from runjob.runner.follow_group import resume_group
 
+        refuse_quiet(args)
         return resume_group(run, args)
     refuse_at_once(args)
     wish = Wish(sets=tuple(args.sets), start_from=args.start_from, accept=args.accept, launcher=args.launcher)
     with showing_submission(run):
         lines = resume(run, wish, told=tell)
     print(run.id)
-    print("\n".join(lines), flush=True)
-    return after_start(run, detach=args.detach, tensorboard=read_job_json(run.job).job.tracking.tensorboard)
+    if not args.quiet:
+        print("\n".join(lines), flush=True)
+    return after_start(run, read_job_json(run.job).job, detach=args.detach, quiet=args.quiet)
 
 
 def refuse_at_once(args: Namespace) -> None:
     if args.at_once is not None:
         raise JobError(f"--at-once {args.at_once}: it is one job, and no matrix of several")
+
+
+def refuse_quiet(args: Namespace) -> None:
+    if args.quiet:
+        raise JobError("--quiet follows one job; of a matrix there is a table, or --detach")
 
 
 @contextlib.contextmanager
@@ -87,15 +108,16 @@ def showing_submission(run: RunDir) -> Iterator[None]:
         teller.join()
 
 
-def after_start(run: RunDir, *, detach: bool, tensorboard: bool) -> int:
+def after_start(run: RunDir, job: "Job", *, detach: bool, quiet: bool) -> int:
     """Say how to watch, then watch, unless told not to."""
-    if tensorboard:
+    if job.tracking.tensorboard and not quiet:
         print(shlex.join([tensorboard_program(), "--logdir", str(run.tensorboard)]), flush=True)
     if detach:
-        print(f"follow with: runjob logs -f {run.id}", flush=True)
+        if not quiet:
+            print(f"follow with: runjob logs -f {run.id}", flush=True)
         tell_of_loss(run)
         return 0
-    return follow_to_the_end(run)
+    return follow_to_the_end(run, quiet=quiet)
 
 
 def tensorboard_program() -> str:
@@ -103,19 +125,19 @@ def tensorboard_program() -> str:
     return "tensorboard" if shutil.which("tensorboard") else str(Path(sys.executable).with_name("tensorboard"))
 
 
-def follow_to_the_end(run: RunDir) -> int:
+def follow_to_the_end(run: RunDir, *, quiet: bool) -> int:
     from runjob.runner.follow import follow
     from runjob.runner.requeue import begin_next, goes_on
     from runjob.runner.why.answer import answer, as_text
 
-    status = follow(run)
+    status = follow(run, quiet=quiet)
     while status is not None and (why := goes_on(run, status)):
         print(f"{run.id} is {status.state}: {status.message}\n{why}", flush=True)
         with showing_submission(run):
             begun = begin_next(run, status, told=tell)
         if not begun:
             break
-        status = follow(run)
+        status = follow(run, quiet=quiet)
     if status is None:
         print(f"detached; runjob status {run.id}, runjob logs -f {run.id}, runjob cancel {run.id}", flush=True)
         tell_of_loss(run)
@@ -125,7 +147,7 @@ def follow_to_the_end(run: RunDir) -> int:
     all_here = status.state == "lost" or fetch_at_the_end(run)
     if status.state in ("failed", "lost"):
         print(as_text(answer(run, status)), file=sys.stderr)
-    for hint in (*next_commands(run, status.state), *way_to_upload(run)):
+    for hint in () if quiet else (*next_commands(run, status.state), *way_to_upload(run)):
         print(f"  {hint}")
     # a model that could not be brought home is a service that could not be reached
     return exit_code(run, status) or int(not all_here)
@@ -187,6 +209,7 @@ def configure_submit(parser: ArgumentParser) -> None:
     add_launcher(parser, default="local")
     add_detach(parser)
     add_at_once(parser)
+    add_quiet(parser)
 
 
 def configure_resume(parser: ArgumentParser) -> None:
@@ -195,6 +218,7 @@ def configure_resume(parser: ArgumentParser) -> None:
     add_launcher(parser, default=None)
     add_detach(parser)
     add_at_once(parser)
+    add_quiet(parser)
     parser.add_argument(
         "--from",
         default="latest",

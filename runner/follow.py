@@ -32,12 +32,12 @@ class View(Protocol):
     def paused(self) -> AbstractContextManager[None]: ...
 
 
-def follow(run: RunDir) -> Status | None:
-    """The status in which the job ended, or None if the user detached."""
+def follow(run: RunDir, *, quiet: bool) -> Status | None:
+    """The status in which the job ended, or None if the user detached; nothing of the way there if `quiet`."""
     tail = EventTail(run.events)
     since = newest_attempt(run).number
     stopping = False
-    with open_view() as view:
+    with open_view(quiet=quiet) as view:
         while True:
             try:
                 return _watch(run, tail, view, since=since)
@@ -89,14 +89,27 @@ def ask() -> Choice:
 
 
 @contextmanager
-def open_view() -> Iterator[View]:
-    if sys.stdout.isatty() and os.environ.get("TERM") != "dumb":
+def open_view(*, quiet: bool) -> Iterator[View]:
+    if quiet:
+        yield SilentView()
+    elif sys.stdout.isatty() and os.environ.get("TERM") != "dumb":
         from runjob.runner.bar import open_bar
 
         with open_bar() as bar:
             yield bar
     else:
         yield PlainView()
+
+
+class SilentView:
+    def status(self, status: Status, *, note: str) -> None:
+        pass
+
+    def event(self, record: dict[str, Any], *, steps: int | None) -> None:
+        pass
+
+    def paused(self) -> AbstractContextManager[None]:
+        return nullcontext()
 
 
 class PlainView:

@@ -29,7 +29,7 @@ def event_line(record: dict[str, Any], *, steps: int | None) -> str | None:
             return "\n  ".join([said, *record["first"]])
         case "init" if "teacher" in record:
             return f"{where}  {student_line(record)}"
-        case "start" | "init":
+        case "start" | "init" | "samples":
             return None
         case "advice":
             return f"{where}  advice: {record['advice']}"

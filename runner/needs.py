@@ -88,6 +88,16 @@ def missing_packages(job: Job) -> list[str]:
 
 
 def missing_tracking(job: Job) -> list[str]:
+    return [*missing_wandb(job), *missing_mlflow(job)]
+
+
+def missing_mlflow(job: Job) -> list[str]:
+    if job.tracking.mlflow is None or importlib.util.find_spec("mlflow") is not None:
+        return []
+    return ["tracking.mlflow: the package mlflow is not installed: pip install 'runjob[mlflow]', or write null"]
+
+
+def missing_wandb(job: Job) -> list[str]:
     """W&B's package, and for sending at once a key where its library looks for one. The key itself is not read."""
     if job.tracking.wandb is None:
         return []

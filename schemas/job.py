@@ -179,6 +179,15 @@ class Wandb:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Mlflow:
+    """The same numbers to MLflow."""
+
+    uri: str
+    experiment: str
+    name: str | None
+
+
+@dataclass(frozen=True, kw_only=True)
 class Profile:
     """Steps `first` to `last`, both included, watched operator by operator."""
 
@@ -190,6 +199,7 @@ class Profile:
 class Tracking:
     tensorboard: bool
     wandb: Wandb | None
+    mlflow: Mlflow | None
     profile: Profile | None
 
 

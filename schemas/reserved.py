@@ -3,9 +3,7 @@
 SAID = "reserved, not supported by this version"
 
 # dotted path of the mapping ("" is the top) -> keys
-RESERVED_KEYS: dict[str, frozenset[str]] = {
-    "tracking": frozenset(["mlflow"]),
-}
+RESERVED_KEYS: dict[str, frozenset[str]] = {}
 
 # dotted path of a `kind` or another choice -> values
 RESERVED_VALUES: dict[str, frozenset[str]] = {

@@ -17,7 +17,7 @@ from runjob.schemas.kernels import kernels_problem
 from runjob.schemas.model_rules import MODEL_RULES
 from runjob.schemas.problems import DEFAULT, Mark, Problem
 from runjob.schemas.stream_rules import STREAM_RULES
-from runjob.schemas.urls import remote_problem
+from runjob.schemas.urls import hide_secrets, remote_problem
 from runjob.schemas.values import Unknown, Values
 from runjob.schemas.wording import short
 
@@ -247,6 +247,14 @@ def copies_go_where_can_be_written(job: Values) -> Findings:
         yield "output.remote", said
 
 
+def curves_go_without_a_password(job: Values) -> Findings:
+    uri = job["tracking.mlflow.uri"]
+    if hide_secrets(uri) != uri:
+        said = "holds a user name, password or token, which would stand in job.json; leave it out and give it to MLflow"
+        names = "MLFLOW_TRACKING_USERNAME, MLFLOW_TRACKING_PASSWORD or MLFLOW_TRACKING_TOKEN"
+        yield "tracking.mlflow.uri", f"{hide_secrets(uri)} {said} ({names})"
+
+
 def few_steps_of_the_run_are_profiled(job: Values) -> Findings:
     first, last, length = job["tracking.profile.first"], job["tracking.profile.last"], job.amount("training.length")
     if last < first:
@@ -290,6 +298,7 @@ RULES: tuple[Rule, ...] = (
     going_back_needs_checkpoints,
     deepspeed_keys_are_not_derived,
     copies_go_where_can_be_written,
+    curves_go_without_a_password,
     few_steps_of_the_run_are_profiled,
     *STREAM_RULES,
     *MODEL_RULES,

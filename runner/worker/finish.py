@@ -13,6 +13,7 @@ from runjob.runner.worker.faults import fault_point
 from runjob.runner.worker.metrics import Metrics, perplexity
 from runjob.runner.worker.models.filling import without_filling
 from runjob.runner.worker.parts import Parts
+from runjob.runner.worker.samples import write_samples
 from runjob.runner.worker.test_side import evaluate_test_side
 from runjob.runner.worker.train import Ending
 from runjob.schemas.manifest import folder_name
@@ -30,6 +31,8 @@ def finish(assembly: Assembly, ending: Ending) -> None:
         return
     fault_point("export", step=parts.state.step)
     export(assembly, checkpoint, test)
+    if parts.job.evaluation.prompts:
+        parts.journal.log("samples", step=step, texts=write_samples(parts.run.model, parts.job))
     state = parts.state
     evaluation = state.last_evaluation
     assert evaluation is not None and state.last_train_loss is not None, "the last step is always evaluated"

@@ -1,5 +1,5 @@
-"""What a run says of itself, once: events.jsonl, and the same numbers to TensorBoard and to Weights & Biases. Rank 0
-alone has a journal; the others have a silent one, so the loop never asks who it is."""
+"""What a run says of itself, once: events.jsonl, and the same numbers to TensorBoard, Weights & Biases and MLflow. Rank
+0 alone has a journal; the others have a silent one, so the loop never asks who it is."""
 
 import contextlib
 import errno
@@ -7,10 +7,11 @@ import json
 import os
 import time
 from io import FileIO
-from pathlib import Path
 from typing import Any
 
+from runjob.runner.worker.tensorboard import TensorBoard
 from runjob.runner.worker.tracking import Tracker, given_so_far
+from runjob.runner.worker.tracking_mlflow import MlflowTracker
 from runjob.schemas.errors import RunjobError
 from runjob.schemas.job import Tracking
 from runjob.schemas.run import Attempt, RunDir, parse_event, write_atomic
@@ -49,24 +50,26 @@ class Journal(SilentJournal):
         discard_beyond(run, attempt, from_step)
         self.file = run.events.open("ab", buffering=0)  # nothing is left in a buffer that a full disk would not take
         self.told = 0.0
-        self.tensorboard = _open_tensorboard(run.tensorboard, from_step) if tracking.tensorboard else None
-        self.tracker: Tracker | None = None
+        self.trackers: list[TensorBoard | Tracker | MlflowTracker] = []
+        if tracking.tensorboard:
+            self.trackers.append(TensorBoard(run, from_step))
         if settings is not None and given is not None:
-            self.tracker = Tracker(settings, run, given=given, say=self._say, step=self.step)
+            self.trackers.append(Tracker(settings, run, given=given, say=self._say, step=self.step))
+        if tracking.mlflow is not None:
+            self.trackers.append(MlflowTracker(tracking.mlflow, run, say=self._say, step=self.step))
 
     def log(self, event: str, *, step: int, **values: Any) -> None:  # noqa: ANN401
         record = {"event": event, "step": step, "time": time.time(), "attempt": self.attempt.number, **values}
         try:
             append_whole(self.file, json.dumps(record, ensure_ascii=False).encode() + b"\n")
-            self._scalars(event, step, values)
+            self.step = step
+            for tracker in self.trackers:
+                tracker.log(event, step, values)
         except OSError as error:
             raise RunjobError(
                 f"{self.run.path}: the records of step {step} can't be written: {error}; checkpoints are whole. Make "
                 f"room if the disk is full, or mend what else it is; then type: runjob resume {self.run.id}"
             ) from error
-        self.step = step
-        if self.tracker is not None:
-            self.tracker.log(event, step, values)
 
     def progress(self, *, now: bool, **values: Any) -> None:  # noqa: ANN401
         """progress.json: small, rewritten whole; no fsync, it may be lost. Seldom enough for short steps. It is only
@@ -100,21 +103,12 @@ class Journal(SilentJournal):
         os.fsync(self.file.fileno())
 
     def close(self) -> None:
-        if self.tracker is not None:
-            self.tracker.close(self.step)
+        for tracker in self.trackers:
+            tracker.close(self.step)
         self.file.close()
-        if self.tensorboard is not None:
-            self.tensorboard.close()
 
     def _say(self, step: int, text: str) -> None:
         self.log("advice", step=step, name="tracking", advice=text)
-
-    def _scalars(self, event: str, step: int, values: dict[str, Any]) -> None:
-        if self.tensorboard is None or event not in ("train", "eval"):
-            return
-        for name, value in values.items():
-            if isinstance(value, int | float) and not isinstance(value, bool):
-                self.tensorboard.add_scalar(f"{event}/{name}", value, step)
 
 
 def append_whole(file: FileIO, line: bytes) -> None:
@@ -130,9 +124,9 @@ def append_whole(file: FileIO, line: bytes) -> None:
 
 def discard_beyond(run: RunDir, attempt: Attempt, step: int) -> None:
     """Records past the checkpoint that this attempt starts from move to attempts/N/discarded.jsonl: the steps will be
-    trained, and recorded, again. So does `finish`: a run has one, at its end. Steps only rise in this file, but for
-    `checkpoint`, written while later steps were being trained; so it is read from its end, of a million steps as much
-    as of ten."""
+    trained, and recorded, again. So do `samples` and `finish`: a run has one of each, at its end. Steps only rise in
+    this file, but for `checkpoint` and `samples`, which name a step that is over; so it is read from its end, of a
+    million steps as much as of ten."""
     if not run.events.exists():
         return
     lines = run.events.read_bytes().splitlines(keepends=True)
@@ -160,11 +154,4 @@ def leaves_at(line: bytes, step: int) -> bool:
 
 
 def is_later(record: dict[str, Any], step: int) -> bool:
-    return bool(record["step"] > step or record["event"] == "finish")
-
-
-def _open_tensorboard(path: Path, from_step: int) -> Any:  # noqa: ANN401 - torch's writer is untyped
-    from torch.utils.tensorboard import SummaryWriter
-
-    # purge_step hides what an earlier attempt wrote beyond the checkpoint
-    return SummaryWriter(str(path), purge_step=from_step + 1 if from_step else None)
+    return bool(record["step"] > step or record["event"] in ("samples", "finish"))

@@ -35,12 +35,7 @@ class Tracker:
     def log(self, event: str, step: int, values: Mapping[str, Any]) -> None:
         if self._run is None or event not in SENT or step <= self._given[event]:
             return
-        numbers = {
-            f"{event}/{name}": value
-            for name, value in values.items()
-            if isinstance(value, int | float) and not isinstance(value, bool)
-        }
-        self._guarded(lambda: self._run.log(numbers, step=step), step)
+        self._guarded(lambda: self._run.log(numbers(event, values), step=step), step)
 
     def keep(self, given: dict[str, int]) -> None:
         """How far the service has been told: steps up to there are not given again."""
@@ -87,6 +82,15 @@ class Tracker:
             self._run = None
             first = (str(error).strip() or type(error).__name__).splitlines()[0]
             self._say(step, f"tracking.wandb: {type(error).__name__}: {first}; the run goes on without it")
+
+
+def numbers(event: str, values: Mapping[str, Any]) -> dict[str, int | float]:
+    """What can be drawn of a record, by `event/name`."""
+    return {
+        f"{event}/{name}": value
+        for name, value in values.items()
+        if isinstance(value, int | float) and not isinstance(value, bool)
+    }
 
 
 def given_so_far(run: RunDir) -> dict[str, int]:

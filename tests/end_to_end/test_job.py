@@ -29,7 +29,8 @@ def only(run: RunDir, event: str) -> dict[str, object]:
 
 
 def test_a_job_ends_with_a_model_that_transformers_loads(bench: Bench) -> None:
-    run = bench.submit("evaluation.baseline=interpolated_bigram")
+    asked = ("evaluation.prompts=[Kies een cel, ' ']", "evaluation.generation={max_new_tokens: 3}")
+    run = bench.submit("evaluation.baseline=interpolated_bigram", *asked)
     assert read_json(run.status)["state"] == "finished"
     assert read_json(run.progress)["step"] == 20
     train, evaluations = records(run, "train"), records(run, "eval")
@@ -41,6 +42,10 @@ def test_a_job_ends_with_a_model_that_transformers_loads(bench: Bench) -> None:
     assert finish["baseline_perplexity"] == only(run, "baseline")["perplexity"]
     best = min(evaluations[1:], key=lambda record: record["loss"])
     assert finish["best_step"] == finish["model_step"] == best["step"]
+    text, problem = only(run, "samples")["texts"]
+    assert (text["prompt"], problem["prompt"]) == ("Kies een cel", " ")
+    assert text["text"].startswith("Kies een cel")
+    assert problem["problem"] == "the prompt is empty; type at least one word"
     start = only(run, "start")
     assert start["hashes"]["deepspeed.json"] == digest(run.deepspeed)
     assert start["threads"] == 1

@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import re
 import select
 import signal
 import subprocess
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from runjob.runner.bar import open_bar
 from runjob.runner.follow import PlainView
 from runjob.runner.lines import event_line
 from runjob.schemas.run import RunDir, Status
@@ -77,10 +79,47 @@ def terminal(home, plugin, job, processes) -> Iterator[Terminal]:
     os.close(opened.master)
 
 
-def test_the_bar_shows_stage_loss_and_rate(terminal: Terminal):
+COLOUR = re.compile(r"\x1b\[[0-9;]*3[0-7]")
+
+
+def test_the_bar_shows_stage_loss_and_rate_and_without_colour_where_none_is_wanted(terminal: Terminal):
     terminal.read_until("tokens/s")
     terminal.read_until("train")
     terminal.read_until("loss")
+    assert "\x1b[" in terminal.text  # it moves
+    assert not COLOUR.search(terminal.text)  # NO_COLOR is set in every test's environment
+
+
+def test_the_bar_has_colours_and_tells_of_eval_time_left_and_waiting_for_data(monkeypatch, capsys):
+    """What a record of training and one of an evaluation leave on the screen, drawn once."""
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("COLUMNS", "160")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    with open_bar() as bar:
+        train = {"event": "train", "step": 5, "attempt": 1, "loss": 3.25, "tokens_per_s": 8123.4, "data_wait": 0.12}
+        bar.event({"event": "eval", "step": 5, "attempt": 1, "time": 0.0, "loss": 3.5}, steps=20)
+        bar.event(train, steps=20)
+    shown = capsys.readouterr().out
+    assert COLOUR.search(shown)
+    for part in ("5/20", "loss 3.2500", "eval 3.5000", "8,123 tokens/s", "data wait 12%", "-:--:--"):
+        assert part in shown
+
+
+def test_a_terminal_that_can_do_nothing_gets_plain_lines(home, plugin, job, processes):
+    env = {**home.env, **plugin, "SMALL": "finish", "TERM": "dumb"}
+    opened = Terminal(["runjob", "--launcher", "small", str(job)], env, home.path)
+    opened.read_until("is finished: all steps done")
+    assert opened.end() == 0
+    assert "\x1b" not in opened.text
+    assert "\nstep 1/20  loss 4.0000  10 tokens/s\r\n" in opened.text
+    os.close(opened.master)
+
+
+def test_quiet_is_the_id_and_the_end(small, job, only_run):
+    done = small("finish", "--launcher", "small", "--quiet", job)
+    run = only_run().name
+    assert done.stdout == f"{run}\n{run} is finished: all steps done\n"
+    assert done.stderr == ""
 
 
 def test_ctrl_c_asks_and_d_leaves_the_job_running(terminal: Terminal, only_run):

@@ -17,9 +17,9 @@ from runjob.runner.worker.state import TrainingState
 from runjob.runner.worker.stopping import StopWatch
 from runjob.schemas.job import EarlyStopping, Tracking
 from runjob.schemas.quantities import parse_quantity
-from runjob.schemas.run import RunDir
+from runjob.schemas.run import RunDir, write_json
 
-NOWHERE = Tracking(tensorboard=False, wandb=None, profile=None)
+NOWHERE = Tracking(tensorboard=False, wandb=None, mlflow=None, profile=None)
 CLOCK = Clock(rows=800, global_batch=8, tokens_per_step=1024, total_steps=1000)
 
 
@@ -111,15 +111,29 @@ def test_progress_names_the_attempt_that_made_the_step(run: RunDir) -> None:
 
 
 def test_tensorboard_gets_the_same_numbers(run: RunDir) -> None:
-    journal = Journal(
-        run, run.new_attempt(), tracking=Tracking(tensorboard=True, wandb=None, profile=None), from_step=-1
-    )
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+    from tensorboard.plugins.hparams.plugin_data_pb2 import HParamsPluginData
+
+    write_json(run.job, {"job": {"seed": 42, "model": {"dropout": 0.5, "tied": True, "betas": [0.9]}, "name": None}})
+    drawn = Tracking(tensorboard=True, wandb=None, mlflow=None, profile=None)
+    journal = Journal(run, run.new_attempt(), tracking=drawn, from_step=-1)
     journal.log("train", step=1, loss=2.5, batch="abc")
     journal.log("eval", step=1, loss=3.5)
+    journal.log("samples", step=1, texts=[{"prompt": "Er was", "text": "Er was eens"}, {"prompt": "", "problem": "no"}])
     journal.close()
-    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-
     found = EventAccumulator(str(run.tensorboard)).Reload()
+    (text,) = found.Tensors("samples/1/text_summary")
+    assert text.tensor_proto.string_val == [b"**Er was**\n\nEr was eens"]
+    (problem,) = found.Tensors("samples/2/text_summary")
+    assert problem.tensor_proto.string_val[0].endswith(b"*no*")
+    start = found.SummaryMetadata("_hparams_/session_start_info").plugin_data.content
+    values = HParamsPluginData.FromString(start).session_start_info.hparams
+    assert {name: value.WhichOneof("kind") for name, value in values.items()} == {
+        "seed": "number_value",
+        "model.dropout": "number_value",
+        "model.tied": "number_value",  # torch writes both kinds so
+        "model.betas": "string_value",
+    }
     assert [scalar.value for scalar in found.Scalars("train/loss")] == [2.5]
     assert [scalar.value for scalar in found.Scalars("eval/loss")] == [3.5]
 

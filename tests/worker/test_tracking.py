@@ -36,7 +36,7 @@ from runjob.runner.worker.journal import Journal
 from runjob.schemas.job import Tracking, Wandb
 from runjob.schemas.run import RunDir
 run = RunDir(Path({str(run.path)!r}))
-tracking = Tracking(tensorboard=False, wandb={OFFLINE!r}, profile=None)
+tracking = Tracking(tensorboard=False, wandb={OFFLINE!r}, mlflow=None, profile=None)
 journal = Journal(run, run.new_attempt(), tracking=tracking, from_step={from_step})
 for step in range({steps.start}, {steps.stop}):
     journal.log("train", step=step, loss=1 / step, batch="abc", tokens=8 * step)
@@ -124,7 +124,10 @@ def test_no_file_of_a_run_holds_the_key(run: RunDir) -> None:
 def test_what_fails_is_said_once_and_stops_nothing(run: RunDir) -> None:
     run.wandb.write_text("a file where the library wants its directory")
     journal = Journal(
-        run, run.new_attempt(), tracking=Tracking(tensorboard=False, wandb=OFFLINE, profile=None), from_step=-1
+        run,
+        run.new_attempt(),
+        tracking=Tracking(tensorboard=False, wandb=OFFLINE, mlflow=None, profile=None),
+        from_step=-1,
     )
     for step in (1, 2, 3):
         journal.log("train", step=step, loss=1.0)

@@ -150,7 +150,7 @@ def test_after_another_failure_a_write_that_fails_as_well_says_so_and_hides_noth
 
 def test_a_failure_of_the_loop_is_said_behind_the_checkpoint_that_was_being_written(run: RunDir) -> None:
     attempt, gate = run.new_attempt(), Gate()
-    tracking = Tracking(tensorboard=False, wandb=None, profile=None)
+    tracking = Tracking(tensorboard=False, wandb=None, mlflow=None, profile=None)
     journal = Journal(run, attempt, tracking=tracking, from_step=-1)
     writing = Writing(run, sync_journal=gate.sync)
     session = Session(run, attempt, StopWatch(attempt))
