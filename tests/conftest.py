@@ -76,10 +76,11 @@ def run_script(
     env: Mapping[str, str] | None = None,
     cwd: Path | None = None,
     timeout_s: float = 300,
+    script: Path = SCRIPT,
 ) -> "subprocess.CompletedProcess[str]":
     """The installed console script in this home, to its end, whatever the exit code."""
     return subprocess.run(
-        [str(SCRIPT), *map(str, arguments)],
+        [str(script), *map(str, arguments)],
         env={**home.env, **(env or {})},
         cwd=cwd or home.path,
         stdin=subprocess.DEVNULL,

@@ -5,14 +5,12 @@ planted violation is tested too, for a contract over a misspelt module is always
 """
 
 import ast
-import configparser
 import json
 import os
 import shutil
 import subprocess
 import sys
 import tomllib
-import zipfile
 from pathlib import Path
 
 import pytest
@@ -198,32 +196,3 @@ def test_a_planted_violation_is_reported(house, contract, file, code):
     _, _, report = answer.stdout.partition("Broken contracts")
     _, _, report = report.partition(f"{contract}\n{'-' * len(contract)}\n")
     assert f"runjob.{file.removesuffix('.py').replace('/', '.')} -> " in report
-
-
-def test_a_wheel_holds_every_room_and_works_without_the_repository(tmp_path, home):
-    source = tmp_path / "source"
-    shutil.copytree(ROOT, source, ignore=shutil.ignore_patterns(".*", "build", "runs", "dist", "tests", "__pycache__"))
-    build = [sys.executable, "-m", "pip", "wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", tmp_path, source]
-    subprocess.run(build, env=home.env, capture_output=True, check=True, timeout=120)
-    (wheel,) = tmp_path.glob("runjob-*.whl")
-    with zipfile.ZipFile(wheel) as archive:
-        held = set(archive.namelist())
-        archive.extractall(tmp_path / "unpacked")
-    tops = {entry.split("/")[0] for entry in held if ".dist-info/" not in entry}
-    assert tops == {"runjob"}
-    wanted = {f"runjob/{name(path)}" for path in sources(*FOLDERS)}
-    wanted |= {f"runjob/{name(path)}" for path in [*ROOT.glob("jobs/**/*.yaml"), *ROOT.glob("schemas/*.json")]}
-    wanted |= {f"runjob/{name(path)}" for path in ROOT.glob("data/samples/*") if path.is_file()}
-    wanted |= {f"runjob/{name(path)}" for path in (ROOT / "runner").rglob("*") if path.suffix in (".cpp", ".h")}
-    assert wanted - held == set()
-    (info,) = (tmp_path / "unpacked").glob("*.dist-info")
-    assert (info / "licenses" / "LICENSE").read_text(encoding="utf-8").lstrip().startswith("Apache License")
-    scripts = configparser.ConfigParser()
-    scripts.read(info / "entry_points.txt")
-    assert dict(scripts["console_scripts"]) == {"runjob": "runjob.runner.cli:main"}
-    code = "import runjob.schemas.job as job; print(job.__file__)"
-    environment = {**home.env, "PYTHONPATH": str(tmp_path / "unpacked"), "PYTHONSAFEPATH": "1"}
-    answer = subprocess.run(
-        [sys.executable, "-c", code], env=environment, cwd=home.path, capture_output=True, text=True, check=True
-    )
-    assert answer.stdout.strip() == str(tmp_path / "unpacked" / "runjob" / "schemas" / "job.py")
