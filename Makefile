@@ -24,7 +24,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export DS_BUILD_OPS := 0
 
 .DEFAULT_GOAL := help
-.PHONY: help install run test check bench chaos dev wheel constraints clean
+.PHONY: help install run test check bench chaos dev docs wheel sdist constraints clean
 
 help:  ## this list
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -58,6 +58,12 @@ dev: $(VENV)/.installed-dev .links/runjob  ## the set-up of a developer: tools, 
 
 wheel: install  ## dist/runjob-VERSION-py3-none-any.whl
 	$(BIN)/python -m pip wheel --no-deps --wheel-dir dist .
+
+docs: $(VENV)/.installed-dev  ## the documentation as a site in build/site, every warning an error
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+sdist: install  ## dist/runjob-VERSION.tar.gz
+	$(BIN)/python -c "import setuptools.build_meta as it; it.build_sdist('dist')"
 
 constraints:  ## resolve pyproject.toml anew, in an environment of its own, and write constraints.txt and hashes
 	scripts/make_constraints.sh $(PYTHON)
