@@ -88,15 +88,12 @@ class Journal(SilentJournal):
 
     def go_back(self, step: int) -> None:
         """The run goes on from an earlier step: records beyond it leave, as on a resume."""
-        if self.tracker is not None:
-            self.tracker.keep(given_so_far(self.run))
+        for tracker in self.trackers:
+            tracker.go_back(self.run, step)
         self.file.close()
         discard_beyond(self.run, self.attempt, step)
         self.file = self.run.events.open("ab", buffering=0)
         self.step = step
-        if self.tensorboard is not None:
-            self.tensorboard.close()
-            self.tensorboard = _open_tensorboard(self.run.tensorboard, step)
 
     def sync(self) -> None:
         """Before a checkpoint counts, the records up to it are on disk."""

@@ -14,11 +14,9 @@ from runjob.schemas.run import RunDir, read_json
 
 class TensorBoard:
     def __init__(self, run: RunDir, from_step: int) -> None:
-        from torch.utils.tensorboard import SummaryWriter
         from torch.utils.tensorboard.summary import hparams
 
-        # purge_step hides what an earlier attempt wrote beyond the checkpoint
-        self._writer: Any = SummaryWriter(str(run.tensorboard), purge_step=from_step + 1 if from_step else None)
+        self._writer = _open(run, from_step)
         # `add_hparams` would make a directory beside this one, and a run in it without curves
         for summary in hparams(dict(settings_of(read_json(run.job)["job"])), {"eval/loss": None}):
             self._writer.file_writer.add_summary(summary)
@@ -32,8 +30,19 @@ class TensorBoard:
                 said = sample["text"] if "text" in sample else f"*{sample['problem']}*"
                 self._writer.add_text(f"samples/{number}", f"**{sample['prompt']}**\n\n{said}", step)
 
+    def go_back(self, run: RunDir, step: int) -> None:
+        self._writer.close()
+        self._writer = _open(run, step)
+
     def close(self, step: int) -> None:
         self._writer.close()
+
+
+def _open(run: RunDir, from_step: int) -> Any:  # noqa: ANN401 - torch's writer is untyped
+    from torch.utils.tensorboard import SummaryWriter
+
+    # purge_step hides what was written beyond the step that is gone on from
+    return SummaryWriter(str(run.tensorboard), purge_step=from_step + 1 if from_step else None)
 
 
 def settings_of(values: Mapping[str, Any], path: str = "") -> Iterator[tuple[str, bool | int | float | str]]:

@@ -42,6 +42,9 @@ class Tracker:
         self._given = given
         write_json(self._file, given)
 
+    def go_back(self, run: RunDir, step: int) -> None:
+        self.keep(given_so_far(run))
+
     def close(self, step: int) -> None:
         """Wait until all is written or sent."""
         if self._run is not None:

@@ -50,6 +50,9 @@ class MlflowTracker:
         if time.monotonic() - self._sent_at >= SEND_EVERY_S:
             self._guarded(self._send, step)
 
+    def go_back(self, run: RunDir, step: int) -> None:
+        """Nothing: what was given of the steps that are trained again stays, and is not given again."""
+
     def close(self, step: int) -> None:
         if self._client is not None:
             self._guarded(self._send, step)

@@ -108,7 +108,9 @@ def test_a_checkpoint_that_is_older_than_these_rules_can_be_read() -> None:
 def test_going_back_sets_the_undone_records_aside_each_time(tmp_path: Path) -> None:
     run = RunDir.create(tmp_path, "some")
     attempt = run.new_attempt()
-    journal = Journal(run, attempt, tracking=Tracking(tensorboard=False, wandb=None, profile=None), from_step=-1)
+    journal = Journal(
+        run, attempt, tracking=Tracking(tensorboard=False, wandb=None, mlflow=None, profile=None), from_step=-1
+    )
 
     def train(*steps: int) -> None:
         for step in steps:

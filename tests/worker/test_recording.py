@@ -211,7 +211,8 @@ from runjob.schemas.job import Tracking
 from runjob.schemas.run import RunDir
 
 run = RunDir(Path(sys.argv[1]))
-journal = Journal(run, run.attempt(1), tracking=Tracking(tensorboard=False, wandb=None, profile=None), from_step=-1)
+silent = Tracking(tensorboard=False, wandb=None, mlflow=None, profile=None)
+journal = Journal(run, run.attempt(1), tracking=silent, from_step=-1)
 journal.progress(now=True, step=0)
 resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
 try:
