@@ -8,7 +8,6 @@ under `hardware.slurm.folder` that news are brought home from. Its files say how
 import contextlib
 import dataclasses
 import os
-import shlex
 import shutil
 import subprocess
 import time
@@ -31,6 +30,7 @@ from runjob.launchers.slurm_text import (
     comment_of,
     for_slurm,
     parameters,
+    quoted,
     setup_lines,
 )
 from runjob.launchers.slurm_verdict import clock, judge
@@ -216,7 +216,7 @@ def there_of(run: RunDir, handle: Handle) -> RunDir:
 def order_of(run: str, attempt: int, hardware: Hardware, plan: Plan) -> dict[str, Any]:
     """All that submitit is told."""
     slurm = block_of(hardware)
-    setup = setup_lines(slurm, shlex.quote(run), cache_of(slurm))
+    setup = setup_lines(slurm, quoted(run), cache_of(slurm))
     return {**parameters(run, attempt, hardware, plan), "setup": setup}
 
 

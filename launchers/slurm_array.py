@@ -5,7 +5,6 @@ Each task is stood over as a single job is, has its own run directory, and is re
 """
 
 import json
-import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +12,7 @@ from typing import Any
 
 from runjob.launchers.base import Handle
 from runjob.launchers.slurm_submitit import hand_in_array
-from runjob.launchers.slurm_text import block_of, parameters, setup_lines
+from runjob.launchers.slurm_text import block_of, parameters, quoted, setup_lines
 from runjob.schemas.job_hardware import Hardware
 from runjob.schemas.plan import Plan
 from runjob.schemas.run import Attempt, RunDir
@@ -72,7 +71,7 @@ class Array:
 
     def case(self) -> str:
         """Which run a task is; bash's own variable, so that no program inherits it."""
-        runs = (f"{number}) runjob_run={shlex.quote(str(task.there.path))};;" for number, task in enumerate(self.tasks))
+        runs = (f"{number}) runjob_run={quoted(str(task.there.path))};;" for number, task in enumerate(self.tasks))
         return f'case "$SLURM_ARRAY_TASK_ID" in {" ".join(runs)} esac'
 
 

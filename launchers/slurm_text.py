@@ -24,6 +24,11 @@ def for_slurm(plan: Plan) -> Plan:
     return dataclasses.replace(plan, stages=tuple(map(_deaf, plan.stages)))
 
 
+def quoted(word: str) -> str:
+    """One word of sbatch's text, whatever is in it."""
+    return shlex.quote(word)
+
+
 def _deaf(stage: Stage) -> Stage:
     argv = tuple(f"{HANDLED}{HARMLESS}" if word.startswith(HANDLED) else word for word in stage.argv)
     return dataclasses.replace(stage, argv=argv)

@@ -22,7 +22,13 @@ STARTERS = ("run", "Popen", "call", "check_call", "check_output")
 # The user's own `setup` lines are shell text, which is what they are for: one argument, ours behind it.
 OWN_LINES = ("launchers/shell.py", "with_setup")
 # Where words become text: for ssh, which takes nothing else, and to be read by people.
-QUOTING = {"launchers/shell.py", "launchers/slurm_submitit.py", "launchers/slurm_text.py", "runner/commands_run.py"}
+QUOTING = {
+    "launchers/shell.py",
+    "launchers/slurm_submitit.py",
+    "launchers/slurm_text.py",
+    "runner/commands_run.py",
+    "runner/why/change.py",
+}
 
 
 def complaints(name: str, text: str) -> Iterator[str]:

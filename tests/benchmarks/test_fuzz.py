@@ -19,7 +19,7 @@ def test_a_few_hundred_broken_job_files_are_answered_shortly_soon_and_with_their
     assert {name.partition(":")[0] for name in result["counts"]} == {
         *("from the schema", "changed", "misspelt", "built to hurt")
     }
-    assert result["counts"]["from the schema: valid"] > 10
+    assert result["counts"]["from the schema: valid"] > 4
     assert result["problems"] > PIECE
 
 

@@ -206,7 +206,7 @@ def test_a_run_that_has_not_begun_is_a_row_like_any_other(answer, runs):
 
 def test_an_unknown_run_and_a_damaged_one_are_named(answer, runs):
     assert "no such job" in answer("compare", "nobody", expect=1)
-    (runs / KILLED / "events.jsonl").write_text('{"event": "train"}\n')
+    (runs / KILLED / "events.jsonl").write_text('{"event": "train", "step": 1, "attempt": 1}\n')
     assert f"{runs / KILLED / 'events.jsonl'}: holds something else than records" in answer(
         "diff", KILLED, STRAIGHT, expect=1
     )

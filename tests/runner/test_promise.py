@@ -32,7 +32,7 @@ def run(tmp_path: Path) -> RunDir:
     """A run whose last attempt ran on MACHINE with the versions that are installed (torch's with its local tag)."""
     versions = {name: importlib.metadata.version(name) for name in ("torch", "deepspeed")}
     versions["torch"] = versions["torch"].split("+")[0] + "+elsewhere"
-    start = {"event": "start", "step": 0, "processor": MACHINE.processor, "versions": versions}
+    start = {"event": "start", "step": 0, "attempt": 1, "processor": MACHINE.processor, "versions": versions}
     run = RunDir.create(tmp_path, "promised")
     run.events.write_text(json.dumps({**start, "processor": "an older one"}) + "\n" + json.dumps(start) + "\n")
     return run
