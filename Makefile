@@ -35,7 +35,7 @@ run: install  ## train the quickstart job on real Dutch text, then let the model
 	$(BIN)/runjob jobs/tiny/gpt2_dutch.yaml
 	$(BIN)/runjob generate latest
 
-test: $(VENV)/.installed-dev  ## every test; ARGS='-m "not slow"' for the seconds, ARGS='tests/schemas' for a folder
+test: $(VENV)/.installed-dev  ## the tests; ARGS='-m "not slow"' for the seconds, ARGS='-m nightly' for the longest, ARGS='tests/schemas' for a folder
 	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)
 
 check: $(VENV)/.installed-dev .links/runjob  ## format, lint, types, layers, job files: half a minute

@@ -15,6 +15,7 @@ from tests.conftest import ROOT, clean_environment
 pytestmark = pytest.mark.slow
 
 
+@pytest.mark.nightly
 def test_all_columns_run_and_count_the_same_tokens_and_learn_the_same(tmp_path: Path):
     journal, place = tmp_path / "journal.md", tmp_path / "place"
     journal.write_text("# Journal\n\n## before\n")

@@ -64,6 +64,7 @@ def test_a_spot_machine_is_taken_back_and_the_job_goes_on_on_the_next_by_itself(
     assert bench.ls() == []
 
 
+@pytest.mark.nightly
 def test_a_machine_is_ended_from_outside_and_the_job_goes_on_from_its_remote_copy(aws_bench: AwsBench) -> None:
     """In each phase that is left the command is killed too: while the job trains, and while what it made is fetched."""
     bench = aws_bench

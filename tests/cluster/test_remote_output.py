@@ -79,6 +79,7 @@ def machine(tmp_path: Path, name: str) -> Home:
     return make_home(tmp_path / name)
 
 
+@pytest.mark.nightly
 def test_a_job_goes_on_from_its_bucket_alone_after_a_spot_notice_and_after_a_kill(tmp_path, endpoint, spot):
     secret = {**credentials(endpoint), **PLANTED}
     first, second, third = (machine(tmp_path, name) for name in ("first", "second", "third"))

@@ -75,6 +75,7 @@ def desk(cluster: Cluster, tmp_path) -> Iterator[Desk]:
     desk.end()
 
 
+@pytest.mark.nightly
 def test_two_nodes_of_two_ranks_have_the_losses_of_one_node_of_four(desk: Desk):
     four = desk.train(*EVEN, "training.micro_batch=2", "hardware.ranks=4", "hardware.zero=1")
     for zero in (1, 2):

@@ -121,6 +121,7 @@ SHORT = (
 )
 
 
+@pytest.mark.nightly
 def test_the_tiny_job_shortened_ends_below_what_pairs_of_characters_reach(bench: Bench) -> None:
     run = dataclasses.replace(bench, job=ROOT / "jobs" / "tiny" / "canine_domains.yaml").submit(*SHORT)
     (baseline,) = events(run, "baseline")

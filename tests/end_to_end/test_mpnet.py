@@ -93,6 +93,7 @@ def write_stream(folder: Path) -> None:
     )
 
 
+@pytest.mark.nightly
 def test_the_full_job_stopped_early_keeps_its_schedule_and_resumed_twice_more_equals_an_unbroken_run(
     bench: Bench,
 ) -> None:
@@ -124,6 +125,7 @@ def test_the_full_job_stopped_early_keeps_its_schedule_and_resumed_twice_more_eq
     assert started["steps"] == 100_000
 
 
+@pytest.mark.nightly
 def test_four_ranks_go_on_with_the_stream_where_one_was_killed(bench: Bench) -> None:
     write_stream(bench.home.path)
     sets = (*SMALL, "training.global_batch=16", "training.micro_batch=4", "training.stop_after=6 steps")

@@ -22,7 +22,7 @@ def shape(zero: int, ranks: int, precision: str) -> tuple[str, ...]:
 # Every stage, every precision of a CPU, one rank and two; the whole table is benchmarks/stages.py.
 SHAPES = [
     (0, 1, "bf16"),
-    (1, 2, "bf16"),
+    pytest.param(1, 2, "bf16", marks=pytest.mark.nightly),
     (2, 2, "fp32"),
     (3, 2, "bf16_params"),
 ]
@@ -79,7 +79,7 @@ def gather(bench: Bench, folder: str, *, zero: int, ranks: int, verb: str) -> di
     return json.loads(done.stdout.splitlines()[-1])
 
 
-@pytest.mark.parametrize(("zero", "ranks"), [(3, 1), (2, 1), (0, 2)])
+@pytest.mark.parametrize(("zero", "ranks"), [(3, 1), pytest.param(2, 1, marks=pytest.mark.nightly), (0, 2)])
 def test_weights_and_moments_go_into_another_stage_and_come_out_the_same(bench: Bench, zero: int, ranks: int) -> None:
     saved = gather(bench, str(bench.home.path), zero=1, ranks=2, verb="save")
     loaded = gather(bench, str(bench.home.path), zero=zero, ranks=ranks, verb="load")
