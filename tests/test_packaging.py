@@ -23,7 +23,7 @@ from tests.small_job import small_job
 FOLDERS = ("schemas", "launchers", "data", "runner")
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 # All that the control side imports of others; yaml is pure Python where its C parser does not fit the interpreter
-CONTROL_NEEDS = ("yaml", "platformdirs")
+CONTROL_NEEDS = ("argcomplete", "yaml", "platformdirs")
 
 
 def name(path: Path) -> str:

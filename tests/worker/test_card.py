@@ -19,15 +19,16 @@ EVENTS = [
     {
         "event": "start",
         "step": 0,
+        "attempt": 1,
         "device": "cpu",
         "device_name": "A processor",
         "ranks": 1,
         "zero": 0,
         "versions": {"torch": "2.13.0", "deepspeed": "0.19.8"},
     },
-    {"event": "baseline", "step": 0, "method": "interpolated Kneser-Ney bigram", "perplexity": 85.617},
-    {"event": "eval", "step": 300, "loss": 4.5, "perplexity": 90.017, "bits_per_byte": 1.51},
-    {"event": "eval", "step": 600, "loss": 4.25, "perplexity": 70.105, "bits_per_byte": 1.42},
+    {"event": "baseline", "step": 0, "attempt": 1, "method": "interpolated Kneser-Ney bigram", "perplexity": 85.617},
+    {"event": "eval", "step": 300, "attempt": 1, "loss": 4.5, "perplexity": 90.017, "bits_per_byte": 1.51},
+    {"event": "eval", "step": 600, "attempt": 1, "loss": 4.25, "perplexity": 70.105, "bits_per_byte": 1.42},
 ]
 SUMMARY = Summary(
     format=1,
