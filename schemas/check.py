@@ -14,7 +14,7 @@ from typing import Any
 
 from runjob.schemas import wording
 from runjob.schemas.problems import DEFAULT, WRONG, Mark, Problem
-from runjob.schemas.reserved import ELSEWHERE, NEVER, RESERVED_KEYS, RESERVED_VALUES, SAID
+from runjob.schemas.reserved import ELSEWHERE, NEVER, RESERVED_VALUES, SAID
 from runjob.schemas.schema import TAGS, Schema, bundled_schema, follow, tags_of, types_of, variants
 from runjob.schemas.yaml import Entry, ListNode, MapNode, Node, Scalar
 
@@ -142,9 +142,6 @@ class Checker:
     def unknown_key(self, key: str, mark: Mark, path: str, fields: Schema) -> str | None:
         """Note the problem; the field of this mapping that was probably meant."""
         here = f"{path}.{key}" if path else key
-        if key in RESERVED_KEYS.get(path, ()):
-            self.problem(mark, here, SAID)
-            return None
         if key in NEVER:
             self.problem(mark, here, NEVER[key])
             return None

@@ -2,9 +2,6 @@
 
 SAID = "reserved, not supported by this version"
 
-# dotted path of the mapping ("" is the top) -> keys
-RESERVED_KEYS: dict[str, frozenset[str]] = {}
-
 # dotted path of a `kind` or another choice -> values
 RESERVED_VALUES: dict[str, frozenset[str]] = {
     "model.init.kind": frozenset(["run"]),

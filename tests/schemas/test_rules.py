@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from runjob.schemas.batch_rule import batch_problem
 from runjob.schemas.derived import DERIVED_KEYS, WHY_FIXED, dotted_keys, refuse_derived
 from runjob.schemas.read import JobFileError, read_job
-from runjob.schemas.reserved import ELSEWHERE, RESERVED_KEYS, RESERVED_VALUES
+from runjob.schemas.reserved import ELSEWHERE, RESERVED_VALUES
 from runjob.schemas.schema import bundled_schema, follow, variants
 
 CASES = Path(__file__).parent.parent / "cases" / "valid"
@@ -168,10 +168,6 @@ def test_a_reserved_word_is_not_yet_supported():
     for path, words in RESERVED_VALUES.items():
         for field in fields_at(path):
             assert not words & set(field.get("enum", [field.get("const")])), path
-    for path, keys in RESERVED_KEYS.items():
-        for field in fields_at(path):
-            for branch in variants(field).values() if "oneOf" in field else [field]:
-                assert not keys & set(branch["properties"]), path
 
 
 @pytest.mark.parametrize("path", sorted(RESERVED_VALUES))
@@ -181,12 +177,3 @@ def test_every_reserved_word_is_answered_as_such(path):
             read_job(SMALLEST, [f"{path}={word}"])
         assert f"`{word}` is reserved, not supported by this version" in str(caught.value)
         assert len(caught.value.problems) == 1
-
-
-@pytest.mark.parametrize("path", sorted(RESERVED_KEYS))
-def test_every_reserved_key_is_answered_as_such(path):
-    for key in sorted(RESERVED_KEYS[path]):
-        whole = f"{path}.{key}".lstrip(".")
-        with pytest.raises(JobFileError) as caught:
-            read_job(SMALLEST, [f"{whole}=1"])
-        assert str(caught.value) == f"--set {whole}=1: reserved, not supported by this version"
