@@ -115,7 +115,6 @@ def test_a_rank_that_wrote_its_own_end_keeps_its_word(run: RunDir, attempt: Atte
     assert said is not None and said.outcome == "finished"
 
 
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="without /proc nobody knows which process is a rank")
 def test_every_rank_says_where_it_is_though_one_is_stopped_and_python_is_held_up(logs: list[Path]) -> None:
     assert list(ranks()) == [0, 1]
     os.kill(ranks()[1].pid, signal.SIGSTOP)

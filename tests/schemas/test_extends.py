@@ -86,10 +86,10 @@ def test_the_file_wins_over_its_bases_the_later_base_over_the_earlier_and_set_ov
 
 def test_paths_are_relative_to_the_file_that_says_them(here: Path):
     data = "data: {path: texts/a.txt, split: {kind: files, validation: b.txt}}\n"
-    write("shared/deep/base.yaml", f"extends: ../../base.yaml\n{data}")
-    child = write("mine/child.yaml", "extends: ../shared/deep/base.yaml\ndata: {split: {validation: b.txt}}\n")
+    write("common/deep/base.yaml", f"extends: ../../base.yaml\n{data}")
+    child = write("mine/child.yaml", "extends: ../common/deep/base.yaml\ndata: {split: {validation: b.txt}}\n")
     values = read_job(child).values["data"]
-    assert values["path"] == f"{here}/shared/deep/texts/a.txt"
+    assert values["path"] == f"{here}/common/deep/texts/a.txt"
     assert values["split"]["validation"] == f"{here}/mine/b.txt"
 
 
