@@ -19,7 +19,7 @@ from transformers import (
 )
 
 from runjob.data.cut import Limit, cut_by_length
-from runjob.runner.worker.models.end_to_end import Gather, Rows, Spread
+from runjob.runner.worker.models.end_to_end import Gather, RowPlaces, Spread
 from runjob.runner.worker.models.init import enable_gradient_checkpointing
 from runjob.runner.worker.models.masked_lm import MaskedLMObjective
 from runjob.schemas.end_to_end import rows_are_padded
@@ -111,7 +111,7 @@ def test_a_network_that_is_told_to_tell_rows_apart_still_takes_padded_ones() -> 
 @given(lengths)
 @settings(max_examples=60, deadline=None)
 def test_what_is_spread_is_gathered_again_and_its_gradient_goes_the_same_way(drawn: list[int]) -> None:
-    rows = Rows.of(padded_rows(tuple(drawn))["attention_mask"])
+    rows = RowPlaces.of(padded_rows(tuple(drawn))["attention_mask"])
     each = torch.randn(sum(drawn), 3, dtype=torch.float64, requires_grad=True)
     spread = Spread.apply(each, rows)
     assert torch.equal(Gather.apply(spread, rows), each)

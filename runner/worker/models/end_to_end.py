@@ -47,7 +47,7 @@ class Group:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Rows:
+class RowPlaces:
     """Where the tokens of a micro batch are: `tokens_T` in its B x W places, `spread_P` (T where there is none) for
     each place of the groups, `gathered_T` among those places."""
 
@@ -58,7 +58,7 @@ class Rows:
     groups: tuple[Group, ...]
 
     @classmethod
-    def of(cls, attention_mask_BW: torch.Tensor) -> "Rows":
+    def of(cls, attention_mask_BW: torch.Tensor) -> "RowPlaces":
         """Rows are filled up on their right."""
         device = attention_mask_BW.device
         width = attention_mask_BW.shape[1]
@@ -98,7 +98,7 @@ class Spread(torch.autograd.Function):
     """(T, ...) to (P, ...), zeros where no token is; both ways are copies of whole rows."""
 
     @staticmethod
-    def forward(ctx: Any, each_T: torch.Tensor, rows: Rows) -> torch.Tensor:  # noqa: ANN401
+    def forward(ctx: Any, each_T: torch.Tensor, rows: RowPlaces) -> torch.Tensor:  # noqa: ANN401
         ctx.rows = rows
         return _spread(each_T, rows)
 
@@ -112,7 +112,7 @@ class Gather(torch.autograd.Function):
     """(P, ...) to (T, ...)."""
 
     @staticmethod
-    def forward(ctx: Any, each_P: torch.Tensor, rows: Rows) -> torch.Tensor:  # noqa: ANN401
+    def forward(ctx: Any, each_P: torch.Tensor, rows: RowPlaces) -> torch.Tensor:  # noqa: ANN401
         ctx.rows = rows
         return each_P.index_select(0, rows.gathered_T)
 
@@ -122,13 +122,13 @@ class Gather(torch.autograd.Function):
         return _spread(gradient_T, ctx.rows), None
 
 
-def _spread(each_T: torch.Tensor, rows: Rows) -> torch.Tensor:
+def _spread(each_T: torch.Tensor, rows: RowPlaces) -> torch.Tensor:
     nothing = each_T.new_zeros(1, *each_T.shape[1:])
     return torch.cat([each_T, nothing]).index_select(0, rows.spread_P)
 
 
 def tell_rows_apart(network: PreTrainedModel) -> None:
-    """From here on the network takes `rows` (a Rows) beside the tokens of a single row; without it, it is as before."""
+    """From here on the network takes `rows` (RowPlaces) beside the tokens of one row; without it, it is as before."""
     inner_name = network.config._attn_implementation
     inner: Attention = ALL_ATTENTION_FUNCTIONS[inner_name]
 
@@ -139,7 +139,7 @@ def tell_rows_apart(network: PreTrainedModel) -> None:
         value: torch.Tensor,
         attention_mask: torch.Tensor | None,
         *,
-        rows: Rows | None = None,
+        rows: RowPlaces | None = None,
         sliding_window: int | None = None,
         **more: Any,  # noqa: ANN401 - whatever transformers passes to an attention
     ) -> tuple[torch.Tensor, Any]:
@@ -156,7 +156,7 @@ def attend_apart(
     inner: Attention,
     module: torch.nn.Module,
     asked_1HTD: tuple[torch.Tensor, torch.Tensor, torch.Tensor],
-    rows: Rows,
+    rows: RowPlaces,
     window: int | None,
     more: dict[str, Any],
 ) -> torch.Tensor:
@@ -176,7 +176,7 @@ def attend_apart(
     return answer_THD[None]
 
 
-def rows_apart(network: PreTrainedModel, rows: Rows) -> dict[str, Any]:
+def rows_apart(network: PreTrainedModel, rows: RowPlaces) -> dict[str, Any]:
     """What a forward pass takes besides the tokens of `rows`."""
     masks: Any = None
     if network.config.model_type == "modernbert":  # which would make its own of both kinds

@@ -12,7 +12,7 @@ from transformers import PreTrainedModel
 from runjob.runner.worker.models.canine import classes_of
 from runjob.runner.worker.models.causal_lm import Answer
 from runjob.runner.worker.models.document_attention import seen_by
-from runjob.runner.worker.models.end_to_end import Rows, rows_apart, tell_rows_apart
+from runjob.runner.worker.models.end_to_end import RowPlaces, rows_apart, tell_rows_apart
 from runjob.runner.worker.models.linear_loss import IGNORED, linear_loss
 from runjob.schemas.errors import JobError
 
@@ -65,7 +65,7 @@ class MaskedLMObjective(nn.Module):
         """With `position_ids` (from 0 in each document) the documents of a row are kept apart; `watched`: of which
         labels an evaluation wants the loss by itself."""
         if self.end_to_end and attention_mask is not None:
-            rows = Rows.of(attention_mask)
+            rows = RowPlaces.of(attention_mask)
             seen = rows_apart(self.network, rows)
             input_ids, labels = (each.flatten()[rows.tokens_T][None] for each in (input_ids, labels))
             watched = None if watched is None else watched.flatten()[rows.tokens_T][None]
