@@ -10,6 +10,7 @@ from transformers import PreTrainedModel, RobertaConfig, RobertaForMaskedLM
 
 from runjob.data.characters import CLS, MASK, PAD, SEP
 from runjob.data.store import TokenizerSummary
+from runjob.runner.worker.kernels.cross_entropy import FusedHead
 from runjob.runner.worker.kernels.elementwise import FusedDropout, FusedGelu
 from runjob.runner.worker.kernels.families import install
 from runjob.runner.worker.kernels.norm import NarrowNorm, ResidualNorm
@@ -45,14 +46,14 @@ every_family = pytest.mark.parametrize("family", FAMILIES)
 Classes = dict[type[nn.Module], int]
 # Attention and what else takes another class, in two layers
 SERVED: dict[str, tuple[str, Classes]] = {
-    "bert": ("fused", {ResidualNorm: 4, NarrowNorm: 0, FusedGelu: 0}),
-    "canine": ("eager", {ResidualNorm: 8, NarrowNorm: 0, FusedGelu: 0}),
-    "deberta_v2": ("eager", {ResidualNorm: 4, NarrowNorm: 0, FusedGelu: 0}),
-    "gpt2": ("fused", {ResidualNorm: 0, NarrowNorm: 4, FusedGelu: 2}),
-    "modernbert": ("fused", {ResidualNorm: 0, NarrowNorm: 3, FusedGelu: 0}),
-    "mpnet": ("eager", {ResidualNorm: 2, NarrowNorm: 0, FusedGelu: 0}),
-    "permuted": ("eager", {ResidualNorm: 2, NarrowNorm: 0, FusedGelu: 0}),
-    "roberta": ("fused", {ResidualNorm: 4, NarrowNorm: 0, FusedGelu: 0}),
+    "bert": ("fused", {ResidualNorm: 4, NarrowNorm: 0, FusedGelu: 0, FusedHead: 1}),
+    "canine": ("eager", {ResidualNorm: 8, NarrowNorm: 0, FusedGelu: 0, FusedHead: 1}),
+    "deberta_v2": ("eager", {ResidualNorm: 4, NarrowNorm: 0, FusedGelu: 0, FusedHead: 1}),
+    "gpt2": ("fused", {ResidualNorm: 0, NarrowNorm: 4, FusedGelu: 2, FusedHead: 1}),
+    "modernbert": ("fused", {ResidualNorm: 0, NarrowNorm: 3, FusedGelu: 0, FusedHead: 1}),
+    "mpnet": ("eager", {ResidualNorm: 2, NarrowNorm: 0, FusedGelu: 0, FusedHead: 1}),
+    "permuted": ("eager", {ResidualNorm: 2, NarrowNorm: 0, FusedGelu: 0, FusedHead: 1}),
+    "roberta": ("fused", {ResidualNorm: 4, NarrowNorm: 0, FusedGelu: 0, FusedHead: 1}),
 }
 
 

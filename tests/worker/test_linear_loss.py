@@ -12,6 +12,8 @@ from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import AutoConfig, AutoModelForCausalLM, PreTrainedModel
 
+from runjob.runner.worker.kernels.cross_entropy import FusedHead
+from runjob.runner.worker.kernels.cross_entropy import to_gradient_ as fused_to_gradient_
 from runjob.runner.worker.models.causal_lm import MATRIX_HEADS, CausalLMObjective
 from runjob.runner.worker.models.linear_loss import IGNORED, Losses, linear_loss, plain_loss, to_gradient_
 
@@ -70,9 +72,11 @@ def test_loss_and_gradients_are_those_of_the_plain_form(chunk_bytes: int, bias: 
 
 @CHUNKS
 @BIAS
+@pytest.mark.usefixtures("kernels")
 @pytest.mark.parametrize("kind", ["autocast", "bf16 parameters"])
+@pytest.mark.parametrize("fused", [False, True], ids=["torch", "kernel"])
 def test_in_bf16_they_are_no_further_from_the_exact_ones_than_those_of_the_plain_form(
-    chunk_bytes: int, bias: bool, kind: str
+    chunk_bytes: int, bias: bool, kind: str, fused: bool
 ) -> None:
     hidden, head, targets = sample(bias=bias)
     exact = plain_loss(head(hidden), targets)
@@ -80,8 +84,11 @@ def test_in_bf16_they_are_no_further_from_the_exact_ones_than_those_of_the_plain
     if kind == "bf16 parameters":
         head = head.bfloat16()
         hidden = hidden.detach().bfloat16().requires_grad_()
+    served = nn.Linear(1, 1, bias=bias)
+    served.weight, served.bias = head.weight, head.bias
+    served.__class__ = FusedHead if fused else nn.Linear
     with torch.autocast("cpu", dtype=torch.bfloat16, enabled=kind == "autocast"):
-        found, plain = linear_loss(hidden, head, targets, chunk_bytes=chunk_bytes), plain_loss(head(hidden), targets)
+        found, plain = linear_loss(hidden, served, targets, chunk_bytes=chunk_bytes), plain_loss(head(hidden), targets)
     assert found.sum.item() == pytest.approx(exact.sum.item(), rel=1e-3)
     ours, theirs = gradients(found, hidden, head), gradients(plain, hidden, head)
     for one, other, expected in zip(ours, theirs, exact_gradients, strict=True):
@@ -134,6 +141,45 @@ def test_nothing_to_predict_is_a_loss_of_nothing_with_gradients_of_nothing(bias:
     assert losses.sum.item() == 0
     assert losses.each.tolist() == [0, 0, 0, 0]
     assert all(not gradient.any() for gradient in gradients(losses, hidden, head))
+
+
+@pytest.mark.usefixtures("kernels")
+@BIAS
+@pytest.mark.parametrize("rows", [1, 5, 37])
+def test_the_kernel_gives_the_loss_and_the_gradient_of_torch_with_any_number_of_threads(bias: bool, rows: int) -> None:
+    """600 classes in rows of 640 places: what stands behind a row's last class stays."""
+    generator = torch.Generator().manual_seed(rows)
+    logits = (torch.randn(rows, 640, generator=generator) * 4).bfloat16()
+    targets = torch.randint(CLASSES, (rows,), generator=generator)
+    targets[1::3] = IGNORED
+    added = torch.randn(CLASSES, generator=generator) if bias else None
+    exact = logits[:, :CLASSES].double() + (0 if added is None else added)
+    leaf = exact.requires_grad_()
+    plain = plain_loss(leaf, targets)
+    plain.sum.backward()
+    found = []
+    for threads in (1, 3):
+        torch.set_num_threads(threads)
+        ours = logits.clone()
+        each, bias_gradient = fused_to_gradient_(ours[:, :CLASSES], targets, added)
+        found.append((ours, each, bias_gradient))
+        torch.testing.assert_close(each, plain.each.float(), rtol=1e-5, atol=1e-5)
+        assert distance(ours[:, :CLASSES].double(), leaf.grad) < 0.004
+        assert torch.equal(ours[:, CLASSES:], logits[:, CLASSES:])
+        assert not ours[1::3, :CLASSES].any()
+        assert (bias_gradient is None) == (added is None)
+        if bias_gradient is not None:
+            torch.testing.assert_close(bias_gradient, ours[:, :CLASSES].float().sum(0), rtol=1e-5, atol=1e-6)
+    for one, other in zip(*found, strict=True):
+        assert one is other or torch.equal(one, other)
+
+
+@pytest.mark.usefixtures("kernels")
+def test_a_logit_that_is_no_number_is_a_loss_that_is_none_in_the_kernel_too() -> None:
+    logits = torch.randn(3, 64).bfloat16()
+    logits[1, 5] = torch.nan
+    each, _ = fused_to_gradient_(logits, torch.tensor([0, 1, 2]), None)
+    assert each.isnan().tolist() == [False, True, False]
 
 
 def test_rows_that_are_computed_and_predict_nothing_count_for_nothing() -> None:

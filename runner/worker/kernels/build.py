@@ -22,7 +22,7 @@ from runjob.schemas.manifest import sha256_of
 from runjob.schemas.run import cache_home, sync_path, write_atomic
 
 HERE = Path(__file__).parent
-SOURCES = ("softmax.cpp", "norm.cpp", "elementwise.cpp")
+SOURCES = ("softmax.cpp", "norm.cpp", "elementwise.cpp", "cross_entropy.cpp")
 HEADERS = ("numbers.h",)
 # -march=native: vectors of this processor. No -ffast-math: a NaN must stay one. -fopenmp asks for libgomp.so.1, the
 # very name under which torch has loaded its own, so no second pool of threads comes to life.

@@ -19,6 +19,7 @@ from transformers.models.mpnet.modeling_mpnet import MPNetOutput, MPNetSelfAtten
 from transformers.models.roberta.modeling_roberta import RobertaOutput, RobertaSelfOutput
 
 from runjob.runner.worker.kernels import attention
+from runjob.runner.worker.kernels.cross_entropy import FusedHead
 from runjob.runner.worker.kernels.elementwise import FusedDropout, FusedGelu
 from runjob.runner.worker.kernels.norm import NarrowNorm, ResidualNorm, ResidualOutput
 from runjob.runner.worker.kernels.written_out import (
@@ -57,6 +58,7 @@ def install(network: PreTrainedModel) -> None:
     fuse_residuals(network)
     fuse_norms(network)
     fuse_gelu(network)
+    fuse_loss(network)
 
 
 def fuse_attention(network: PreTrainedModel) -> None:
@@ -96,3 +98,9 @@ def fuse_gelu(network: nn.Module) -> None:
     for module in network.modules():
         if type(module) in (GELUTanh, NewGELUActivation):
             module.__class__ = FusedGelu
+
+
+def fuse_loss(network: PreTrainedModel) -> None:
+    head = network.get_output_embeddings()
+    if type(head) is nn.Linear:
+        head.__class__ = FusedHead

@@ -19,6 +19,9 @@ import torch
 from torch import nn
 from torch.nn import functional as F
 
+from runjob.runner.worker.kernels import cross_entropy
+from runjob.runner.worker.models.kept_gradient import KeptGradient, kept_gradient
+
 IGNORED = -100  # the label of a row that predicts nothing
 
 # Chunks as large as memory allows: each one more reads and writes the whole gradient of the weight once more
@@ -56,7 +59,14 @@ def linear_loss(
     counted = targets_N != IGNORED if some else slice(None)
     classes = len(head.weight) if classes is None else classes
     with torch.autocast(hidden_NH.device.type, enabled=False):
-        cut = Cut(classes=classes, dtype=dtype, chunk_bytes=chunk_bytes, learns=torch.is_grad_enabled())
+        cut = Cut(
+            classes=classes,
+            dtype=dtype,
+            chunk_bytes=chunk_bytes,
+            learns=torch.is_grad_enabled(),
+            fused=isinstance(head, cross_entropy.FusedHead) and dtype is torch.bfloat16,
+            kept=kept_gradient(head),
+        )
         total, each = _LinearLoss.apply(  # type: ignore[no-untyped-call]
             hidden_NH[counted], head.weight, head.bias, targets_N[counted], cut
         )
@@ -106,12 +116,15 @@ def to_gradient_(
 
 @dataclass(frozen=True, kw_only=True)
 class Cut:
-    """How it is computed. `learns`: whether anybody will ask for a gradient."""
+    """How it is computed. `learns`: whether anybody will ask for a gradient; `fused`: by the kernel; `kept`: who is
+    given the weight's gradient in autograd's place."""
 
     classes: int
     dtype: torch.dtype
     chunk_bytes: int
     learns: bool
+    fused: bool
+    kept: KeptGradient | None
 
 
 class _LinearLoss(torch.autograd.Function):
@@ -130,9 +143,10 @@ class _LinearLoss(torch.autograd.Function):
         bias_C = None if bias_V is None else bias_V[:classes].to(wide)
         each_N = hidden_NH.new_empty(len(hidden_NH), dtype=wide)
         by_hidden_NH, by_weight_CH, by_bias_C = torch.empty_like(rows_NH), None, None
+        to_gradient = cross_entropy.to_gradient_ if cut.fused else to_gradient_
         for rows in _pieces(len(rows_NH), bytes_each=len(matrix_CH) * dtype.itemsize, limit=cut.chunk_bytes):
             logits_nC = rows_NH[rows] @ matrix_CH.T
-            each_N[rows], bias_gradient_C = to_gradient_(logits_nC[:, :classes], targets_N[rows], bias_C)
+            each_N[rows], bias_gradient_C = to_gradient(logits_nC[:, :classes], targets_N[rows], bias_C)
             if not cut.learns:
                 continue
             torch.mm(logits_nC, matrix_CH, out=by_hidden_NH[rows])
@@ -140,7 +154,7 @@ class _LinearLoss(torch.autograd.Function):
             if bias_gradient_C is not None:
                 by_bias_C = bias_gradient_C if by_bias_C is None else by_bias_C.add_(bias_gradient_C)
         ctx.save_for_backward(by_hidden_NH, by_weight_CH, by_bias_C, weight_VH, bias_V)
-        ctx.hidden_dtype, ctx.classes = hidden_NH.dtype, classes
+        ctx.hidden_dtype, ctx.cut = hidden_NH.dtype, cut
         ctx.mark_non_differentiable(each_N)
         return _sum(each_N), each_N
 
@@ -152,9 +166,12 @@ class _LinearLoss(torch.autograd.Function):
     ) -> tuple[torch.Tensor | None, ...]:
         by_hidden_NH, by_weight_CH, by_bias_C, weight_VH, bias_V = ctx.saved_tensors
         hidden = by_hidden_NH.to(ctx.hidden_dtype) * factor if ctx.needs_input_grad[0] else None
-        weight = _like(weight_VH, by_weight_CH, ctx.classes, factor) if ctx.needs_input_grad[1] else None
-        bias = _like(bias_V, by_bias_C, ctx.classes, factor) if ctx.needs_input_grad[2] else None
-        return hidden, weight, bias, None, None
+        bias = _like(bias_V, by_bias_C, ctx.cut.classes, factor) if ctx.needs_input_grad[2] else None
+        if not ctx.needs_input_grad[1] or ctx.cut.kept is None:
+            weight = _like(weight_VH, by_weight_CH, ctx.cut.classes, factor) if ctx.needs_input_grad[1] else None
+            return hidden, weight, bias, None, None
+        ctx.cut.kept.add(None if by_weight_CH is None else by_weight_CH[: ctx.cut.classes], factor)
+        return hidden, None, bias, None, None
 
 
 def _pieces(rows: int, *, bytes_each: int, limit: int) -> Iterator[slice]:
