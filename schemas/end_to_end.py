@@ -6,15 +6,17 @@ from runjob.schemas.job import Job
 from runjob.schemas.job_model import GuideInit, PretrainedInit, TileInit
 from runjob.schemas.json_object import read_object
 
-# transformers' names; of these the attention alone sees which row a token is of, and it takes a name of ours
-FAMILIES = frozenset({"bert", "modernbert", "roberta"})
+# transformers' names; of these the attention alone sees which row a token is of, and it takes a name of ours; CANINE's
+# layers are called one by one (runner/worker/models/canine_end_to_end.py)
+FAMILIES = frozenset({"bert", "canine", "modernbert", "roberta"})
 
 
 def end_to_end(job: Job, *, family: str | None) -> bool:
     """`family` None: nobody knows it yet, and rows count as padded. A compiled network would be compiled anew for every
     number of tokens."""
     masked_lines = job.objective.kind == "mlm" and job.data.layout == "lines"
-    return masked_lines and not job.training.compile and family in FAMILIES
+    recomputed = family == "canine" and job.training.gradient_checkpointing  # by layers that are called as a whole
+    return masked_lines and not job.training.compile and not recomputed and family in FAMILIES
 
 
 def rows_are_padded(job: Job) -> bool:

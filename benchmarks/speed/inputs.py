@@ -1,6 +1,6 @@
 """What all columns of a row begin with, made once: the text, the tokenizer and the network with its first weights in
-the form of transformers. A process of its own (`python -m benchmarks.speed.inputs ROW FOLDER`), so that the bench
-itself holds no torch while others are timed."""
+the form of transformers. A process of its own (`python -m benchmarks.speed.inputs ROW FOLDER [LINES]`), so that the
+bench itself holds no torch while others are timed."""
 
 import os
 import sys
@@ -23,21 +23,20 @@ class Inputs:
     model: Path
 
 
-def make_inputs(row: str, folder: Path) -> Inputs:
+def make_inputs(row: str, folder: Path, *, lines: int | None) -> Inputs:
     """The folder's, made if this is the first call."""
     inputs = Inputs(text=folder / "train.txt", validation=folder / "validation.txt", model=folder / "model")
     if not inputs.model.is_dir():
-        execute([sys.executable, "-m", "benchmarks.speed.inputs", row, str(folder.absolute())], os.environ, ROOT)
+        said = [row, str(folder.absolute()), *([] if lines is None else [str(lines)])]
+        execute([sys.executable, "-m", "benchmarks.speed.inputs", *said], os.environ, ROOT)
     return inputs
 
 
-def write_text(workload: Workload, folder: Path) -> list[str]:
-    """The lines that are trained on."""
-    lines = workload.text()
-    mixed = shuffled(lines)
+def write_text(workload: Workload, folder: Path, *, lines: int | None) -> list[str]:
+    """The `lines` that are trained on (None: all); the answer is those that a tokenizer learns from."""
+    mixed = shuffled(workload.text())
     validation, train = mixed[:VALIDATION_LINES], mixed[VALIDATION_LINES:]
-    train = train[: workload.lines]
-    for name, some in (("validation.txt", validation), ("train.txt", train)):
+    for name, some in (("validation.txt", validation), ("train.txt", train[:lines])):
         (folder / name).write_text("\n".join(some) + "\n", encoding="utf-8")
     return train
 
@@ -62,11 +61,11 @@ def write_model(workload: Workload, lines: list[str], folder: Path) -> None:
     making.rename(where)
 
 
-def main(row: str, folder: Path) -> None:
+def main(row: str, folder: Path, lines: int | None) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     workload = WORKLOADS[row]
-    write_model(workload, write_text(workload, folder), folder)
+    write_model(workload, write_text(workload, folder, lines=lines), folder)
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], Path(sys.argv[2]))
+    main(sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]) if sys.argv[3:] else None)

@@ -52,8 +52,8 @@ class Row:
 def open_stage(name: str, place: Path, *, steps: int | None, threads: int | None, cuda: bool) -> Stage:
     """A row's place, its inputs made; `steps` instead of the row's own."""
     work, folder = WORKLOADS[name], place / name
-    inputs = make_inputs(name, folder)
     work = work if steps is None else replace(work, steps=steps)
+    inputs = make_inputs(name, folder, lines=work.lines)
     return Stage(name=name, workload=work, inputs=inputs, folder=folder, cuda=cuda, threads=threads)
 
 

@@ -43,7 +43,7 @@ def prepare(place: Path, repeats: int) -> list[str]:
 
 def generate(place: Path, repeats: int) -> list[str]:
     """`runjob generate --benchmark` of the network of row `clm` before it has learnt anything: it repeats by itself."""
-    model = make_inputs("clm", place / "clm").model
+    model = make_inputs("clm", place / "clm", lines=None).model
     said = execute([str(RUNJOB), "generate", str(model), "--benchmark", "--json"], os.environ, place)
     return [_generated(speed) for speed in json.loads(said.splitlines()[-1])]
 

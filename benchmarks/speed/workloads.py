@@ -40,9 +40,16 @@ class Workload:
     uncounted: int
     over_a: Bar
     over_b: Bar
-    lines: int | None = None
+    epochs: int = 1
     counted: Literal["tokens", "predicted"] = "tokens"
     needs_gpu: bool = False
+
+    @property
+    def lines(self) -> int | None:
+        """That are trained on: so many that every column has computed the same rows when it ends. (Rows of similar
+        length together come longest first within each fourth of them, as Trainer sorts; the steps that count are whole
+        fourths.) Packed rows are all as long: None, whatever there is."""
+        return self.steps * self.batch // self.epochs if self.layout == "lines" else None
 
     @property
     def probability(self) -> float:
@@ -152,7 +159,7 @@ STUDENT = Workload(
     batch=32,
     micro_tokens=4096,
     learning_rate=2e-4,
-    steps=14,
+    steps=16,
     uncounted=4,
     over_a=MLM_A,
     over_b=MLM_B,
@@ -169,7 +176,7 @@ WORDS = Workload(
     batch=32,
     micro_tokens=2048,
     learning_rate=2e-4,
-    steps=14,
+    steps=16,
     uncounted=4,
     over_a=Bar(must=4, stretch=5),
     over_b=Bar(must=1.6, stretch=2),
@@ -191,7 +198,7 @@ CANINE = Workload(
     batch=32,
     micro_tokens=1024,
     learning_rate=5e-5,
-    steps=7,
+    steps=8,
     uncounted=2,
     over_a=Bar(must=12, stretch=15),
     over_b=Bar(must=3, stretch=4),
@@ -291,7 +298,7 @@ TINY = Workload(
     uncounted=2,
     over_a=MLM_A,
     over_b=MLM_B,
-    lines=32,
+    epochs=6,
 )
 WORKLOADS = {
     "mlm_short": SHORT,

@@ -34,7 +34,7 @@ from runjob.runner.worker.models.init import (
     check_positions,
     enable_gradient_checkpointing,
 )
-from runjob.runner.worker.models.kept_gradient import keep_gradient
+from runjob.runner.worker.models.kept_gradient import keep_gradients
 from runjob.runner.worker.objective import identity_of, open_module, open_other_shares, open_reader
 from runjob.runner.worker.optimizer_state import scatter
 from runjob.runner.worker.parts import Parts
@@ -112,7 +112,7 @@ def assemble(run: RunDir, attempt: Attempt, job: Job, plan: Plan, stop_watch: St
         raise MissingError(lacking)
     engine = Engine(module, run.deepspeed, ranks=exchange.ranks, compiled=job.training.compile)
     if engine.plain and engine.device.type == "cpu" and not job.training.compile:
-        keep_gradient(network)
+        keep_gradients(network)
     learning_rate = LearningRate(job.training.schedule, clock, peak=engine.peak_learning_rate)
     if start.checkpoint is not None:
         restore_optimizer(engine, start.checkpoint)

@@ -9,7 +9,7 @@ import torch
 from transformers import BertConfig, BertForMaskedLM, GPT2Config, GPT2LMHeadModel, PreTrainedModel
 
 from runjob.runner.worker.models.causal_lm import CausalLMObjective
-from runjob.runner.worker.models.kept_gradient import keep_gradient
+from runjob.runner.worker.models.kept_gradient import LARGE_BYTES, KeptEmbedding, keep_gradients
 from runjob.runner.worker.models.linear_loss import IGNORED
 from runjob.runner.worker.models.masked_lm import MaskedLMObjective
 
@@ -24,9 +24,9 @@ def causal() -> CausalLMObjective:
     )
 
 
-def masked(*, tied: bool = True, vocabulary: int | None = None) -> MaskedLMObjective:
+def masked(*, tied: bool = True, vocabulary: int | None = None, ids: int = CLASSES) -> MaskedLMObjective:
     sizes = {"hidden_size": 16, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 32}
-    config = BertConfig(vocab_size=CLASSES, max_position_embeddings=16, tie_word_embeddings=tied, **sizes)
+    config = BertConfig(vocab_size=ids, max_position_embeddings=16, tie_word_embeddings=tied, **sizes)
     return MaskedLMObjective(BertForMaskedLM(config), vocabulary=vocabulary)
 
 
@@ -35,6 +35,7 @@ NETWORKS: dict[str, Callable[[], Objective]] = {
     "bert": masked,
     "the first classes": partial(masked, vocabulary=71),
     "a head of its own": partial(masked, tied=False),
+    "a large table of its own": partial(masked, tied=False, ids=LARGE_BYTES // (4 * 16)),
 }
 every_network = pytest.mark.parametrize("build", NETWORKS.values(), ids=NETWORKS)
 
@@ -60,7 +61,7 @@ def pair(build: Callable[[], Objective]) -> tuple[Objective, Objective]:
     torch.manual_seed(3)
     plain = build().eval()  # dropout would draw other masks
     kept = copy.deepcopy(plain)
-    keep_gradient(kept.network)
+    keep_gradients(kept.network)
     return plain, kept
 
 
@@ -96,6 +97,21 @@ def test_the_same_step_has_the_same_bits_whatever_was_in_the_memory_before(build
     again = train(kept, rows(1), rows(2))
     torch.set_num_threads(before)
     assert all(torch.equal(first[name], again[name]) for name in first)
+
+
+def test_a_large_table_of_its_own_keeps_its_zeros_and_a_small_one_is_left_alone() -> None:
+    _, kept = pair(NETWORKS["a large table of its own"])
+    tables = [type(module) for module in kept.network.modules() if isinstance(module, torch.nn.Embedding)]
+    assert tables == [KeptEmbedding, torch.nn.Embedding, torch.nn.Embedding]  # words, positions, segments
+    words = kept.network.get_input_embeddings().weight
+    train(kept, rows(1))
+    place = words.grad.data_ptr()
+    train(kept, rows(2))
+    assert words.grad.data_ptr() == place and not words.grad.is_sparse
+    with torch.no_grad():
+        kept.network.zero_grad(set_to_none=True)
+        kept(**rows(3))
+    assert words.grad is None
 
 
 def test_a_head_that_is_frozen_gets_none() -> None:

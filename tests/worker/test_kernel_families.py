@@ -135,12 +135,14 @@ def fused(network: PreTrainedModel) -> PreTrainedModel:
     return network
 
 
-def assert_as_near_as_torch(family: str, tensors: dict[str, torch.Tensor]) -> None:
+def assert_as_near_as_torch(family: str, tensors: dict[str, torch.Tensor], *, end_to_end: bool = False) -> None:
     """Loss and gradient are no farther from those in fp32 than torch's own operations under autocast are."""
     network = build(family)
     true, direction = loss_and_gradient(objective(family, network), tensors, bf16=False)
     plain, plain_gradient = loss_and_gradient(objective(family, network), tensors, bf16=True)
-    ours, gradient = loss_and_gradient(objective(family, fused(network)), tensors, bf16=True)
+    one = fused(network)
+    module = MaskedLMObjective(one, end_to_end=True) if end_to_end else objective(family, one)
+    ours, gradient = loss_and_gradient(module, tensors, bf16=True)
     assert abs(ours - true) < max(2 * abs(plain - true), 2e-3 * true)
     away, plainly = (gradient - direction).norm().item(), (plain_gradient - direction).norm().item()
     assert 0 < away < 1.5 * plainly < 0.1 * direction.norm().item(), (away, plainly, direction.norm().item())
@@ -150,6 +152,11 @@ def assert_as_near_as_torch(family: str, tensors: dict[str, torch.Tensor]) -> No
 @every_family
 def test_a_fused_network_learns_what_the_plain_one_learns(family):
     assert_as_near_as_torch(family, batch(family))
+
+
+@pytest.mark.parametrize("family", ["bert", "canine", "modernbert", "roberta"])
+def test_rows_end_to_end_learn_what_padded_ones_learn(family):
+    assert_as_near_as_torch(family, batch(family), end_to_end=True)
 
 
 @pytest.mark.parametrize("family", ["bert", "gpt2", "modernbert", "permuted"])

@@ -24,6 +24,8 @@ from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from runjob.data.cut import cheapest_bounds
 
 Attention = Callable[..., tuple[torch.Tensor, Any]]
+# (rows of a group, which of their places hold a token) -> (rows, width): booleans, or numbers that are added to scores
+Visible = Callable[[torch.Tensor, torch.Tensor], torch.Tensor | None]
 
 # What transformers and the `start` event call an attention that is told where rows end
 SUFFIX = " end to end"
@@ -47,22 +49,20 @@ class Group:
 
 
 @dataclass(frozen=True, kw_only=True)
-class RowPlaces:
-    """Where the tokens of a micro batch are: `tokens_T` in its B x W places, `spread_P` (T where there is none) for
-    each place of the groups, `gathered_T` among those places."""
+class Apart:
+    """Where attention puts rows that stand end to end: `spread_P` (T where there is none) for each place of the groups,
+    `gathered_T` among those places."""
 
-    tokens_T: torch.Tensor
-    positions_T: torch.Tensor
     spread_P: torch.Tensor
     gathered_T: torch.Tensor
     groups: tuple[Group, ...]
 
     @classmethod
-    def of(cls, attention_mask_BW: torch.Tensor) -> "RowPlaces":
-        """Rows are filled up on their right."""
-        device = attention_mask_BW.device
-        width = attention_mask_BW.shape[1]
-        lengths = attention_mask_BW.sum(1).cpu()
+    def of(
+        cls, lengths: torch.Tensor, *, at_once: int, visible: Visible, device: torch.device | None = None
+    ) -> "Apart":
+        """Rows of these lengths (on the processor); groups of up to `at_once` places; `visible` makes the mask of the
+        rows it is given at a width."""
         by_length = torch.argsort(lengths, descending=True, stable=True)
         sorted_lengths = lengths[by_length]
         starts = lengths.cumsum(0) - lengths
@@ -70,35 +70,59 @@ class RowPlaces:
         groups, spread = [], []
         begin = 0
         # Short rows beside long ones cost the square of the long ones' length; every group costs its start.
-        for end in cheapest_bounds(sorted_lengths.numpy(), max(tokens, width)):
-            widest = int(sorted_lengths[begin])
-            places = torch.arange(widest)[None, :].expand(end - begin, -1)
-            is_token = places < sorted_lengths[begin:end, None]
-            spread.append(torch.where(is_token, starts[by_length[begin:end], None] + places, tokens).flatten())
-            full = bool(is_token.all())
+        for end in cheapest_bounds(sorted_lengths.numpy(), at_once):
+            rows = by_length[begin:end]
+            places = torch.arange(int(sorted_lengths[begin]))[None, :].expand(len(rows), -1)
+            is_token = places < lengths[rows, None]
+            spread.append(torch.where(is_token, starts[rows, None] + places, tokens).flatten())
+            seen = visible(rows, is_token)
             groups.append(
-                Group(rows=end - begin, width=widest, visible=None if full else is_token[:, None, None].to(device))
+                Group(
+                    rows=len(rows),
+                    width=places.shape[1],
+                    visible=None if seen is None else seen[:, None, None].to(device),
+                )
             )
             begin = end
         spread_P = torch.cat(spread)
         where = (spread_P < tokens).nonzero().squeeze(1)
         gathered_T = torch.empty(tokens, dtype=torch.long)
         gathered_T[spread_P[where]] = where
+        return cls(spread_P=spread_P.to(device), gathered_T=gathered_T.to(device), groups=tuple(groups))
+
+
+@dataclass(frozen=True, kw_only=True)
+class RowPlaces:
+    """Where the tokens of a micro batch are: `tokens_T` in its B x W places, each at its position in its row."""
+
+    tokens_T: torch.Tensor
+    positions_T: torch.Tensor
+    apart: Apart
+
+    @classmethod
+    def of(cls, attention_mask_BW: torch.Tensor) -> "RowPlaces":
+        """Rows are filled up on their right."""
+        device = attention_mask_BW.device
+        width = attention_mask_BW.shape[1]
+        lengths = attention_mask_BW.sum(1).cpu()
         places_T = (torch.arange(width)[None, :] < lengths[:, None]).flatten().nonzero().squeeze(1)
         return cls(
             tokens_T=places_T.to(device),
             positions_T=(places_T % width).to(device),
-            spread_P=spread_P.to(device),
-            gathered_T=gathered_T.to(device),
-            groups=tuple(groups),
+            apart=Apart.of(lengths, at_once=max(int(lengths.sum()), width), visible=all_tokens, device=device),
         )
+
+
+def all_tokens(_: torch.Tensor, is_token: torch.Tensor) -> torch.Tensor | None:
+    """A mask where some row is shorter than its group."""
+    return None if bool(is_token.all()) else is_token
 
 
 class Spread(torch.autograd.Function):
     """(T, ...) to (P, ...), zeros where no token is; both ways are copies of whole rows."""
 
     @staticmethod
-    def forward(ctx: Any, each_T: torch.Tensor, rows: RowPlaces) -> torch.Tensor:  # noqa: ANN401
+    def forward(ctx: Any, each_T: torch.Tensor, rows: Apart) -> torch.Tensor:  # noqa: ANN401
         ctx.rows = rows
         return _spread(each_T, rows)
 
@@ -112,7 +136,7 @@ class Gather(torch.autograd.Function):
     """(P, ...) to (T, ...)."""
 
     @staticmethod
-    def forward(ctx: Any, each_P: torch.Tensor, rows: RowPlaces) -> torch.Tensor:  # noqa: ANN401
+    def forward(ctx: Any, each_P: torch.Tensor, rows: Apart) -> torch.Tensor:  # noqa: ANN401
         ctx.rows = rows
         return each_P.index_select(0, rows.gathered_T)
 
@@ -122,13 +146,13 @@ class Gather(torch.autograd.Function):
         return _spread(gradient_T, ctx.rows), None
 
 
-def _spread(each_T: torch.Tensor, rows: RowPlaces) -> torch.Tensor:
+def _spread(each_T: torch.Tensor, rows: Apart) -> torch.Tensor:
     nothing = each_T.new_zeros(1, *each_T.shape[1:])
     return torch.cat([each_T, nothing]).index_select(0, rows.spread_P)
 
 
 def tell_rows_apart(network: PreTrainedModel) -> None:
-    """From here on the network takes `rows` (RowPlaces) beside the tokens of one row; without it, it is as before."""
+    """From here on the network takes `rows` (Apart) beside the tokens of one row; without it, it is as before."""
     inner_name = network.config._attn_implementation
     inner: Attention = ALL_ATTENTION_FUNCTIONS[inner_name]
 
@@ -139,7 +163,7 @@ def tell_rows_apart(network: PreTrainedModel) -> None:
         value: torch.Tensor,
         attention_mask: torch.Tensor | None,
         *,
-        rows: RowPlaces | None = None,
+        rows: Apart | None = None,
         sliding_window: int | None = None,
         **more: Any,  # noqa: ANN401 - whatever transformers passes to an attention
     ) -> tuple[torch.Tensor, Any]:
@@ -156,7 +180,7 @@ def attend_apart(
     inner: Attention,
     module: torch.nn.Module,
     asked_1HTD: tuple[torch.Tensor, torch.Tensor, torch.Tensor],
-    rows: RowPlaces,
+    rows: Apart,
     window: int | None,
     more: dict[str, Any],
 ) -> torch.Tensor:
@@ -169,7 +193,10 @@ def attend_apart(
     answers = []
     for index, group in enumerate(rows.groups):
         query, key, value = (each[index].unflatten(0, (group.rows, group.width)).transpose(1, 2) for each in spread)
-        answer, _ = inner(module, query, key, value, group.seen(window), **more)
+        seen = group.seen(window)
+        if seen is not None and seen.is_floating_point():
+            seen = seen.to(query.dtype)
+        answer, _ = inner(module, query, key, value, seen, **more)
         answers.append(answer.flatten(0, 1))
     answer_PHD = answers[0] if len(answers) == 1 else torch.cat(answers)
     answer_THD: torch.Tensor = Gather.apply(answer_PHD, rows)  # type: ignore[no-untyped-call]
@@ -182,4 +209,4 @@ def rows_apart(network: PreTrainedModel, rows: RowPlaces) -> dict[str, Any]:
     if network.config.model_type == "modernbert":  # which would make its own of both kinds
         masks = {"full_attention": None, "sliding_attention": None}
     first = network.config.pad_token_id + 1 if network.config.model_type == "roberta" else 0
-    return {"attention_mask": masks, "position_ids": rows.positions_T[None] + first, "rows": rows}
+    return {"attention_mask": masks, "position_ids": rows.positions_T[None] + first, "rows": rows.apart}

@@ -1,16 +1,18 @@
-"""The gradient of a vocabulary's matrix, in memory that stays from step to step. Its megabytes are as many as its
+"""Gradients of the tables of a network, in memory that stays from step to step. A table's megabytes are as many as its
 vocabulary is large, whatever the batch: of 30,522 x 384, zeros for the embedding's rows, the head's product in bf16, in
 fp32, and their sum were a fifth of a step of 1,000 tokens, most of it spent by the kernel on new pages.
 
-So the head adds its product to `.grad` by itself, some classes at a time, and where embedding and head are one matrix
-the rows that the embedding looked up are added one by one, as torch does with a gradient that is sparse. What comes out
-is the same sum in another order.
+So the head adds its product to `.grad` itself, some classes at a time, and the rows that an embedding looked up are
+added to `.grad` one by one, as torch does with a gradient that is sparse. What comes out is the same sum in another
+order.
 """
 
 import torch
 from torch import nn
 from transformers import PreTrainedModel
 
+# Zeros that are new each time cost nothing below: the allocator gives the same pages again (runner/compile.py)
+LARGE_BYTES = 4 * 2**20
 # Rows of a matrix that are cast, multiplied and added while they stay in a processor's cache: 3 MB in fp32 at a width
 # of 384
 BLOCK_BYTES = 3 * 2**20
@@ -42,13 +44,27 @@ class KeptGradient:
                 gradient[rows].add_(scaled)
 
 
-def keep_gradient(network: PreTrainedModel) -> None:
-    """Of the network's head, and of its embedding where they are one matrix. For gradients that are the parameters' own
-    `.grad`, on a processor."""
-    head, embedding = network.get_output_embeddings(), network.get_input_embeddings()
+class KeptEmbedding(nn.Embedding):
+    """A table that shares its matrix with no head."""
+
+    memory: torch.Tensor
+
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
+        if torch.is_grad_enabled() and self.weight.requires_grad and self.weight.grad is None:
+            self.weight.grad = self.memory.zero_()
+        return super().forward(input)
+
+
+def keep_gradients(network: PreTrainedModel) -> None:
+    """Of the network's head and its embeddings. For gradients that are the parameters' own `.grad`, on a processor."""
+    head = network.get_output_embeddings()
     head.kept_gradient = KeptGradient(head.weight)
-    if isinstance(embedding, nn.Embedding) and embedding.weight is head.weight:
-        embedding.sparse = True
+    for module in network.modules():
+        if type(module) is nn.Embedding and module.weight is head.weight:
+            module.sparse = True
+        elif type(module) is nn.Embedding and module.weight.nbytes >= LARGE_BYTES:
+            module.__class__, module.sparse = KeptEmbedding, True
+            module.memory = torch.zeros_like(module.weight)
 
 
 def kept_gradient(head: nn.Module) -> KeptGradient | None:

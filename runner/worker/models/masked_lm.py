@@ -9,6 +9,7 @@ from torch import nn
 from torch.nn import functional as F
 from transformers import PreTrainedModel
 
+from runjob.runner.worker.models import canine_end_to_end
 from runjob.runner.worker.models.canine import classes_of
 from runjob.runner.worker.models.causal_lm import Answer
 from runjob.runner.worker.models.document_attention import seen_by
@@ -51,7 +52,9 @@ class MaskedLMObjective(nn.Module):
         self.network = network
         self.vocabulary = vocabulary
         self.end_to_end = end_to_end
-        if end_to_end:
+        if end_to_end and network.config.model_type == "canine":
+            canine_end_to_end.prepare(network)
+        elif end_to_end:
             tell_rows_apart(network)
 
     def forward(
@@ -65,13 +68,12 @@ class MaskedLMObjective(nn.Module):
         """With `position_ids` (from 0 in each document) the documents of a row are kept apart; `watched`: of which
         labels an evaluation wants the loss by itself."""
         if self.end_to_end and attention_mask is not None:
-            rows = RowPlaces.of(attention_mask)
-            seen = rows_apart(self.network, rows)
-            input_ids, labels = (each.flatten()[rows.tokens_T][None] for each in (input_ids, labels))
-            watched = None if watched is None else watched.flatten()[rows.tokens_T][None]
+            tokens_T, hidden_BLH = self._encode_end_to_end(input_ids, attention_mask)
+            labels = labels.flatten()[tokens_T][None]
+            watched = None if watched is None else watched.flatten()[tokens_T][None]
         else:
             seen = seen_by(self.network, attention_mask, position_ids)
-        hidden_BLH = self.network.base_model(input_ids=input_ids, **seen).last_hidden_state
+            hidden_BLH = self.network.base_model(input_ids=input_ids, **seen).last_hidden_state
         # N: the predicted places of all rows
         predicted_BL = labels != IGNORED
         targets_N = labels[predicted_BL]
@@ -81,6 +83,19 @@ class MaskedLMObjective(nn.Module):
         losses = linear_loss(answer_NH, self.network.get_output_embeddings(), targets_N, classes=self.vocabulary)
         watched_sum = None if watched is None else losses.each[watched[predicted_BL]].sum(dtype=torch.float64)
         return Answer(losses.sum, predicted_BL.sum(), watched_sum)
+
+    def _encode_end_to_end(
+        self, input_ids: torch.Tensor, attention_mask: torch.Tensor
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        """Where the tokens are among the padded places, and their hidden states (1, T, H)."""
+        encoder = self.network.base_model
+        if self.network.config.model_type == "canine":
+            places = canine_end_to_end.CharacterPlaces.of(attention_mask, self.network.config)
+            return places.tokens_T, canine_end_to_end.encode(encoder, input_ids, places)
+        rows = RowPlaces.of(attention_mask)
+        tokens_1T = input_ids.flatten()[rows.tokens_T][None]
+        answer = encoder(input_ids=tokens_1T, **rows_apart(self.network, rows))
+        return rows.tokens_T, answer.last_hidden_state
 
     def predict(self, hidden_NH: torch.Tensor) -> torch.Tensor:
         """Logits."""
