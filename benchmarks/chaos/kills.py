@@ -26,7 +26,8 @@ POINTS = {
     "export-written": "when the model is written and has no name",
     "export-moved": "between the old model and the new one",
 }
-KILLS_OF_A_RUN = 3
+# Each costs a start, and so does the attempt after the last of them
+KILLS_OF_A_RUN = 6
 # Two of five kills fall into the start, which is most of the life of so short a run
 SHARE_BY_CLOCK = 0.4
 START_S = 8.0
@@ -172,7 +173,7 @@ class Victim:
 
 
 def broken_run(place: Place, references: References, chance: random.Random, job: Narrow) -> list[Named]:
-    """Up to three kills of one run, and what became of it."""
+    """Up to KILLS_OF_A_RUN kills of one run, and what became of it."""
     unbroken = references.of(job)
     victim = Victim(place=place, job=job)
     for number in range(KILLS_OF_A_RUN):
