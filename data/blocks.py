@@ -22,7 +22,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from runjob.data.store import LeftOut, SectionSummary, Side, SideSummary, Store, TokenType, sha256_of
+from runjob.data.file_sums import sha256_of
+from runjob.data.store import LeftOut, SectionSummary, Side, SideSummary, Store, TokenType
 from runjob.data.writer import SideWriter
 from runjob.schemas.errors import DataError
 from runjob.schemas.quantities import counted

@@ -21,10 +21,11 @@ from typing import Any
 from runjob.data import tokenizers
 from runjob.data.documents import SHOWN, refusal, too_many
 from runjob.data.duplicates import Copies
+from runjob.data.file_sums import FileSummary, settle_files
 from runjob.data.journal import End
 from runjob.data.progress import Reporter
 from runjob.data.split import refuse_empty_sides, sides_of
-from runjob.data.store import FORMAT, Budget, FileSummary, SideName, Summary, settle_files, write_sum
+from runjob.data.store import FORMAT, Budget, SideName, Summary, write_sum
 from runjob.data.tokenise import CHANGED, Tokenising, Written
 from runjob.data.vocabulary import Extension, save_extended
 from runjob.data.writer import token_type

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from runjob.data.store import sha256_of
+from runjob.data.file_sums import sha256_of
 from runjob.schemas.json_object import read_object
 from runjob.schemas.records import SEAL, digest_of, sealed
 from runjob.schemas.run import write_json

@@ -82,9 +82,11 @@ def prepare(
     sizes: Sizes = SIZES,
     pinned: Mapping[str, Any] = NOTHING_PINNED,
     admit: Callable[[Mapping[str, Any]], None] = anything,
+    whole: bool = False,
 ) -> PreparedStore:
     """Find the store of these data, or build it. `pinned` is the `sources` of an earlier attempt of the same run;
-    `admit` hears what the store is made from before it is built, and may raise."""
+    `admit` hears what the store is made from before it is built, and may raise; `whole`: every byte of a store that is
+    found is read here, and not only when it is used."""
     extension = open_extension(data.tokenizer)
     match data.tokenizer:
         case PretrainedTokenizer() | CharacterTokenizer():
@@ -131,7 +133,7 @@ def prepare(
                 check_room(build, path)
                 with saying_full(path.parent):
                     build.write(path, fingerprint=fingerprint, origin=origin)
-    store = Store.open(path) if not found else open_verified(path, reporter)
+    store = Store.open(path) if not found else open_verified(path, reporter, whole=whole)
     refuse_empty_sources(data, tuple(section.documents for section in store.summary.train.sections))
     reporter.begin("done")
     return PreparedStore(
@@ -144,11 +146,15 @@ def prepare(
     )
 
 
-def open_verified(path: Path, reporter: Reporter) -> Store:
-    """A store that was there already, every byte of it read: a disk may have lost some since. 0.8 s a GiB."""
+def open_verified(path: Path, reporter: Reporter, *, whole: bool) -> Store:
+    """A store that was there already: a disk may have lost some of it since. Its tokens are checked by whoever reads
+    them, or here if the `whole` of it is to be read (0.8 s a GiB)."""
     store = Store.open(path)
-    reporter.begin("checking", total_bytes=store.size())
-    store.verify(told=reporter.read)
+    reporter.begin("checking", total_bytes=store.size(small=not whole))
+    if whole:
+        store.verify(told=reporter.read)
+    else:
+        store.verify_small(told=reporter.read)
     reporter.end()
     return store
 

@@ -122,7 +122,7 @@ class PackedRows:
         if not 0 <= number < len(self):
             raise IndexError(f"row {number} of {len(self)}")
         (start,), (end,) = self._spans(np.array([number]))
-        window = np.asarray(self.side.tokens[start : end + 1]).astype(np.int64)
+        window = np.asarray(self.side.read(int(start), int(end) + 1)).astype(np.int64)
         return Row(
             input_ids=window[:-1],
             labels=window[1:],
@@ -170,7 +170,7 @@ class DocumentRows:
         if not 0 <= number < len(self):
             raise IndexError(f"row {number} of {len(self)}")
         (start,), (end,) = self.pieces.spans(np.array([number]))
-        window = np.asarray(self.side.tokens[start - 1 : end]).astype(np.int64)
+        window = np.asarray(self.side.read(int(start) - 1, int(end))).astype(np.int64)
         return Row(input_ids=window[:-1], labels=window[1:], position_ids=None)
 
 

@@ -115,7 +115,7 @@ def _count_ids(side: Side, vocabulary: int, at_once: int) -> Counts:
     """How often each id occurs, the ends of documents among them."""
     counts = np.zeros(vocabulary, dtype=np.int64)
     for first in range(0, side.summary.tokens, at_once):
-        counts += np.bincount(side.tokens[first : first + at_once], minlength=vocabulary)
+        counts += np.bincount(side.read(first, first + at_once), minlength=vocabulary)
     return counts
 
 

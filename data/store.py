@@ -3,6 +3,7 @@
     STORE/store.json                    written last: without it there is no store; store.sha256 is its sum
     STORE/train/tokens.bin              the token stream, in the smallest unsigned type that holds the vocabulary
     STORE/train/offsets.npy             where each document begins in it, and its end (int64, documents + 1)
+    STORE/train/*.parts                 sums of each MiB of these two (data/file_sums.py); older stores have none
     STORE/validation/..., STORE/test/...  the same for the other sides; without a test side there is no such folder
     STORE/tokenizer/                    as Hugging Face saves one
 
@@ -18,12 +19,13 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from runjob.data.file_sums import CheckedFile, FileSummary, sha256_of, sums_beside
 from runjob.schemas.errors import DataError
 from runjob.schemas.quantities import counted
 from runjob.schemas.run import read_json, sync_path
@@ -144,12 +146,6 @@ class TokenizerSummary:
 
 
 @dataclass(frozen=True, kw_only=True)
-class FileSummary:
-    size: int
-    sha256: str
-
-
-@dataclass(frozen=True, kw_only=True)
 class Summary:
     """What store.json says. `fingerprint` names what the store was made from, `content` what came out."""
 
@@ -223,10 +219,44 @@ def _read_side(raw: dict[str, Any]) -> SideSummary:
     return SideSummary(**{**raw, "sections": tuple(SectionSummary(**section) for section in raw["sections"])})
 
 
+class SideFiles:
+    """tokens.bin and offsets.npy of a side, mapped, and checked as far as they are read."""
+
+    def __init__(self, path: Path, token_type: TokenType) -> None:
+        self._path = path
+        self._token_type = token_type
+        self._checked = CheckedFile(path / "tokens.bin")
+
+    def read(self, first: int, end: int) -> npt.NDArray[np.unsignedinteger[Any]]:
+        """Tokens first .. end - 1 of the stream; DataError if they are not what was prepared."""
+        width = self._tokens.itemsize
+        self._checked.check(first * width, min(end, len(self._tokens)) * width)
+        return self._tokens[first:end]
+
+    def read_all(self) -> npt.NDArray[np.unsignedinteger[Any]]:
+        return self.read(0, len(self._tokens))
+
+    @cached_property
+    def offsets(self) -> npt.NDArray[np.int64]:
+        """All of them checked at once: eight bytes a document, and whoever seeks in them reads all over."""
+        import numpy as np
+
+        CheckedFile(self._path / "offsets.npy").check_all()
+        offsets: npt.NDArray[np.int64] = np.load(self._path / "offsets.npy", mmap_mode="r")
+        return offsets
+
+    @cached_property
+    def _tokens(self) -> npt.NDArray[np.unsignedinteger[Any]]:
+        import numpy as np
+
+        return np.memmap(self._path / "tokens.bin", dtype=np.dtype(self._token_type).newbyteorder("<"), mode="r")
+
+
 class Side:
     """One side's stream and documents, mapped and never copied whole; or one section of it, which begins at `first`.
 
-    `tokens` is the whole stream for a section too, and `offsets`, which are places in it, those of its own documents.
+    `read` and `tokens` are of the whole stream for a section too, and `offsets`, which are places in it, those of its
+    own documents. What they give has been checked; DataError names the file that is damaged.
     """
 
     def __init__(
@@ -237,25 +267,27 @@ class Side:
         token_type: TokenType,
         first: int = 0,
         first_document: int = 0,
+        files: SideFiles | None = None,
     ) -> None:
         self.path = path
         self.summary = summary
         self.token_type = token_type
         self.first = first
         self._first_document = first_document
+        self._files = files or SideFiles(path, token_type)
 
-    @cached_property
+    def read(self, first: int, end: int) -> npt.NDArray[np.unsignedinteger[Any]]:
+        """Tokens first .. end - 1 of the stream, where only these are wanted of a corpus of any size."""
+        return self._files.read(first, end)
+
+    @property
     def tokens(self) -> npt.NDArray[np.unsignedinteger[Any]]:
-        import numpy as np
-
-        return np.memmap(self.path / "tokens.bin", dtype=np.dtype(self.token_type).newbyteorder("<"), mode="r")
+        """All of the stream; every part of it that nobody has read is read for that."""
+        return self._files.read_all()
 
     @cached_property
     def offsets(self) -> npt.NDArray[np.int64]:
-        import numpy as np
-
-        offsets: npt.NDArray[np.int64] = np.load(self.path / "offsets.npy", mmap_mode="r")
-        return offsets[self._first_document : self._first_document + self.summary.documents + 1]
+        return self._files.offsets[self._first_document : self._first_document + self.summary.documents + 1]
 
     def sections(self) -> tuple[Side, ...]:
         """What each source of a mixture brought, as a side of its own; of any other corpus the side itself."""
@@ -263,18 +295,26 @@ class Side:
         for section in self.summary.sections:
             summary = SideSummary.of(section)
             sections.append(
-                Side(self.path, summary=summary, token_type=self.token_type, first=token, first_document=document)
+                Side(
+                    self.path,
+                    summary=summary,
+                    token_type=self.token_type,
+                    first=token,
+                    first_document=document,
+                    files=self._files,
+                )
             )
             token, document = token + section.predicted, document + section.documents
         return tuple(sections)
 
     def document(self, number: int) -> npt.NDArray[np.unsignedinteger[Any]]:
         """The tokens of one document without its EOS."""
-        return self.tokens[self.offsets[number] : self.offsets[number + 1] - 1]
+        return self.read(int(self.offsets[number]), int(self.offsets[number + 1]) - 1)
 
 
 class Store:
-    """An opened store. `open` compares every size, `verify` every byte: before each attempt that trains on it."""
+    """An opened store. `open` compares every size; before each attempt `verify_small` reads what does not grow with the
+    corpus, and the rest is checked as it is read. `verify` reads every byte."""
 
     def __init__(self, path: Path, summary: Summary) -> None:
         self.path = path
@@ -292,10 +332,20 @@ class Store:
 
     def verify(self, *, told: Callable[[int], None] | None = None) -> None:
         """Read every file and compare its sha256 with store.json; DataError names the damaged ones."""
-        self._refuse(self._wrong_sizes() or self._wrong_digests(told))
+        self._refuse(self._wrong_sizes() or self._wrong_digests(self.summary.files, told))
 
-    def size(self) -> int:
-        return sum(record.size for record in self.summary.files.values())
+    def verify_small(self, *, told: Callable[[int], None] | None = None) -> None:
+        """The same of every file but those with sums of parts; of a store of before there were such, of all."""
+        self._refuse(self._wrong_sizes() or self._wrong_digests(self._without_parts(), told))
+
+    def size(self, *, small: bool = False) -> int:
+        """In bytes; `small`: of what `verify_small` reads."""
+        files = self._without_parts() if small else self.summary.files
+        return sum(record.size for record in files.values())
+
+    def _without_parts(self) -> dict[str, FileSummary]:
+        files = self.summary.files
+        return {name: record for name, record in files.items() if sums_beside(Path(name)).as_posix() not in files}
 
     def _side(self, name: SideName, summary: SideSummary) -> Side:
         return Side(self.path / name, summary=summary, token_type=self.summary.token_type)
@@ -309,9 +359,9 @@ class Store:
                 wrong.append(f"{name} is missing" if size is None else f"{name}: {size} bytes instead of {record.size}")
         return wrong
 
-    def _wrong_digests(self, told: Callable[[int], None] | None) -> list[str]:
-        sums = {name: sha256_of(self.path / name, told=told) for name in self.summary.files}
-        return [f"{name}: sha256 differs" for name, record in self.summary.files.items() if sums[name] != record.sha256]
+    def _wrong_digests(self, files: Mapping[str, FileSummary], told: Callable[[int], None] | None) -> list[str]:
+        sums = {name: sha256_of(self.path / name, told=told) for name in files}
+        return [f"{name}: sha256 differs" for name, record in files.items() if sums[name] != record.sha256]
 
     def _refuse(self, wrong: list[str]) -> None:
         if wrong:
@@ -319,26 +369,3 @@ class Store:
                 f"{self.path}: the prepared data are damaged ({'; '.join(wrong)}); "
                 f"delete this directory, and the next run builds it again"
             )
-
-
-def sha256_of(file: Path, *, told: Callable[[int], None] | None = None) -> str:
-    """`told` hears of every piece that has been read, in bytes."""
-    digest = hashlib.sha256()
-    with file.open("rb") as opened:
-        while piece := opened.read(2**20):
-            digest.update(piece)
-            if told is not None:
-                told(len(piece))
-    return digest.hexdigest()
-
-
-def settle_files(
-    directory: Path, paths: Iterable[Path], *, told: Callable[[int], None] | None = None
-) -> dict[str, FileSummary]:
-    """Size and sha256 of these files below `directory`, each after it has reached the disk."""
-    files = {}
-    for path in sorted(paths):
-        sync_path(path)
-        name = path.relative_to(directory).as_posix()
-        files[name] = FileSummary(size=path.stat().st_size, sha256=sha256_of(path, told=told))
-    return files

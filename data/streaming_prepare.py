@@ -22,12 +22,13 @@ from runjob.data import tokenizers
 from runjob.data.block_maker import Turn
 from runjob.data.blocks import Place, in_batches
 from runjob.data.documents import SHOWN
+from runjob.data.file_sums import settle_files
 from runjob.data.locks import only_one
 from runjob.data.normalize import describe_normalize
 from runjob.data.patience import patiently
 from runjob.data.prepare import PreparedStore, anything, open_verified
 from runjob.data.progress import Progress, Reporter
-from runjob.data.store import FORMAT, SideName, SideSummary, Store, Summary, settle_files, write_sum
+from runjob.data.store import FORMAT, SideName, SideSummary, Store, Summary, write_sum
 from runjob.data.streaming import FIRST, State, Streamed, open_streamed
 from runjob.data.terms import TermTable
 from runjob.data.vocabulary import describe, open_extension, save_extended
@@ -54,9 +55,10 @@ def prepare_stream(
     report: Callable[[Progress], None],
     say: Callable[[str], None],
     admit: Callable[[Mapping[str, Any]], None] = anything,
+    whole: bool = False,
 ) -> PreparedStream:
-    """Find the store of this stream, or build it; `say` is told when the source broke off and is tried again, and
-    `admit` as in prepare.py."""
+    """Find the store of this stream, or build it; `say` is told when the source broke off and is tried again, `admit`
+    and `whole` as in prepare.py."""
     assert isinstance(data.tokenizer, PretrainedTokenizer | CharacterTokenizer), "a rule of the job"
     extension = open_extension(data.tokenizer)
     base = tokenizers.open_finished(data.tokenizer)
@@ -85,7 +87,7 @@ def prepare_stream(
                     what=streamed.name,
                     say=say,
                 )
-    summary = (open_verified(path, reporter) if found else Store.open(path)).summary
+    summary = (open_verified(path, reporter, whole=whole) if found else Store.open(path)).summary
     reporter.begin("done")
     store = PreparedStore(
         path=path, fingerprint=fingerprint, built=not found, summary=summary, sources={}, bad_rows=bad_rows

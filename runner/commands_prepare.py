@@ -55,7 +55,7 @@ def prepare_in(run: RunDir, attempt: Attempt, *, statistics: bool, as_json: bool
     from runjob.runner.compile import prepare_stage
 
     stage = prepare_stage().located(run=str(run.path), python=sys.executable)
-    code = start(stage.argv, attempt, to_stderr=as_json)
+    code = start((*stage.argv, "--every-byte"), attempt, to_stderr=as_json)
     if code == 0 and statistics:
         argv = tuple(word.replace("worker.prepare", "worker.statistics") for word in stage.argv)
         code = start(argv, attempt, to_stderr=as_json)

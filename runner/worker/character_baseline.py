@@ -145,7 +145,7 @@ class Chain:
 def _blocks(side: Side) -> Iterator[Array]:
     """The tokens of a side; neighbouring blocks share one, so that every pair is in one of them."""
     for start in range(0, side.summary.tokens - 1, COUNTED_AT_ONCE):
-        yield np.asarray(side.tokens[start : start + COUNTED_AT_ONCE + 1]).astype(np.int64)
+        yield np.asarray(side.read(start, start + COUNTED_AT_ONCE + 1)).astype(np.int64)
 
 
 def _batches(rows: Rows) -> Iterator[list[Row]]:

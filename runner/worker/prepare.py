@@ -1,6 +1,6 @@
-"""The `prepare` stage: `python -m runjob.runner.worker.prepare RUN`, one process before any process group exists. Finds
-or builds the store of the job's data, writes down where it is, and says how far it is: a line now and then, and
-progress.json."""
+"""The `prepare` stage: `python -m runjob.runner.worker.prepare RUN [--every-byte]`, one process before any process
+group exists. Finds or builds the store of the job's data, writes down where it is, and says how far it is: a line now
+and then, and progress.json."""
 
 import functools
 import sys
@@ -28,6 +28,7 @@ from runjob.schemas.records import sealed
 from runjob.schemas.run import RunDir, cache_home, write_json
 
 LINE_EVERY_S = 2.0
+EVERY_BYTE = "--every-byte"
 
 
 class Teller:
@@ -67,13 +68,14 @@ def progress_line(progress: Progress) -> str:
     return "  ".join(part for part in parts if part)
 
 
-def main(run: RunDir) -> int:
+def main(run: RunDir, *, whole: bool) -> int:
+    """`whole`: of a store that is found every byte is read, by `runjob prepare` and never before an attempt."""
     die_with_parent()
     report_uncaught(attempt_of(run))
     job = read_job_json(run.job).job
     try:
         if streamed(job.data):
-            return prepared_stream(run, job.data)
+            return prepared_stream(run, job.data, whole=whole)
         store = prepare(
             job.data,
             seed=job.seed,
@@ -81,6 +83,7 @@ def main(run: RunDir) -> int:
             report=Teller(run),
             pinned=pinned_sources(run),
             admit=functools.partial(refuse_other_data, run),
+            whole=whole,
         )
         if not added_ids(store.path / "tokenizer"):
             refuse_rare_metric(job)
@@ -135,7 +138,7 @@ def lines_text(facts: Facts) -> str:
     return f"{said}; {facts.left_out:,} tokens of longer documents are cut off" if facts.left_out else said
 
 
-def prepared_stream(run: RunDir, data: HubData) -> int:
+def prepared_stream(run: RunDir, data: HubData, *, whole: bool) -> int:
     """What a stream needs before training. The commit of the first attempt is that of all others."""
     commit = run.read_data()["commit"] if run.data.exists() else None
     stream = prepare_stream(
@@ -145,6 +148,7 @@ def prepared_stream(run: RunDir, data: HubData) -> int:
         report=Teller(run),
         say=lambda text: print(text, flush=True),
         admit=functools.partial(refuse_other_data, run),
+        whole=whole,
     )
     store, summary = stream.store, stream.store.summary
     write_json(run.data, sealed({**named(store), "commit": stream.commit}))
@@ -160,4 +164,4 @@ def prepared_stream(run: RunDir, data: HubData) -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main(RunDir(Path(sys.argv[1]))))
+    sys.exit(main(RunDir(Path(sys.argv[1])), whole=EVERY_BYTE in sys.argv[2:]))

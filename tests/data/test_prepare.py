@@ -347,7 +347,10 @@ def test_a_damaged_store_is_named_and_never_used(words: Path, tmp_path: Path, ma
         prepare(make_text(words), seed=1, cache=tmp_path / "cache", report=no_report)
     tokens.write_bytes(whole[:-1] + bytes([whole[-1] ^ 1]))
     with pytest.raises(DataError, match=r"damaged \(train/tokens\.bin: sha256 differs\); delete this directory"):
-        prepare(make_text(words), seed=1, cache=tmp_path / "cache", report=no_report)
+        prepare(make_text(words), seed=1, cache=tmp_path / "cache", report=no_report, whole=True)
+    side = prepare(make_text(words), seed=1, cache=tmp_path / "cache", report=no_report).path
+    with pytest.raises(DataError, match=r"train/tokens\.bin: damaged: part 1 of 1 .*; delete .*`runjob resume`"):
+        Store.open(side).train.document(0)
     tokens.unlink()
     with pytest.raises(DataError, match=r"train/tokens\.bin is missing"):
         Store.open(prepared.path)
