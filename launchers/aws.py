@@ -33,7 +33,7 @@ from runjob.schemas.job_hardware import Aws
 from runjob.schemas.machine import Machine
 from runjob.schemas.plan import Plan
 from runjob.schemas.read import read_job_json
-from runjob.schemas.run import ALIVE_STATES, Attempt, RunDir, Status, write_atomic
+from runjob.schemas.run import ALIVE_STATES, Attempt, RunDir, Status
 
 # Amazon is asked about a machine that does not answer, and not more often than this.
 ASK_EVERY_S = 5.0
@@ -224,7 +224,7 @@ def with_spot_watch(run: RunDir, plan: Plan, settings: Aws) -> Plan:
     """On a spot machine the plan gets a companion that turns Amazon's notice into a request to save and stop."""
     others = tuple(one for one in plan.companions if one.name != spot_companion().name)
     plan = replace(plan, companions=(*others, spot_companion()) if settings.spot else others)
-    write_atomic(run.plan, plan.to_json())
+    plan.write(run)
     return plan
 
 

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Protocol, runtime_checkable
 from runjob.schemas.errors import RunjobError
 from runjob.schemas.machine import Machine
 from runjob.schemas.plan import Plan
-from runjob.schemas.records import as_record, damaged
-from runjob.schemas.run import Attempt, RunDir, Status, read_json, write_json
+from runjob.schemas.records import as_record, damaged, unsealed
+from runjob.schemas.run import Attempt, RunDir, Status, read_json
 
 if TYPE_CHECKING:
     from runjob.schemas.job import Job  # 45 ms for the dataclasses, which `validate` and `ps` do without
@@ -36,7 +36,7 @@ class Handle:
     facts: Mapping[str, str | int]
 
     def write(self, run: RunDir) -> None:
-        write_json(run.handle, {"launcher": self.launcher, "attempt": self.attempt, **self.facts})
+        run.write_sealed(run.handle, {"launcher": self.launcher, "attempt": self.attempt, **self.facts})
 
 
 def read_handle(run: RunDir) -> Handle | None:
@@ -56,6 +56,7 @@ def _handle_in(file: Path) -> Handle | None:
         raw = read_json(file)
         if not isinstance(raw, dict):
             raise damaged(file, "it holds no JSON object")
+        raw = unsealed(raw, file, way_on="it was changed after it was written")
         own = {name: raw.pop(name) for name in ("launcher", "attempt") if name in raw}
         return as_record({**own, "facts": raw}, Handle, file)
     except RunjobError as error:

@@ -41,7 +41,7 @@ from runjob.schemas.job_hardware import Hardware, Slurm
 from runjob.schemas.machine import Machine
 from runjob.schemas.plan import Plan
 from runjob.schemas.read import read_job_json
-from runjob.schemas.run import ALIVE_STATES, Attempt, RunDir, Status, home, write_atomic
+from runjob.schemas.run import ALIVE_STATES, Attempt, RunDir, Status, home
 from runjob.schemas.secret_names import environment_for
 
 # The supervisor writes status.json every 5 s: with a sign so fresh nobody need ask Slurm.
@@ -200,7 +200,7 @@ def bring_there(task: Task, facts: Mapping[str, str | int]) -> Handle:
     known = {"job": "", "run": str(task.there.path), **facts, **as_submitter()}
     handle = Handle(launcher="slurm", attempt=task.attempt.number, facts=known)
     handle.write(task.run)
-    write_atomic(task.run.plan, task.plan.to_json())
+    task.plan.write(task.run)
     slurm = block_of(task.hardware)
     if slurm.folder is not None:
         stage_there(task.run, task.attempt, slurm.folder, told=teller(task.run, task.attempt))

@@ -17,7 +17,7 @@ from runjob.launchers.handover import held_by
 from runjob.launchers.outpost import digest_before
 from runjob.launchers.records import may_come, news
 from runjob.launchers.ssh_link import Link
-from runjob.schemas.errors import LaunchError
+from runjob.schemas.errors import LaunchError, RunjobError
 from runjob.schemas.run import ALIVE_STATES, STORED_STATES, RunDir, Status, read_json, write_json
 
 LOOK_S = 12.0
@@ -138,7 +138,10 @@ def write_part(path: Path, offset: int, part: bytes) -> None:
 def take_status(run: RunDir, status: Status) -> None:
     """What is computed there (lost) is computed anew by whoever looks."""
     if status.state in STORED_STATES:
-        write_if_new(run.status, vars(status))
+        with contextlib.suppress(RunjobError):  # one that is damaged is written anew
+            if run.status.exists() and run.read_status() == status:
+                return
+        run.write_sealed(run.status, vars(status))
 
 
 def write_if_new(path: Path, value: dict[str, Any]) -> None:

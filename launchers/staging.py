@@ -58,7 +58,7 @@ def stage(
         beside = Path(folder)
         names = write_small_files(run, attempt, Resolved(values=values, origins=resolved.origins), beside)
         place.put(beside, names, copy, told=told)
-        write_pending(attempt, beside)
+        write_pending(run, attempt, beside)
         place.put(beside, ["status.json"], copy, told=told)
     return copy
 
@@ -114,8 +114,9 @@ def write_small_files(run: RunDir, attempt: Attempt, job: Resolved, beside: Path
     return [*there, JOB_OF_HOME, "job.json"]
 
 
-def write_pending(attempt: Attempt, beside: Path) -> None:
-    RunDir(beside).write_status("pending", attempt=attempt.number)
+def write_pending(run: RunDir, attempt: Attempt, beside: Path) -> None:
+    """In words that the run's own code reads, which will stand beside it."""
+    RunDir(beside).write_status("pending", attempt=attempt.number, code=run.code)
 
 
 def make_folders(place: Place, copy: str, attempt: Attempt) -> None:

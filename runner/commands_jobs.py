@@ -15,6 +15,7 @@ from runjob.runner.runs import (
     Summary,
     ago,
     checkpoint_steps,
+    damaged_files,
     is_elsewhere,
     newest_attempt,
     state_of,
@@ -80,7 +81,7 @@ def run_status(args: Namespace) -> int:
         row, upload = summarise(run, state_soon(run)), read_upload(run)
         remote = None if upload is None else dataclasses.asdict(upload)
         more = {"directory": str(run.path), "checkpoints": checkpoint_steps(run), "remote": remote}
-        print_json({**dataclasses.asdict(row), **more})
+        print_json({**dataclasses.asdict(row), **more, "damaged": damaged_files(run)})
     elif args.watch:
         watch(lambda: status_text(run), until=lambda: has_ended(state_soon(run)))
     else:
@@ -103,6 +104,7 @@ def status_text(run: RunDir) -> str:
         ("step", steps(row) + ("" if row.goes_on_from is None else f": attempt {row.attempt} has made no step yet")),
         ("loss", loss(row)),
         ("checkpoints", ", ".join(map(str, saved)) or ("none here" if is_elsewhere(run) else "none")),
+        *(("damaged", said) for said in damaged_files(run)),
         *([("profile", ", ".join(map(str, profiles)))] if profiles else []),
         *([("remote", upload.describe())] if upload is not None else []),
         *([("to send it", f"runjob upload {run.id}")] if left_behind(row, upload) else []),

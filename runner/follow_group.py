@@ -148,7 +148,7 @@ def cancel_group(group: GroupDir, *, wait: bool) -> int:
         if not has_ended(states_of([run])[0]):
             print(cancel(run), flush=True)
     for run in runs if wait else ():
-        deadline_s = Plan.from_json(run.plan.read_text(encoding="utf-8")).stop_deadline_s
+        deadline_s = Plan.read(run.plan).stop_deadline_s
         status = wait_for_end(run, timeout_s=deadline_s + 30)
         print(f"{run.id} is {status.state}: {status.message}", flush=True)
     return 0

@@ -85,7 +85,7 @@ def begin_cells(group: GroupDir, *, again: bool, told: Callable[[str], None]) ->
 
 
 def start_of(run: RunDir) -> Start:
-    return Start(run=run, plan=Plan.from_json(run.plan.read_text(encoding="utf-8")), attempt=run.attempt(1))
+    return Start(run=run, plan=Plan.read(run.plan), attempt=run.attempt(1))
 
 
 def waiting_and_stopped(runs: Sequence[RunDir]) -> tuple[list[RunDir], list[RunDir]]:

@@ -65,7 +65,7 @@ def begin(run: RunDir, *, launcher: str, again: bool) -> bool:
                 say(f"{run.id} is {run.read_status().state}: not begun")
                 return False
             say(f"{run.id} begins")
-            launch(run, Plan.from_json(run.plan.read_text(encoding="utf-8")), run.attempt(1), launcher=launcher)
+            launch(run, Plan.read(run.plan), run.attempt(1), launcher=launcher)
             return True
     except RunjobError as error:
         say(f"{run.id} can't be begun: {error}")

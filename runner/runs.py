@@ -2,7 +2,7 @@
 
 import contextlib
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ from runjob.runner.turn import waiting_status
 from runjob.schemas.errors import RunjobError
 from runjob.schemas.json_object import read_object
 from runjob.schemas.manifest import steps_in
+from runjob.schemas.plan import Plan
 from runjob.schemas.run import ALIVE_STATES, Attempt, RunDir, Status, created_at
 
 
@@ -103,8 +104,26 @@ def planned_steps(run: RunDir, progress: Mapping[str, Any]) -> int | None:
     """Steps of the whole run: as rank 0 counted them with the data at hand, else as planned."""
     if isinstance(progress.get("steps"), int):
         return int(progress["steps"])
-    steps = read_object(run.plan).get("steps")
-    return steps if isinstance(steps, int) else None
+    with contextlib.suppress(RunjobError):
+        return Plan.read(run.plan).steps
+    return None
+
+
+def damaged_files(run: RunDir) -> list[str]:
+    """What is damaged of the files by which a run is found and goes on, each with its way on. (What is wrong with
+    status.json its state says.)"""
+    found = []
+    reads: tuple[tuple[Path, Callable[[], object]], ...] = (
+        (run.handle, lambda: read_handle(run)),
+        (run.plan, lambda: Plan.read(run.plan)),
+    )
+    for file, read in reads:
+        try:
+            if file.exists():
+                read()
+        except RunjobError as error:
+            found.append(str(error))
+    return found
 
 
 def summarise(run: RunDir, status: Status) -> Summary:

@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterator
 from pathlib import Path
 
 from runjob.schemas.errors import RunjobError
-from runjob.schemas.frozen import CODE_LIST, sum_of
+from runjob.schemas.frozen import CODE_LIST, SUMS, sum_of
 from runjob.schemas.run import RunDir, write_json
 
 # The suffixes that belong to the package, folder by folder. JSON under data/ could be anybody's.
@@ -34,7 +34,8 @@ def freeze(run: RunDir, *, samples: Collection[str]) -> None:
         destination = target / relative
         destination.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(source, destination)
-    facts = {"version": importlib.metadata.version("runjob"), "sha256": sum_of(target), "files": len(files)}
+    facts: dict[str, str | int] = {"version": importlib.metadata.version("runjob"), "sha256": sum_of(target)}
+    facts |= {"files": len(files), SUMS: True}
     write_json(run.code / CODE_LIST, {**facts, **checkout_facts(package_root("schemas").parent)})
 
 

@@ -62,7 +62,7 @@ def write_bases(run: RunDir, resolved: Resolved) -> None:
 
 def write_plan(run: RunDir, plan: Plan, *, deepspeed: bool = True) -> None:
     """plan.json and deepspeed.json; without the second where one that was edited by hand is to stay."""
-    write_atomic(run.plan, plan.to_json())
+    plan.write(run)
     if deepspeed:
         write_atomic(run.deepspeed, json.dumps(dict(plan.deepspeed), indent=2) + "\n")
 

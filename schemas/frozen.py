@@ -8,6 +8,8 @@ from runjob.schemas.errors import RunjobError
 from runjob.schemas.json_object import read_object
 
 CODE_LIST = "CODE.json"
+# In CODE.json: this code reads status.json, plan.json and handle.json that carry a sum of themselves
+SUMS = "sums"
 
 
 def refuse_damaged_code(code: Path) -> None:
@@ -22,6 +24,13 @@ def refuse_damaged_code(code: Path) -> None:
             f"{code}: damaged: its files are not those that {CODE_LIST} has the sum of, and a run goes on with the "
             f"code that it began with: put it back (runjob {facts.get('version')}{commit}), or start a new job"
         )
+
+
+def knows_sums(code: Path) -> bool:
+    """May a file that the code of a run reads carry a sum of itself? Code that was frozen before there were any would
+    take the sum for a field that it does not know, and refuse the file."""
+    file = code / CODE_LIST
+    return not file.exists() or read_object(file).get(SUMS) is True
 
 
 def sum_of(package: Path) -> str:

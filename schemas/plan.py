@@ -14,9 +14,12 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from runjob.schemas.errors import RunjobError
+from runjob.schemas.records import unsealed
+from runjob.schemas.run import RunDir, read_json
 
 StageName = Literal["prepare", "train"]
 CompanionName = Literal["upload", "spot_notice"]
+WAY_ON = "`runjob resume` compiles it anew from job.json"
 PLACEHOLDER = re.compile(r"\{(run|python|node|master|port)\}")
 # A library that would tell its makers what is done with it doesn't: the first three are the Hub's words for it, the
 # last is for reports of W&B's own failures
@@ -138,27 +141,36 @@ class Plan:
     companions: tuple[Companion, ...] = ()
     work: Work | None = None  # for who plans; what runs has no use for it, and plan.json lacks it
 
-    def to_json(self) -> str:
+    def to_values(self) -> dict[str, Any]:
         """Without companions where there are none: the code of a run that is older than they are reads this too."""
         raw = dataclasses.asdict(self)
         del raw["work"]
         if not self.companions:
             del raw["companions"]
-        return json.dumps(raw, indent=2, ensure_ascii=False) + "\n"
+        return raw
+
+    def to_json(self) -> str:
+        return json.dumps(self.to_values(), indent=2, ensure_ascii=False) + "\n"
+
+    def write(self, run: RunDir) -> None:
+        """plan.json, with a sum of itself."""
+        run.write_sealed(run.plan, self.to_values())
 
     @staticmethod
     def read(path: Path) -> "Plan":
         """RunjobError if the file is not there or damaged."""
+        values = unsealed(read_json(path), path, way_on=WAY_ON)
         try:
-            return Plan.from_json(path.read_text(encoding="utf-8"))
-        except (OSError, ValueError) as error:
-            raise RunjobError(f"{path}: can't be read: {error}") from error
+            return Plan.from_values(values)
         except (TypeError, KeyError, AttributeError) as error:
             raise RunjobError(f"{path}: damaged: not a plan of this version of runjob: {error!r}") from error
 
     @staticmethod
     def from_json(text: str) -> "Plan":
-        raw = json.loads(text)
+        return Plan.from_values(json.loads(text))
+
+    @staticmethod
+    def from_values(raw: Mapping[str, Any]) -> "Plan":
         beside = raw.get("companions", ())
         return Plan(
             **{

@@ -37,6 +37,14 @@ def refuse_broken_seal(raw: Mapping[str, Any], path: Path, *, way_on: str) -> No
         raise damaged(path, f"its sha256 is not that of what it holds; {way_on}")
 
 
+def unsealed(raw: Any, path: Path, *, way_on: str) -> Any:  # noqa: ANN401 - any JSON value
+    """What the file holds besides its sum; RunjobError if it holds another sum than its own."""
+    if not isinstance(raw, dict):
+        return raw
+    refuse_broken_seal(raw, path, way_on=way_on)
+    return {key: item for key, item in raw.items() if key != SEAL}
+
+
 def as_record(raw: Any, kind: type[Record], path: Path) -> Record:  # noqa: ANN401 - any JSON value
     """`raw`, which stands in `path`, as a dataclass of plain fields; RunjobError says which field is not as written."""
     if not isinstance(raw, dict):

@@ -11,15 +11,16 @@ import json
 import os
 import re
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from runjob.schemas.causes import Cause, read_causes
 from runjob.schemas.errors import NotFoundError, RunjobError
+from runjob.schemas.frozen import knows_sums
 from runjob.schemas.json_object import read_object
-from runjob.schemas.records import as_record, damaged, refuse_broken_seal
+from runjob.schemas.records import as_record, damaged, refuse_broken_seal, sealed, unsealed
 
 State = Literal["pending", "running", "stopping", "preempted", "finished", "failed", "cancelled", "lost", "unreachable"]
 STORED_STATES = ("pending", "running", "stopping", "preempted", "finished", "failed", "cancelled")
@@ -283,15 +284,22 @@ class RunDir:
         return read_sealed(self.data, way_on=way_on)
 
     def read_status(self) -> Status:
-        status = as_record(read_json(self.status), Status, self.status)
+        way_on = "a job that runs writes it anew within seconds, and `runjob resume` goes by what the attempts say"
+        status = as_record(unsealed(read_json(self.status), self.status, way_on=way_on), Status, self.status)
         if status.state not in STORED_STATES:
             raise damaged(self.status, f"state is {status.state!r}")
         return status
 
-    def write_status(self, state: State, *, attempt: int, message: str = "") -> None:
+    def write_status(self, state: State, *, attempt: int, message: str = "", code: Path | None = None) -> None:
         if state not in STORED_STATES:
             raise ValueError(f"{state} is computed by readers, never stored")
-        write_json(self.status, {"state": state, "attempt": attempt, "updated": time.time(), "message": message})
+        said = {"state": state, "attempt": attempt, "updated": time.time(), "message": message}
+        self.write_sealed(self.status, said, code=code)
+
+    def write_sealed(self, file: Path, value: Mapping[str, Any], *, code: Path | None = None) -> None:
+        """A file of the run with a sum of itself, if the `code` that reads it there (by default the run's) knows of
+        such sums."""
+        write_json(file, sealed(value) if knows_sums(code or self.code) else dict(value))
 
     def read_events(self, *kinds: str) -> Iterator[dict[str, Any]]:
         """Every whole line of events.jsonl, or those of these kinds; a half-written last line is left for the next

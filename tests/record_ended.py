@@ -230,7 +230,7 @@ def without_a_module(bench: Bench, file: str) -> RunDir:
 
 def program_missing(bench: Bench) -> RunDir:
     run, _ = bench.create()
-    shown = run.plan.read_text().replace('"{python}"', '"/opt/none/bin/python"')
+    shown = Plan.read(run.plan).to_json().replace('"{python}"', '"/opt/none/bin/python"')
     run.plan.write_text(shown)
     return bench.start(run, Plan.from_json(shown))
 

@@ -11,6 +11,7 @@ from benchmarks.chaos.damage import DAMAGES, kinds
 from runjob.runner.cli import main
 from runjob.schemas.run import RunDir
 from tests.chaos.conftest import LOCAL
+from tests.conftest import rewrite
 
 LOOKS = (["ps"], ["ps", "--json"], ["status", "ID"], ["status", "ID", "--json"], ["why", "ID"], ["logs", "ID"])
 # A bit decides which field is hit
@@ -72,7 +73,7 @@ def test_what_can_be_made_anew_is_refused_until_it_is_deleted(stopped: RunDir, s
     file.unlink()
     # without a handle it counts as on its way for a quarter of a minute
     written = json.loads(stopped.status.read_text())
-    stopped.status.write_text(json.dumps({**written, "updated": written["updated"] - 60}))
+    rewrite(stopped.status, updated=written["updated"] - 60)
     went_on = small("exact", "resume", stopped.id, *LOCAL)
     assert went_on.returncode == 0, went_on.stderr
 
@@ -108,3 +109,40 @@ def test_a_request_to_stop_that_is_damaged_still_asks_to_save_and_stop(stopped: 
     for text, reason in (('{"reason": "cancel"}', "cancel"), ('{"reason": "can', "preempt"), ("", "preempt")):
         attempt.stop_request.write_text(text)
         assert (attempt.stop_reason(), attempt.stop_note()) == (reason, "")
+
+
+def test_a_digit_that_is_another_is_named_and_not_believed(stopped: RunDir, small):
+    """Each is as good JSON as before, with all its fields."""
+    for file, was, now in (
+        (stopped.plan, '"stop_deadline_s": 2', '"stop_deadline_s": 3'),
+        (stopped.status, '"attempt": 2', '"attempt": 1'),
+        (stopped.handle, '"attempt": 2', '"attempt": 3'),
+    ):
+        good = file.read_text()
+        file.write_text(good.replace(was, now, 1))
+        assert file.read_text() != good
+        said = f"{file}: damaged: its sha256 is not that of what it holds; "
+        assert said in small("", "status", stopped.id).stdout
+        shown = json.loads(small("", "status", stopped.id, "--json").stdout)
+        assert said in " ".join([shown["message"], *shown["damaged"]])
+        if file == stopped.handle:
+            refused = small("exact", "resume", stopped.id, *LOCAL)
+            assert (refused.returncode, said in refused.stderr) == (1, True)
+            file.write_text(good)
+    went_on = small("exact", "resume", stopped.id, *LOCAL)
+    assert went_on.returncode == 0, went_on.stderr
+    assert f"{stopped.plan}: damaged: " in went_on.stdout and "compiled anew from job.json" in went_on.stdout
+    assert f"{stopped.status}: damaged: " in went_on.stdout
+    assert [attempt.number for attempt in stopped.list_attempts()] == [1, 2, 3]
+    assert json.loads(small("", "status", stopped.id, "--json").stdout)["damaged"] == []
+
+
+def test_what_has_no_sum_is_from_before_there_were_any_and_so_is_what_its_code_is_given(stopped: RunDir, small):
+    for file in (stopped.plan, stopped.status, stopped.handle):
+        assert "sha256" in json.loads(file.read_text())
+        rewrite(file)
+    rewrite(
+        stopped.code / "CODE.json", sums=False, sha256=json.loads((stopped.code / "CODE.json").read_text())["sha256"]
+    )
+    assert small("exact", "resume", stopped.id, *LOCAL).returncode == 0
+    assert "sha256" not in json.loads(stopped.plan.read_text())

@@ -11,7 +11,7 @@ import pytest
 
 from runjob.schemas.run import RunDir
 from tests.chaos.conftest import LOCAL
-from tests.conftest import wait_until
+from tests.conftest import rewrite, wait_until
 
 ROUNDS = 2
 
@@ -73,8 +73,7 @@ def test_without_locks_one_prepares_and_what_a_dead_one_left_is_taken_away(tmp_p
 def test_a_clock_that_was_set_back_keeps_nobody_waiting(stopped: RunDir, small, home):
     hour_ahead = time.time() + 3600
     stopped.write_status("pending", attempt=2)
-    raw = json.loads(stopped.status.read_text())
-    stopped.status.write_text(json.dumps({**raw, "updated": hour_ahead}))
+    rewrite(stopped.status, updated=hour_ahead)
     stopped.handle.unlink()
     assert json.loads(small("", "status", stopped.id, "--json").stdout)["state"] == "lost"
     left = stopped.attempts / "3"

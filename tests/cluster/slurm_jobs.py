@@ -54,7 +54,7 @@ class Bench:
     ) -> RunDir:
         """`other` is what bash does on every node but the first in the place of the training."""
         run, attempt = self.make(train, *sets, prepare=prepare, nodes=nodes)
-        plan = Plan.from_json(run.plan.read_text())
+        plan = Plan.read(run.plan)
         if other is not None:
             last = plan.stages[-1]
             script = f'if [ "$1" != 0 ]; then {other}; fi; shift; exec "$@"'

@@ -28,7 +28,7 @@ class SmallSsh(SshLauncher):
         env = {{"PYTHONPATH": "{{run}}/code", "PYTHONSAFEPATH": "1"}}
         stage = dataclasses.replace(plan.stages[-1], argv=argv, env=env)
         small = dataclasses.replace(plan, stages=(stage,), stop_deadline_s=20)
-        run.plan.write_text(small.to_json())
+        small.write(run)
         return super().submit(run, small, attempt)
 """
 

@@ -34,7 +34,7 @@ def small(run, plan):
     argv = ("{{python}}", "{{run}}/code/stage_program.py", "exact", "{{run}}")
     stage = dataclasses.replace(plan.stages[-1], argv=argv)
     plan = dataclasses.replace(plan, stages=(stage,), stop_deadline_s=20)
-    run.plan.write_text(plan.to_json())
+    plan.write(run)
     return plan
 
 

@@ -37,7 +37,7 @@ from runjob.launchers.spot_notice import spot_companion
 class Spot(LocalLauncher):
     def submit(self, run, plan, attempt):
         watched = dataclasses.replace(plan, companions=(*plan.companions, spot_companion()))
-        run.plan.write_text(watched.to_json())
+        watched.write(run)
         return super().submit(run, watched, attempt)
 """
 

@@ -28,7 +28,7 @@ def bench(cluster: Cluster, tmp_path, monkeypatch) -> Iterator[Bench]:
 def test_cells_of_one_request_are_one_array_and_each_is_requeued_by_itself(bench: Bench):
     one_at_a_time = "hardware.slurm.array_parallelism=1"
     made = [bench.make("long", one_at_a_time), bench.make("finish", one_at_a_time), bench.make("finish")]
-    plans = [Plan.from_json(run.plan.read_text()) for run, _ in made]
+    plans = [Plan.read(run.plan) for run, _ in made]
     starts = [Start(run=run, plan=plan, attempt=attempt) for (run, attempt), plan in zip(made, plans, strict=True)]
     bench.launcher.submit_together(GROUP, starts)
     first, second, other = (run for run, _ in made)

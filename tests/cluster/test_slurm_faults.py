@@ -16,7 +16,7 @@ from runjob.runner.why.answer import answer
 from runjob.schemas.run import RunDir, read_json, write_json
 from tests.cluster.slurm_cluster import Cluster
 from tests.cluster.slurm_jobs import Bench, job_of
-from tests.conftest import Home, run_script, wait_until
+from tests.conftest import Home, rewrite, run_script, wait_until
 from tests.launchers.helpers import steps_done
 
 
@@ -217,7 +217,7 @@ def test_a_job_that_squeue_has_forgotten_is_found_in_the_records_and_one_that_ne
     assert found.state == "COMPLETED"
     assert ask_records("1") is None
     write_json(run.status, {"state": "running", "attempt": 1, "updated": time.time() - 60, "message": ""})
-    write_json(run.handle, {**read_json(run.handle), "job": "1"})
+    rewrite(run.handle, job="1")
     assert bench.state(run).state == "lost"
     assert bench.state(run).message.startswith("Slurm knows nothing of job 1 any more; it was running, last sign at ")
 

@@ -11,12 +11,12 @@ from pathlib import Path
 import pytest
 
 from runjob.launchers.ssh_environment import requirements
-from runjob.schemas.run import RunDir, read_json, write_json
+from runjob.schemas.run import RunDir
 from runjob.schemas.upload import Upload, read_upload
 from tests.cluster.ports import free_port
 from tests.cluster.remote_runs import begin_attempt, end, make_run, save, upload_all, uploader
 from tests.cluster.s3_server import BUCKET, KEY, SECRET, Faults, credentials, faulty, s3_server
-from tests.conftest import Runjob, make_home, run_script
+from tests.conftest import Runjob, make_home, rewrite, run_script
 
 
 @pytest.fixture(scope="module")
@@ -94,7 +94,7 @@ def test_what_a_finished_job_could_not_upload_is_sent_by_one_command(endpoint, r
 def test_upload_is_refused_while_the_jobs_own_uploader_is_at_work_and_where_there_is_nowhere(runjob: Runjob, home):
     run = make_run(home.runs, f"s3://{BUCKET}/later", id="small-0b1c2d3e")
     # the command has twice as long to start as a submission may be without a sign of life: the machine may be busy
-    write_json(run.status, {**read_json(run.status), "updated": time.time() + 12})
+    rewrite(run.status, updated=time.time() + 12)
     done = runjob("upload", run.id)
     assert (done.returncode, f"{run.id} is running, and its own uploader is at work" in done.stderr) == (2, True)
     run.write_status("finished", attempt=1)

@@ -34,7 +34,7 @@ def make_plan(train: str, *, prepare: str | None = None, stop_deadline_s: int = 
 
 def make_run(home: Path, plan: Plan, name: str = "small") -> tuple[RunDir, Attempt]:
     run = RunDir.create(home, name)
-    run.plan.write_text(plan.to_json())
+    plan.write(run)
     run.job_yaml.write_text("name: small\n")
     attempt = run.new_attempt()
     run.write_status("pending", attempt=attempt.number)

@@ -21,7 +21,7 @@ from runjob.schemas.ended import read_ended
 from runjob.schemas.errors import LaunchError
 from runjob.schemas.processes import descendants
 from runjob.schemas.run import RunDir, write_json
-from tests.conftest import wait_until
+from tests.conftest import rewrite, wait_until
 from tests.launchers.helpers import is_alive, make_plan, make_run, start, steps_done, wait_for_state
 
 LAUNCHER = LocalLauncher()
@@ -197,9 +197,8 @@ def test_what_a_stage_leaves_running_is_killed_at_its_end(tmp_path: Path):
 
 def test_a_program_that_is_not_there_is_a_failure(tmp_path: Path):
     run, attempt = make_run(tmp_path, make_plan("finish"))
-    raw = json.loads(run.plan.read_text())
-    raw["stages"][0]["argv"][0] = "/nowhere/python"
-    write_json(run.plan, raw)
+    (stage,) = json.loads(run.plan.read_text())["stages"]
+    rewrite(run.plan, stages=[{**stage, "argv": ["/nowhere/python", *stage["argv"][1:]]}])
     LAUNCHER.submit(run, make_plan("finish"), attempt)
     assert "could not be started" in wait_for_state(run, "failed").message
     assert "/nowhere/python" in attempt.supervisor_log.read_text()
@@ -212,7 +211,7 @@ def test_the_job_outlives_the_terminal_and_the_command_that_started_it(tmp_path:
         "from runjob.launchers.local import LocalLauncher\n"
         "from runjob.schemas.plan import Plan; from runjob.schemas.run import RunDir\n"
         "run = RunDir(Path(sys.argv[1]))\n"
-        "LocalLauncher().submit(run, Plan.from_json(run.plan.read_text()), run.attempt(1))\n"
+        "LocalLauncher().submit(run, Plan.read(run.plan), run.attempt(1))\n"
         "os.killpg(0, signal.SIGHUP)\n"
     )
     done = subprocess.run([sys.executable, "-c", program, str(run.path)], start_new_session=True)
@@ -239,15 +238,18 @@ def test_a_handle_of_another_machine_is_unreachable_and_of_an_earlier_boot_is_lo
     run, attempt = start(tmp_path, "long")
     wait_for_step(run, 1)
     handle = json.loads(run.handle.read_text())
-    write_json(run.handle, {**handle, "host": "elsewhere", "boot_id": "another"})
+    rewrite(run.handle, host="elsewhere", boot_id="another")
     status = LAUNCHER.state(run)
     assert status.state == "unreachable"
     assert "elsewhere" in status.message
-    write_json(run.handle, {**handle, "boot_id": "another"})
+    write_json(run.handle, handle)
+    rewrite(run.handle, boot_id="another")
     assert LAUNCHER.state(run).state == "lost"
-    write_json(run.handle, {**handle, "start_time": handle["start_time"] + 1})
+    write_json(run.handle, handle)
+    rewrite(run.handle, start_time=handle["start_time"] + 1)
     assert LAUNCHER.state(run).state == "lost", "the pid was given to another process"
-    write_json(run.handle, {**handle, "process_namespace": "pid:[1]"})
+    write_json(run.handle, handle)
+    rewrite(run.handle, process_namespace="pid:[1]")
     assert LAUNCHER.state(run).state == "unreachable", "another container on the same host"
     write_json(run.handle, handle)
     LAUNCHER.cancel(run, attempt)
@@ -268,8 +270,7 @@ def test_an_attempt_that_another_has_taken_over_ends_and_writes_nothing_more(tmp
 def test_a_submission_without_a_supervisor_is_pending_for_a_moment_and_then_lost(tmp_path: Path):
     run, _ = make_run(tmp_path, make_plan("finish"))
     assert LAUNCHER.state(run).state == "pending"
-    raw = json.loads(run.status.read_text())
-    write_json(run.status, {**raw, "updated": time.time() - 60})
+    rewrite(run.status, updated=time.time() - 60)
     assert LAUNCHER.state(run).state == "lost"
 
 

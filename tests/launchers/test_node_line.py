@@ -26,7 +26,7 @@ def copy_of_run(home: Path, plan: Plan) -> tuple[RunDir, Attempt]:
     """What a launcher has put on one of the hosts."""
     run = RunDir(home / "small-00000000")
     run.checkpoints.mkdir(parents=True)
-    run.plan.write_text(plan.to_json())
+    plan.write(run)
     write_job_json(run.job, read_job(SMALLEST, ["hardware.ssh={host: [gpu0, gpu1]}", "hardware.nodes=2"]))
     attempt = Attempt(run.attempts / "1")
     attempt.path.mkdir(parents=True)

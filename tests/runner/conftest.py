@@ -28,7 +28,7 @@ class Small(LocalLauncher):
         argv = ("{{python}}", {program!r}, os.environ["SMALL"], "{{run}}")
         stage = dataclasses.replace(plan.stages[-1], argv=argv, env={{}})
         small = dataclasses.replace(plan, stages=(stage,), stop_deadline_s=20)
-        run.plan.write_text(small.to_json())
+        small.write(run)
         return super().submit(run, small, attempt)
 """
 
@@ -46,7 +46,7 @@ class SmallNextdoor(Nextdoor):
             plan.stages[-1], argv=("{{python}}", {program!r}, os.environ["SMALL"], "{{run}}"), env={{}}
         )
         small = dataclasses.replace(plan, stages=(stage,), stop_deadline_s=20)
-        run.plan.write_text(small.to_json())
+        small.write(run)
         return super().submit(run, small, attempt)
 """
 

@@ -25,8 +25,8 @@ from runjob.runner.submit import launch
 from runjob.schemas.errors import StateError
 from runjob.schemas.machine import Machine
 from runjob.schemas.read import read_job, write_job_json
-from runjob.schemas.run import RunDir, read_json, write_json
-from tests.conftest import ROOT
+from runjob.schemas.run import RunDir, write_json
+from tests.conftest import ROOT, rewrite
 
 THERE = ("--launcher", "small-nextdoor")
 
@@ -304,7 +304,7 @@ def test_a_submission_that_was_killed_before_anything_was_started_is_lost(small,
     assert status_of(small)["state"] == "pending"
     asked = small("", "cancel", "latest", "--no-wait")
     assert (asked.returncode, "is being submitted; it stops as soon as it starts" in asked.stdout) == (0, True)
-    write_json(run.status, {**read_json(run.status), "updated": time.time() - 60})
+    rewrite(run.status, updated=time.time() - 60)
     row = status_of(small)
     assert (row["state"], row["launcher"], "never started" in row["message"]) == ("lost", "nextdoor", True)
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from runjob.schemas.run import ID, RunDir
+from tests.conftest import rewrite
 
 LOCAL = ("--launcher", "small")
 
@@ -168,7 +169,7 @@ def test_a_resume_killed_before_it_handed_over_does_not_block_the_next(small, jo
 
 def test_an_unreachable_job_goes_on_elsewhere_only_when_that_is_accepted(small, running: Path, wait_until, processes):
     handle = json.loads((running / "handle.json").read_text())
-    (running / "handle.json").write_text(json.dumps({**handle, "host": "gpu7", "boot_id": "another"}))
+    rewrite(running / "handle.json", host="gpu7", boot_id="another")
     assert json.loads(small("", "status", "latest", "--json").stdout)["state"] == "unreachable"
     refused = small("long", "resume", "latest", *LOCAL)
     assert (refused.returncode, "gpu7" in refused.stderr, "--accept" in refused.stderr) == (2, True, True)

@@ -6,6 +6,7 @@ import signal
 from pathlib import Path
 
 from runjob.schemas.run import RunDir
+from tests.conftest import rewrite
 
 LOCAL = ("--launcher", "small")
 
@@ -59,9 +60,8 @@ def test_an_attempt_that_its_place_began_by_itself_shows_the_newest_checkpoint_o
 
 def prepared_before(run: Path, said: str) -> None:
     """As if the plan had had a stage before the training, with this in its log."""
-    plan = json.loads((run / "plan.json").read_text())
-    plan["stages"].insert(0, {**plan["stages"][0], "name": "prepare"})
-    (run / "plan.json").write_text(json.dumps(plan))
+    stages = json.loads((run / "plan.json").read_text())["stages"]
+    rewrite(run / "plan.json", stages=[{**stages[0], "name": "prepare"}, *stages])
     (run / "attempts" / "1" / "prepare.log").write_text(said)
 
 
@@ -83,8 +83,7 @@ def test_why_after_a_kill_of_the_supervisor_says_so_and_quotes_what_it_was_at(
     why = small("", "why", "latest").stdout
     assert why.index("supervisor.log:") < why.index("rank-0.log:\nstep 3 went well\n")
     assert json.loads(small("", "why", "latest", "--json").stdout)["last_lines"] == ["step 3 went well"]
-    handle = json.loads((running / "handle.json").read_text())
-    (running / "handle.json").write_text(json.dumps({**handle, "boot_id": "another"}))
+    rewrite(running / "handle.json", boot_id="another")
     assert "this machine was started anew under it" in small("", "why", "latest").stdout
 
 
