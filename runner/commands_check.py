@@ -61,7 +61,9 @@ def run_plan(args: Namespace) -> int:
         print_difference_to_file(find_run(home(), args.diff), resolved, seen.plan, as_json=args.json)
     elif args.json:
         rows = None if seen.rows is None else dataclasses.asdict(seen.rows)
-        print_json({**dataclasses.asdict(seen.plan), "rows": rows, "missing": seen.missing, "preview": seen.preview})
+        warnings = foreign_code(resolved.job)
+        more = {"rows": rows, "missing": seen.missing, "preview": seen.preview, "warnings": warnings}
+        print_json({**dataclasses.asdict(seen.plan), **more})
     else:
         print(plan_text(resolved.job, seen.plan, seen.missing, seen.rows))
         if seen.preview is not None:
@@ -78,6 +80,16 @@ def chosen_cell(cells: "Sequence[Cell]", number: int | None, *, file: str) -> "C
     if number > len(cells):
         raise JobError(f"--cell {number}: {file} has {len(cells)} cells, numbered from 1")
     return cells[number - 1]
+
+
+def foreign_code(job: "Job") -> tuple[str, ...]:
+    """What runs besides runjob and its packages."""
+    from runjob.schemas.job_model import PretrainedInit
+
+    init = job.model.init
+    if not isinstance(init, PretrainedInit) or not init.trust_remote_code:
+        return ()
+    return (f"code of {init.path} at {init.revision} runs in this job, as you (model.init.trust_remote_code)",)
 
 
 def plan_text(job: "Job", plan: "Plan", missing: tuple[str, ...], facts: "Facts | None") -> str:
@@ -108,6 +120,7 @@ def plan_text(job: "Job", plan: "Plan", missing: tuple[str, ...], facts: "Facts 
     lines = [f"{name:<14} {value}" for name, value in known]
     if job.output.remote is not None:
         lines.append(f"{'copies':<14} {remote_text(job)}")
+    lines += [f"warning        {one}" for one in foreign_code(job)]
     lines += [f"unknown        {one}" for one in plan.unknown]
     lines += [f"missing here   {one}" for one in missing]
     lines += ["", "deepspeed.json", json.dumps(dict(plan.deepspeed), indent=2)]

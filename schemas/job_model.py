@@ -70,6 +70,7 @@ class PretrainedInit:
     kind: Literal["pretrained"]
     path: str
     revision: str | None
+    trust_remote_code: bool
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,6 +1,7 @@
 """Rules about the network and what it learns: sizes that fit, and objectives that an architecture and a tokenizer can
 serve."""
 
+import re
 from collections.abc import Iterator
 
 from runjob.schemas.characters import longest_row, padded_length
@@ -12,6 +13,8 @@ Findings = Iterator[tuple[str, str]]
 # Which objective an architecture can learn
 DECODERS = ("gpt2",)
 ENCODERS = ("bert", "modernbert", "deberta_v2", "mpnet", "canine")
+# A commit in full: shorter ones may come to mean another
+COMMIT = re.compile("[0-9a-f]{40}")
 # Kinds of first weights that are made of a teacher's
 STUDENTS = ("guide", "tile")
 
@@ -33,6 +36,23 @@ def heads_are_even(job: Values) -> Findings:
     if architecture == "modernbert" and width % heads == 0 and width // heads % 2:
         said = f"{width} leaves {width // heads} to each of {heads} heads; rotary positions turn pairs, so write"
         yield "model.init.hidden_size", f"{said} {width + heads}"
+
+
+def code_is_pinned(job: Values) -> Findings:
+    """A branch or a directory is whatever somebody put there last; a commit is what its reader saw."""
+    if not job["model.init.trust_remote_code"]:
+        return
+    path, revision = job["model.init.path"], job["model.init.revision"]
+    place = "model.init.trust_remote_code"
+    if path.startswith("/"):
+        said = "code runs only where a commit names it, and a directory has none; delete the key, or name the"
+        yield place, f"{said} repository on the Hub and its commit"
+    elif revision is None or not COMMIT.fullmatch(revision):
+        said = "code runs only where a commit names it; write `revision:` with the 40 hex digits of the one that you"
+        yield place, f"{said} read: `git ls-remote https://huggingface.co/{path} HEAD` prints the newest"
+    if job["objective.kind"] != "clm":
+        said = f"{job['objective.kind']} knows the heads of its own families alone; write `kind: clm`"
+        yield "objective.kind", f"{said}, or delete model.init.trust_remote_code"
 
 
 def objective_fits_the_architecture(job: Values) -> Findings:
@@ -183,6 +203,7 @@ def padding_has_positions(job: Values) -> Findings:
 MODEL_RULES = (
     heads_divide_the_width,
     heads_are_even,
+    code_is_pinned,
     objective_fits_the_architecture,
     students_are_masked_models,
     metrics_fit_the_objective,

@@ -15,10 +15,10 @@ RESERVED_VALUES: dict[str, frozenset[str]] = {
     ),
 }
 
-# Keys that no version will understand, wherever they stand, and why
+# Keys that no version will understand but where the schema has them, and why
 NEVER: dict[str, str] = {
-    "trust_remote_code": "code that comes with a model, a tokenizer or a data set is never run, whatever its revision; "
-    "delete the key, and name a checkpoint of an architecture that the schema knows",
+    "trust_remote_code": "code that comes with a tokenizer, a data set or a teacher is never run, whatever its "
+    "revision; delete the key (of a model it is model.init.trust_remote_code, beside the commit that it names)",
 }
 
 # What other training tools call a field -> where it stands in a job file

@@ -20,13 +20,16 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 from transformers import AutoTokenizer, GenerationConfig, PreTrainedConfig, PreTrainedModel
+from transformers.dynamic_module_utils import custom_object_save
 
 from runjob.runner.worker.faults import fault_point
 from runjob.runner.worker.models.configs import classes_in, positions_of
-from runjob.runner.worker.models.loading import AUTO, attention_of, load, task_of
+from runjob.runner.worker.models.loading import AUTO, attention_of, load, runs_its_own_code, task_of
 from runjob.schemas.errors import CheckpointError
 from runjob.schemas.job import Generation
-from runjob.schemas.run import sync_path
+from runjob.schemas.job_json import read_job_json
+from runjob.schemas.job_model import PretrainedInit
+from runjob.schemas.run import RunDir, sync_path
 from runjob.schemas.sums import refuse_damaged, write_sums
 
 WEIGHTS = "model.safetensors"
@@ -50,6 +53,8 @@ def export_model(
     def write(directory: Path) -> None:
         shutil.copytree(tokenizer, directory, dirs_exist_ok=True)
         _name_inputs(network, directory)
+        if runs_its_own_code(network):
+            custom_object_save(network, directory, config=network.config)  # the code, and in the configuration its name
         network.config.save_pretrained(directory)
         tensors = {name: value.detach().contiguous() for name, value in network.named_parameters()}
         save_file(tensors, directory / WEIGHTS, metadata={"format": "pt"})
@@ -76,17 +81,27 @@ def copy_model(source: Path, target: Path) -> None:
     replace_directory(target, write, verify)
 
 
-def load_network(directory: Path) -> PreTrainedModel:
-    """The network of a model directory, in fp32 on the CPU, ready to answer."""
+def load_network(directory: Path, *, trusted: bool = False) -> PreTrainedModel:
+    """The network of a model directory, in fp32 on the CPU, ready to answer. `trusted`: with the code that lies in it;
+    that of a run's own model/ is if its job says so."""
     refuse_damaged(directory)
     try:
-        network, found = load(directory, None, local=True)
+        network, found = load(directory, None, local=True, trusted=trusted or job_trusts_code(directory.parent))
     except (OSError, ValueError, SafetensorError) as error:
         raise CheckpointError(f"{directory}: can't be read as a model of transformers: {error}") from error
     wrong = sorted({*found["missing_keys"], *(name for name, *_ in found["mismatched_keys"])})
     if wrong:
         raise CheckpointError(f"{directory}: {WEIGHTS} lacks {', '.join(wrong[:5])} ({len(wrong)} tensors in all)")
     return network.eval()
+
+
+def job_trusts_code(folder: Path) -> bool:
+    """Is this a run whose job trusts the code of the model that it began with?"""
+    run = RunDir(folder)
+    if not run.job.exists():
+        return False
+    init = read_job_json(run.job).job.model.init
+    return isinstance(init, PretrainedInit) and init.trust_remote_code
 
 
 def generation_config(generation: Generation, tokenizer: Path, config: PreTrainedConfig) -> GenerationConfig:
@@ -141,7 +156,8 @@ def _name_inputs(network: PreTrainedModel, directory: Path) -> None:
 
 def _compare(network: PreTrainedModel, directory: Path) -> None:
     """CheckpointError unless the model in `directory` answers a fixed row exactly as `network` does."""
-    loaded, row = load_network(directory), probe_row(network.config)
+    loaded = load_network(directory, trusted=runs_its_own_code(network))  # it runs already, and was written here
+    row = probe_row(network.config)
     with torch.inference_mode():
         expected, found = network(row).logits, loaded(row).logits
     if not torch.equal(expected, found):

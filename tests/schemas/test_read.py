@@ -184,7 +184,7 @@ def test_set_reaches_into_a_null(job_file):
 
 def test_setting_a_kind_drops_what_only_the_old_kind_had():
     job = read_job(SMALLEST, ["model.init.kind=pretrained", "model.init.path=gpt2"]).job
-    assert job.model.init == PretrainedInit(kind="pretrained", path="gpt2", revision=None)
+    assert job.model.init == PretrainedInit(kind="pretrained", path="gpt2", revision=None, trust_remote_code=False)
 
 
 def test_setting_a_kind_keeps_what_both_kinds_have(job_file):

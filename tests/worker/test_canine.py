@@ -61,7 +61,7 @@ def build(init: ScratchCanine = SMALL, *, seed: int = 5) -> CanineForMaskedLM:
 
 
 def loaded(path: Path, *, allow_new=(), tokenizer: TokenizerSummary = CHARACTERS):
-    init = PretrainedInit(kind="pretrained", path=str(path), revision=None)
+    init = PretrainedInit(kind="pretrained", path=str(path), revision=None, trust_remote_code=False)
     return build_network(Model(init=init, allow_new=allow_new), "mlm", tokenizer=tokenizer, seed=1)
 
 

@@ -72,7 +72,7 @@ def publish(init: ScratchInit, base, directory: Path, *, reserved: int) -> PreTr
 
 
 def load(checkpoint: Path, tokenizer: Path, task: Task = "mlm") -> tuple[PreTrainedModel, InitReport]:
-    init = PretrainedInit(kind="pretrained", path=str(checkpoint), revision=None)
+    init = PretrainedInit(kind="pretrained", path=str(checkpoint), revision=None, trust_remote_code=False)
     summary = tokenizers.summarise(tokenizers.load_saved(tokenizer))
     return build_network(Model(init=init, allow_new=()), task, tokenizer=summary, seed=1, tokenizer_at=tokenizer)
 

@@ -116,7 +116,7 @@ def test_a_checkpoint_answers_as_it_did_without_the_filling_and_starts_a_job(net
     with torch.no_grad():
         expected = network(row).logits[:, :, : len(tokenizer)]
         assert torch.equal(again(row).logits, expected)
-    init = PretrainedInit(kind="pretrained", path=str(to), revision=None)
+    init = PretrainedInit(kind="pretrained", path=str(to), revision=None, trust_remote_code=False)
     started, report = build_network(
         Model(init=init, allow_new=()), "plm", tokenizer=summarise(tokenizer), seed=1, tokenizer_at=to
     )

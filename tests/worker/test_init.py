@@ -9,11 +9,9 @@ from safetensors.torch import load_file, save_file
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from runjob.data.store import TokenizerSummary
-from runjob.data.tokenizers import load_pretrained
 from runjob.runner.worker.models.causal_lm import CausalLMObjective
 from runjob.runner.worker.models.init import build_network, check_positions, enable_gradient_checkpointing
 from runjob.schemas.errors import CheckpointError, JobError, MissingError
-from runjob.schemas.job_data import PretrainedTokenizer
 from runjob.schemas.job_model import Model, PretrainedInit, ScratchGpt2
 
 VOCAB = 61
@@ -38,7 +36,10 @@ def _scratch(**changes) -> Model:
 
 
 def _pretrained(path: Path | str, allow_new=()) -> Model:
-    return Model(init=PretrainedInit(kind="pretrained", path=str(path), revision=None), allow_new=allow_new)
+    return Model(
+        init=PretrainedInit(kind="pretrained", path=str(path), revision=None, trust_remote_code=False),
+        allow_new=allow_new,
+    )
 
 
 def _build(model: Model, vocab_size: int = VOCAB, seed: int = 7):
@@ -180,26 +181,6 @@ def test_pickles_of_a_model_are_not_read_beside_safetensors_or_alone(saved, tmp_
     assert not (tmp_path / "pwned").exists()
     torch.load(saved / "pytorch_model.bin", weights_only=False)
     assert (tmp_path / "pwned").exists(), "the plant is none"
-
-
-def test_code_that_comes_with_a_model_is_not_run(saved, tmp_path):
-    code = (
-        f"open({str(tmp_path / 'pwned')!r}, 'w')\nfrom transformers import GPT2Config, GPT2LMHeadModel, GPT2Tokenizer\n"
-    )
-    code += "class Config(GPT2Config): model_type = 'theirs'\nclass Model(GPT2LMHeadModel): pass\n"
-    code += "Tokenizer = GPT2Tokenizer\n"
-    (saved / "theirs.py").write_text(code)
-    config = json.loads((saved / "config.json").read_text())
-    config |= {"model_type": "theirs", "architectures": ["Model"]}
-    config["auto_map"] = {"AutoConfig": "theirs.Config", "AutoModelForCausalLM": "theirs.Model"}
-    (saved / "config.json").write_text(json.dumps(config))
-    named = {"tokenizer_class": "Tokenizer", "auto_map": {"AutoTokenizer": [None, "theirs.Tokenizer"]}}
-    (saved / "tokenizer_config.json").write_text(json.dumps(named))
-    with pytest.raises(JobError, match=r"model\.init\.path"):
-        _build(_pretrained(saved))
-    with pytest.raises(JobError, match=r"data\.tokenizer\.path"):
-        load_pretrained(PretrainedTokenizer(kind="pretrained", path=str(saved), revision=None, terms={}))
-    assert not (tmp_path / "pwned").exists()
 
 
 def test_an_absent_model_is_missing_not_a_traceback(tmp_path):

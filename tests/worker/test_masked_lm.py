@@ -58,7 +58,7 @@ def build(init: ScratchInit, *, seed: int = 5) -> PreTrainedModel:
 
 
 def loaded(path: Path, allow_new=()):
-    init = PretrainedInit(kind="pretrained", path=str(path), revision=None)
+    init = PretrainedInit(kind="pretrained", path=str(path), revision=None, trust_remote_code=False)
     return build_network(Model(init=init, allow_new=allow_new), "mlm", tokenizer=WORDS, seed=1)
 
 

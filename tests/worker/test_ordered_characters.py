@@ -170,7 +170,7 @@ def test_what_is_exported_comes_back_as_the_same_class_with_all_its_tensors(tmp_
 def test_a_checkpoint_without_the_layer_starts_only_where_a_new_head_is_admitted(tmp_path: Path):
     network = build()
     network.canine.save_pretrained(tmp_path)
-    init = PretrainedInit(kind="pretrained", path=str(tmp_path), revision=None)
+    init = PretrainedInit(kind="pretrained", path=str(tmp_path), revision=None, trust_remote_code=False)
     with pytest.raises(CheckpointError, match=r"lacks .*allow_new: \[head\]"):
         build_network(Model(init=init, allow_new=()), "char_ar", tokenizer=CHARACTERS, seed=1)
     model = Model(init=init, allow_new=("head",))

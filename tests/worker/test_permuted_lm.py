@@ -291,7 +291,7 @@ def test_in_half_precision_what_is_not_seen_stays_unseen_and_nothing_overflows(k
 
 def test_a_checkpoint_of_mpnet_refuses_a_tokenizer_with_padding_elsewhere(tmp_path):
     build_network(Model(init=SMALL, allow_new=()), "plm", tokenizer=WORDS, seed=5)[0].save_pretrained(tmp_path)
-    init = PretrainedInit(kind="pretrained", path=str(tmp_path), revision=None)
+    init = PretrainedInit(kind="pretrained", path=str(tmp_path), revision=None, trust_remote_code=False)
     with pytest.raises(JobError, match=r"data\.tokenizer: mpnet takes id 1 for padding, and the tokenizer has id 0"):
         words = dataclasses.replace(WORDS, pad_id=0)
         build_network(Model(init=init, allow_new=()), "plm", tokenizer=words, seed=5)

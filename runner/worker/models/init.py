@@ -1,8 +1,8 @@
 """The network that a job describes, with its first weights, and an account of where each tensor came from.
 
 A scratch network is drawn from one seed on the CPU in fp32, so every rank of every run of the job starts from the same
-bytes. A pretrained one is read from safetensors only, runs no code of its repository, and must bring every tensor:
-what it lacks would start at random, which is refused unless the job admits it.
+bytes. A pretrained one is read from safetensors only, runs no code of its repository unless the job trusts a commit of
+it, and must bring every tensor: what it lacks would start at random, which is refused unless the job admits it.
 """
 
 from collections.abc import Iterable
@@ -77,7 +77,8 @@ def build_network(
         torch.manual_seed(seed)
         match model.init:
             case PretrainedInit() as init:
-                source = Source(field="model.init.path", path=init.path, revision=init.revision)
+                trusted = init.trust_remote_code
+                source = Source(field="model.init.path", path=init.path, revision=init.revision, trusted=trusted)
                 return _pretrained(source, task, model.allow_new, tokenizer, tokenizer_at)
             case GuideInit() | TileInit() as init if not filled_later:
                 return _student(init, task, tokenizer, tokenizer_at)
@@ -169,12 +170,12 @@ def _pretrained(
 
 
 def _load(source: Source, task: Task) -> tuple[PreTrainedModel, dict[str, Any]]:
-    """The network and transformers' account of the load, in fp32, from safetensors, without its repository's code."""
+    """The network and transformers' account of the load, in fp32, from safetensors."""
     directory = Path(source.path)
     if directory.is_dir() and not (directory / "config.json").exists():
         raise MissingError(f"{source}: no config.json there; a model directory of transformers has one")
     try:
-        return load(source.path, task, revision=source.revision or "main")
+        return load(source.path, task, revision=source.revision or "main", trusted=source.trusted)
     except OSError as error:
         place = "that directory" if directory.is_dir() else "neither a directory here nor in the hub cache"
         raise MissingError(

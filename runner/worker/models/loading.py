@@ -1,18 +1,21 @@
 """Which class of transformers a model directory or a configuration stands for, and how it is read: in fp32, from
-safetensors only, without code of its repository, with an account of every tensor."""
+safetensors only, without code of its repository unless the job trusts it, with an account of every tensor."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import torch
 from transformers import (
+    CONFIG_MAPPING,
     AutoConfig,
     AutoModelForCausalLM,
     AutoModelForMaskedLM,
     PreTrainedConfig,
     PreTrainedModel,
 )
+from transformers.utils import TRANSFORMERS_DYNAMIC_MODULE_NAME
 
 # transformers has no masked model of CANINE; importing ours makes it one of its AutoModelForMaskedLM
 from runjob.runner.worker.models import canine as canine
@@ -47,11 +50,13 @@ WRITTEN_OUT = ("deberta-v2", "mpnet", "canine")
 
 @dataclass(frozen=True, kw_only=True)
 class Source:
-    """A checkpoint that a job names, and the `field` of the job where it does."""
+    """A checkpoint that a job names, and the `field` of the job where it does. `trusted`: the job says that the code
+    which its repository has at this commit may run."""
 
     field: str
     path: str
     revision: str | None
+    trusted: bool = False
 
     def __str__(self) -> str:
         return f"{self.field}: {self.path}"
@@ -69,11 +74,39 @@ def task_of(config: PreTrainedConfig) -> Task:
     return "mlm" if any(name.endswith("ForMaskedLM") for name in architectures) else "clm"
 
 
+def runs_its_own_code(network: PreTrainedModel) -> bool:
+    """Was its class defined by the code of a repository?"""
+    return type(network).__module__.startswith(f"{TRANSFORMERS_DYNAMIC_MODULE_NAME}.")
+
+
+def refuse_code(path: str | Path, config: Mapping[str, Any]) -> None:
+    """ValueError, by what config.json says, of code for a family that transformers has, and of code that would come
+    from another repository than the one whose commit the job names."""
+    family = config.get("model_type")
+    if family in CONFIG_MAPPING:
+        raise ValueError(f"its model_type is {family}, which transformers computes itself: delete trust_remote_code")
+    foreign = sorted(str(one) for one in config.get("auto_map", {}).values() if "--" in str(one))
+    if foreign:
+        raise ValueError(f"its code is that of another repository, at no commit that {path} names: {foreign[0]}")
+
+
+def read_config(path: str | Path, *, revision: str, local: bool, trusted: bool) -> PreTrainedConfig:
+    """Of a `trusted` repository what its code would be is looked at before any of it is imported."""
+    if trusted:
+        plain, _ = PreTrainedConfig.get_config_dict(path, revision=revision, local_files_only=local)
+        refuse_code(path, plain)
+    config: PreTrainedConfig = AutoConfig.from_pretrained(
+        path, revision=revision, trust_remote_code=trusted, code_revision=revision, local_files_only=local
+    )
+    return config
+
+
 def load(
-    path: str | Path, task: Task | None, *, revision: str = "main", local: bool = False
+    path: str | Path, task: Task | None, *, revision: str = "main", local: bool = False, trusted: bool = False
 ) -> tuple[PreTrainedModel, dict[str, Any]]:
-    """The network and transformers' account of the load; `task` None takes what the directory was trained for."""
-    config = AutoConfig.from_pretrained(path, revision=revision, trust_remote_code=False, local_files_only=local)
+    """The network and transformers' account of the load; `task` None takes what the directory was trained for.
+    `trusted`: code that lies there runs, as whoever asks."""
+    config = read_config(path, revision=revision, local=local, trusted=trusted)
     if config.model_type == "deberta-v2":
         config.legacy = True
     network, found = AUTO[task_of(config) if task is None else task].from_pretrained(
@@ -83,7 +116,8 @@ def load(
         dtype=torch.float32,
         attn_implementation=attention_of(config),
         use_safetensors=True,
-        trust_remote_code=False,
+        trust_remote_code=trusted,
+        code_revision=revision,
         local_files_only=local,
         key_mapping=DEBERTA_HEAD if config.model_type == "deberta-v2" else None,
         ignore_mismatched_sizes=True,  # the caller's to refuse, with names and shapes
