@@ -113,7 +113,8 @@ def compare_cells(rows: Sequence[Row], paths: Sequence[str], metrics: Sequence[s
     alike = len(rows) > 1 and not on_other_data(rows)
     found = []
     for row in rows:
-        cells = [Cell(text=row.id), Cell(text=row.state), Cell(text=steps_text(row)), Cell(text=f"{row.tokens:,}")]
+        cells = [Cell(text=row.id), Cell(text=row.state), Cell(text=steps_text(row))]
+        cells.append(NONE if row.tokens is None else Cell(text=f"{row.tokens:,}"))
         cells += [Cell(text=in_words(row.varying[path])) if path in row.varying else NONE for path in paths]
         for metric in metrics:
             cells += metric_cells(row.metrics[metric], last[metric], best[metric], marked=alike)
@@ -145,8 +146,8 @@ def configure_diff(parser: ArgumentParser) -> None:
 
 
 def configure_compare(parser: ArgumentParser) -> None:
-    named = "jobs' ids; the name of a job stands for all its runs"
-    parser.add_argument("ids", metavar="ID", nargs="+", type=job_id, help=named)
+    named = "jobs' ids; the name of a job stands for all its runs, a group for its cells"
+    parser.add_argument("ids", metavar="ID|GROUP", nargs="+", type=job_id, help=named)
     shown = "what to compare by, as the eval records call it (repeatable; default: what the jobs go by)"
     parser.add_argument("--metric", action="append", default=[], metavar="NAME", help=shown)
     add_json(parser)

@@ -27,14 +27,15 @@ class Measured:
 
 @dataclass(frozen=True, kw_only=True)
 class Row:
-    """`varying`: the job's values that are not the same in all of the runs, by path; a path that a run's job lacks is
-    not among them. `data`: the fingerprint of what it was trained and measured on, None before it began."""
+    """`varying`: the job's values but `name` that are not the same in all of the runs, by path; a path that a run's job
+    lacks is not among them. `tokens`: None where no record counts them. `data`: the fingerprint of what it was trained
+    and measured on, None before it began."""
 
     id: str
     state: str
     step: int
     steps: int | None
-    tokens: int
+    tokens: int | None
     varying: dict[str, Any]
     metrics: dict[str, Measured]
     tokens_per_s: float | None
@@ -80,14 +81,14 @@ def compare_runs(seen: Sequence[Seen], metrics: Sequence[str]) -> list[Row]:
     jobs = [{path: fact.value for path, fact in job_facts(one).items()} for one in resolved]
     check_metrics([one.history for one in seen], metrics)
     shown = metrics or default_metrics(jobs)
-    paths = varying_paths(jobs)
+    paths = [path for path in varying_paths(jobs) if path != "name"]  # which stands in the id
     return [
         Row(
             id=one.run.id,
             state=one.status.state,
             step=max((int(record["step"]) for record in one.history.train), default=0),
             steps=planned_steps(one.run, read_progress(one.run)),
-            tokens=int(one.history.train[-1]["tokens"]) if one.history.train else 0,
+            tokens=one.history.tokens_at(one.history.train[-1]) if one.history.train else 0,
             varying={path: job[path] for path in paths if path in job},
             metrics={metric: measured(one.history, metric) for metric in shown},
             tokens_per_s=one.history.tokens_per_s,

@@ -41,7 +41,7 @@ class Points:
 
     run: int
     step: tuple[int, ...]
-    tokens: tuple[int, ...]
+    tokens: tuple[int | None, ...]
     seconds: tuple[float, ...]
     value: tuple[float | None, ...]
     total: int

@@ -55,12 +55,14 @@ class History:
         began = next((one.began for one in self.stretches if one.attempt == record["attempt"]), record["time"])
         return earlier + float(record["time"]) - began
 
-    def tokens_at(self, record: Record) -> int:
+    def tokens_at(self, record: Record) -> int | None:
         """Tokens that had gone in when something was recorded: of a train record its own, of others by the steps
-        around."""
+        around. None where no record tells, as of runs older than the count."""
         if "tokens" in record:
             return int(record["tokens"])
         steps, tokens = self._tokens_by_step
+        if len(steps) == 1 and self.train:
+            return None
         step = int(record["step"])
         after = bisect_right(steps, step)
         if after == len(steps):
@@ -70,8 +72,8 @@ class History:
 
     @cached_property
     def _tokens_by_step(self) -> tuple[list[int], list[int]]:
-        steps = [0, *(int(record["step"]) for record in self.train)]
-        return steps, [0, *(int(record["tokens"]) for record in self.train)]
+        counted = [record for record in self.train if "tokens" in record]
+        return [0, *(int(record["step"]) for record in counted)], [0, *(int(record["tokens"]) for record in counted)]
 
     @property
     def seconds(self) -> float:

@@ -48,6 +48,7 @@
     for (const mark of data.marks) {
       if (!shown(mark.run)) continue;
       const x = axis === "seconds" ? mark.seconds / 60 : mark[axis];
+      if (x === null) continue; // a run whose records count no tokens
       const line = { color: runColour(mark.run), width: 1.5, dash: mark.taken_back ? "dot" : "solid" };
       shapes.push({ type: "line", x0: x, x1: x, y0: 0, y1: 1, yref: "paper", layer: "below", line });
       const label = { x, y: 1, yref: "paper", yanchor: "bottom", showarrow: false, textangle: 0 };
@@ -100,7 +101,7 @@
         const value = points.value[place];
         const cells = [
           digits.format(step),
-          digits.format(points.tokens[place]),
+          points.tokens[place] === null ? "unknown" : digits.format(points.tokens[place]),
           digits.format(points.seconds[place]),
           value === null ? "not a number" : digits.format(value),
         ];

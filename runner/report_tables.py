@@ -33,7 +33,7 @@ def runs_table(rows: Sequence[Compared]) -> Html:
         steps = f"{row.step:,}" if row.steps is None else f"{row.step:,} of {row.steps:,}"
         cells: list[Content] = [row.id, row.state]
         cells += [in_words(row.varying[path]) if path in row.varying else MISSING for path in varying]
-        cells += [steps, f"{row.tokens:,}"]
+        cells += [steps, _whole(row.tokens)]
         for metric in metrics:
             one = row.metrics[metric]
             best = marked and one.best is not None and one.best == lowest[metric]

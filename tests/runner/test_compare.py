@@ -192,6 +192,27 @@ def test_runs_on_other_data_are_shown_and_none_is_called_better(answer, runs):
     assert "6.3931 *" not in lines[2]
 
 
+def test_the_name_is_nothing_that_varies_since_it_stands_in_the_id(answer, runs):
+    edit_json(runs / STRAIGHT / "job.json", lambda value: value["job"].update(name="sweep_2"))
+    head, *_ = answer("compare", KILLED, STRAIGHT).splitlines()
+    assert head.split()[4:6] == ["learning_rate", "loss"]
+
+
+def test_runs_that_are_older_than_the_count_of_tokens_are_compared_and_reported_without_it(answer, runs, tmp_path):
+    edit_events(runs / STRAIGHT, lambda record: record.pop("tokens", None))
+    killed, straight = (line.split() for line in answer("compare", KILLED, STRAIGHT).splitlines()[1:])
+    assert (killed[3], straight[3]) == ("30,720", "-")
+    edit_events(runs / KILLED, lambda record: record.pop("tokens", None) if record["step"] < 60 else None)
+    assert [row["tokens"] for row in json.loads(answer("compare", KILLED, STRAIGHT, "--json"))] == [30720, None]
+    answer("report", KILLED, STRAIGHT, "-o", tmp_path / "page.html")
+    page = (tmp_path / "page.html").read_text(encoding="utf-8")
+    drawn = json.loads(page.partition('id="report-data">')[2].partition("</script>")[0])
+    ours, theirs = drawn["curves"][0]["points"]
+    # half a count is drawn as far as it goes: in a line from nothing to the only step that has one
+    assert (ours["tokens"][29], ours["tokens"][59]) == (15360, 30720)
+    assert set(theirs["tokens"]) == {None}
+
+
 def test_a_run_that_has_not_begun_is_a_row_like_any_other(answer, runs):
     fresh = runs / "gpt2_dutch_tiny-00000000"
     shutil.copytree(runs / STRAIGHT, fresh)
