@@ -18,26 +18,30 @@ hears in sentences what the command would say on its way (copying, renting, fetc
 import json
 import os
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from runjob.launchers import find_launcher
+from runjob.runner import begin_group as _group
 from runjob.runner import cancel as _cancel
 from runjob.runner import resume as _resume
-from runjob.runner.asking import state_soon
+from runjob.runner.asking import state_soon, states_of
 from runjob.runner.begin import create, start
 from runjob.runner.bring_home import bring_home
 from runjob.runner.follow import has_ended
+from runjob.runner.group import begin_cells, takes_together
 from runjob.runner.outlook import Outlook, look_ahead
 from runjob.runner.requeue import begin_next, goes_on
 from runjob.runner.run_tail import RunTail
 from runjob.runner.runs import Summary, bring_logs, newest_attempt, state_of, summarise
 from runjob.runner.tail import EventTail
+from runjob.runner.turn import at_work
 from runjob.runner.why.answer import answer, as_text
 from runjob.schemas.errors import JobError, NotFoundError, StillRunningError
+from runjob.schemas.group import GroupDir, find_jobs
 from runjob.schemas.problems import JobFileError, Problem
-from runjob.schemas.read import Resolved, read_cells
+from runjob.schemas.read import Cell, Resolved, read_cells
 from runjob.schemas.run import RunDir, Status, find_run, home
 
 __all__ = [
@@ -45,6 +49,7 @@ __all__ = [
     "Problem",
     "Summary",
     "cancel",
+    "cells",
     "directory",
     "events",
     "logs",
@@ -54,6 +59,7 @@ __all__ = [
     "submit",
     "validate",
     "wait",
+    "wait_cells",
     "why",
 ]
 
@@ -75,13 +81,15 @@ def validate(file: str | Path, *, sets: Mapping[str, object] = NONE) -> tuple[Pr
     return ()
 
 
-def plan(file: str | Path, *, sets: Mapping[str, object] = NONE, launcher: str = "local") -> Outlook:
+def plan(
+    file: str | Path, *, sets: Mapping[str, object] = NONE, launcher: str = "local", cell: int | None = None
+) -> Outlook:
     """What would run, asking no network: `.plan` (batch arithmetic in sequences, steps, tokens a step, parameters,
     argv, the DeepSpeed configuration; None is unknown, `.plan.unknown` says what makes it known), `.missing` (what it
-    would be refused for), `.rows`, `.preview`. JobFileError for a file with problems; one
-    whose `matrix` holds several jobs is for the command."""
+    would be refused for), `.rows`, `.preview`. JobFileError for a file with problems. Of one whose `matrix` holds
+    several jobs `cell` says which is meant, from 1."""
     find_launcher(launcher)
-    return look_ahead(_one_job(file, sets), launcher=launcher)
+    return look_ahead(_one_job(read_cells(Path(file), _words(sets)), file, cell), launcher=launcher)
 
 
 def submit(
@@ -89,13 +97,24 @@ def submit(
     *,
     sets: Mapping[str, object] = NONE,
     launcher: str = "local",
+    at_once: int | None = None,
     told: Callable[[str], None] = _nobody,
 ) -> str:
     """Start a job; its id. Returns when the launcher has it, as `runjob FILE --detach` does: at once on this machine,
     after copying or renting elsewhere. JobFileError for a file with problems and MissingError for what isn't there,
-    before there is a run; LaunchError where its place did not take it, and the run is `failed` then."""
+    before there is a run; LaunchError where its place did not take it, and the run is `failed` then.
+
+    Of a file with a `matrix` all cells are begun, `at_once` at a time (one, if it is left out), and the id is that of
+    their group, which `cells`, `wait_cells`, `resume` and `cancel` take."""
     find_launcher(launcher)
-    created = create(_one_job(file, sets), source=Path(file), launcher=launcher, told=told)
+    found = read_cells(Path(file), _words(sets))
+    if found[0].number:
+        group = _group.create(found, source=Path(file), launcher=launcher, at_once=at_once, told=told)
+        begin_cells(group, again=False, told=told)
+        return group.id
+    if at_once is not None:
+        raise JobError(f"{file}: at_once={at_once}: it is one job, and no matrix of several")
+    created = create(found[0].resolved, source=Path(file), launcher=launcher, told=told)
     start(created)
     return created.run.id
 
@@ -121,6 +140,33 @@ def wait(job: str, *, timeout_s: float | None = None, told: Callable[[str], None
     return summarise(run, seen)
 
 
+def cells(group: str) -> tuple[Summary, ...]:
+    """The status of each job of a group, in the order of its matrix; of a job its own alone."""
+    meant = find_jobs(home(), group)
+    runs = meant.runs() if isinstance(meant, GroupDir) else [meant]
+    return tuple(map(summarise, runs, states_of(runs)))
+
+
+def wait_cells(
+    group: str, *, timeout_s: float | None = None, told: Callable[[str], None] = _nobody
+) -> tuple[Summary, ...]:
+    """As `cells`, when the last of them has ended, and what each made is at home. StillRunningError when `timeout_s`
+    seconds have passed; they go on."""
+    meant = find_jobs(home(), group)
+    if not isinstance(meant, GroupDir):
+        return (wait(meant.id, timeout_s=timeout_s, told=told),)
+    deadline = None if timeout_s is None else time.monotonic() + timeout_s
+    while not all(map(has_ended, found := states_of(meant.runs()))) or at_work(meant):
+        if deadline is not None and time.monotonic() >= deadline:
+            done = sum(map(has_ended, found))
+            raise StillRunningError(f"{meant.id}: {done} of {len(found)} have ended after {timeout_s:g} s; wait again")
+        time.sleep(POLL_S)
+    if takes_together(meant.read().launcher):  # else the queue has brought it
+        for run in meant.runs():
+            bring_home(run, told=told)
+    return cells(meant.id)
+
+
 def resume(
     job: str,
     *,
@@ -128,20 +174,34 @@ def resume(
     launcher: str | None = None,
     start_from: str | int = "latest",
     accept: bool = False,
+    at_once: int | None = None,
     told: Callable[[str], None] = _nobody,
 ) -> tuple[str, ...]:
     """Go on from the newest complete checkpoint, the `best`, or that of a step; where it ran before unless `launcher`
     names another place. What is promised of the numbers to come, and why, in lines. StateError where the job's state
-    or one of the `sets` forbids it; `accept=True` means the change that was questioned."""
-    run = find_run(home(), job)
+    or one of the `sets` forbids it; `accept=True` means the change that was questioned.
+
+    Of a group every cell that is not done is taken up, `at_once` at a time, and the lines say what each was."""
+    meant = find_jobs(home(), job)
+    if isinstance(meant, GroupDir):
+        if sets or launcher is not None or start_from != "latest":
+            raise JobError(f"{meant.id} is a group; sets, launcher and start_from can be said of one of its jobs")
+        _group.check_free(meant, accept=accept)
+        left = _group.what_is_left(meant)
+        _group.take_up(meant, at_once=at_once, told=told)
+        return tuple(left)
+    if at_once is not None:
+        raise JobError(f"{meant.id}: at_once={at_once}: it is one job, and no matrix of several")
+    run = meant
     wish = _resume.Wish(sets=_words(sets), start_from=str(start_from), accept=accept, launcher=launcher)
     return tuple(_resume.resume(run, wish, told=told))
 
 
 def cancel(job: str) -> str:
     """Ask the job to save and stop, and say in a sentence what was done; `wait` for its end. Of a job that has ended
-    there is nothing to cancel, which is no error."""
-    return _cancel.cancel(find_run(home(), job))
+    there is nothing to cancel, which is no error. Of a group a line for each cell that has not ended."""
+    meant = find_jobs(home(), job)
+    return "\n".join(_cancel.cancel_cells(meant)) if isinstance(meant, GroupDir) else _cancel.cancel(meant)
 
 
 def why(job: str) -> str:
@@ -175,14 +235,14 @@ def directory(job: str) -> Path:
     return find_run(home(), job).path
 
 
-def _one_job(file: str | Path, sets: Mapping[str, object]) -> Resolved:
-    cells = read_cells(Path(file), _words(sets))
-    if cells[0].number:
-        said = (
-            f"its matrix holds {len(cells)} jobs, and here it is one; set the values that vary and leave `matrix` out"
-        )
-        raise JobError(f"{file}: {said}, or type: runjob {file}")
-    return cells[0].resolved
+def _one_job(found: Sequence[Cell], file: str | Path, cell: int | None) -> Resolved:
+    if cell is None and not found[0].number:
+        return found[0].resolved
+    meant = [one.resolved for one in found if one.number == cell and one.number]
+    if not meant:
+        there = f"its matrix holds {len(found)} jobs, 1 to {len(found)}" if found[0].number else "it has no matrix"
+        raise JobError(f"{file}: {there}; cell={cell} names none of them")
+    return meant[0]
 
 
 def _words(sets: Mapping[str, object]) -> tuple[str, ...]:

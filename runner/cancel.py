@@ -1,14 +1,16 @@
 """Stop a job: ask the one that runs, settle the one that waits, and say so of the one that has ended."""
 
 import time
+from collections.abc import Iterator
 
 from runjob.launchers.base import Surveyor, read_handle
 from runjob.runner.asking import state_anew, state_soon
 from runjob.runner.lock import locked
 from runjob.runner.runs import launcher_of, newest_attempt, state_of
-from runjob.runner.turn import is_waiting
+from runjob.runner.turn import at_work, is_waiting
 from runjob.schemas.errors import RunjobError, StateError
-from runjob.schemas.run import ALIVE_STATES, RunDir, Status
+from runjob.schemas.group import GroupDir
+from runjob.schemas.run import ALIVE_STATES, RunDir, Status, write_json
 
 POLL_S = 0.1
 # As long as another `cancel` may take that only writes something down
@@ -27,6 +29,18 @@ def cancel(run: RunDir) -> str:
         # Renting and copying take minutes, and whoever does it looks for this between two steps
         newest_attempt(run).request_stop("cancel")
         return f"{run.id} is being submitted; it stops as soon as it starts, or before"
+
+
+def cancel_cells(group: GroupDir) -> Iterator[str]:
+    """The queue first, which may be about to take up what was stopped before; then those that wait, the last of them
+    first, so that none begins while the others are stopped."""
+    if at_work(group):
+        write_json(group.stop, {"time": time.time()})
+        yield f"{group.id}: no more of its jobs are begun"
+    runs = group.runs()
+    for run in [*filter(is_waiting, reversed(runs)), *runs]:
+        if state_soon(run).state in (*ALIVE_STATES, "unreachable"):
+            yield cancel(run)
 
 
 def is_on_its_way(run: RunDir) -> bool:

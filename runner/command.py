@@ -36,6 +36,11 @@ def add_id(parser: ArgumentParser) -> None:
     )
 
 
+def add_id_or_group(parser: ArgumentParser) -> None:
+    said = "a job's id, an unambiguous prefix, `latest` or NAME@latest; or that of a matrix, for all of its jobs"
+    parser.add_argument("id", metavar="ID|GROUP", type=job_id, help=said)
+
+
 def job_id(text: str) -> str:
     """Not the empty prefix of every job, which is what `runjob cancel "$UNSET"` would mean."""
     if not text.strip() or text.startswith("@"):

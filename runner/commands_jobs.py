@@ -4,9 +4,10 @@ import dataclasses
 import sys
 import time
 from argparse import ArgumentParser, Namespace
+from collections.abc import Sequence
 
 from runjob.runner.asking import state_soon, states_of
-from runjob.runner.command import Command, add_id, add_json, add_watch, job_id
+from runjob.runner.command import Command, add_id, add_id_or_group, add_json, add_watch, job_id
 from runjob.runner.commands_fetch import fetch_at_the_end, tell
 from runjob.runner.follow import has_ended
 from runjob.runner.listing import SHOWN, Listing, list_jobs
@@ -25,7 +26,7 @@ from runjob.runner.text import print_json, table, watch
 from runjob.schemas.errors import NotFoundError
 from runjob.schemas.group import GroupDir, find_jobs
 from runjob.schemas.plan import Plan
-from runjob.schemas.run import ALIVE_STATES, STORED_STATES, RunDir, Status, find_run, home
+from runjob.schemas.run import ALIVE_STATES, STORED_STATES, RunDir, find_run, home
 from runjob.schemas.upload import Upload, read_upload
 
 POLL_S = 0.2
@@ -51,12 +52,21 @@ def run_ps(args: Namespace) -> int:
 def ps_table(jobs: Listing) -> str:
     if not jobs.rows:
         return f"no jobs under {home()}"
-    head = ["ID", "STATE", "STEP", "LOSS", "AGE", "LAUNCHER", "MESSAGE"]
+    shown, classes = class_column(jobs.rows)
+    head = ["ID", "STATE", *shown, "STEP", "LOSS", "AGE", "LAUNCHER", "MESSAGE"]
     rows = [
-        [row.id, row.state, steps(row), loss(row), ago(row.created), row.launcher, row.message] for row in jobs.rows
+        [row.id, row.state, *kind, steps(row), loss(row), ago(row.created), row.launcher, row.message]
+        for row, kind in zip(jobs.rows, classes, strict=True)
     ]
     more = f"\n{jobs.left_out:,} more that have ended: runjob ps --all" if jobs.left_out else ""
     return table(head, rows) + more
+
+
+def class_column(rows: Sequence[Summary]) -> tuple[list[str], list[list[str]]]:
+    """Its head and a cell a row; neither where none has come to grief."""
+    if not any(row.failure for row in rows):
+        return [], [[] for _ in rows]
+    return ["CLASS"], [[row.failure or "-"] for row in rows]
 
 
 def steps(row: Summary) -> str:
@@ -99,7 +109,7 @@ def status_text(run: RunDir) -> str:
         ("id", row.id),
         ("state", row.state),
         ("message", row.message),
-        *([("class", kind)] if (kind := class_of_end(run, status)) else []),
+        *([("class", row.failure)] if row.failure else []),
         ("attempt", str(row.attempt)),
         ("step", steps(row) + ("" if row.goes_on_from is None else f": attempt {row.attempt} has made no step yet")),
         ("loss", loss(row)),
@@ -114,16 +124,6 @@ def status_text(run: RunDir) -> str:
         ("directory", str(run.path)),
     ]
     return "\n".join(f"{name:<12} {value}".rstrip() for name, value in facts)
-
-
-def class_of_end(run: RunDir, status: Status) -> str:
-    """Of a job that failed, as `why` says it."""
-    if status.state not in ("failed", "lost"):
-        return ""
-    from runjob.runner.why.answer import answer  # which nobody else here needs
-
-    finding = answer(run, status).finding
-    return finding.kind if finding is not None else ""
 
 
 def left_behind(row: Summary, upload: Upload | None) -> bool:
@@ -192,7 +192,7 @@ def configure_ps(parser: ArgumentParser) -> None:
 
 
 def configure_status(parser: ArgumentParser) -> None:
-    add_id(parser)
+    add_id_or_group(parser)
     add_json(parser)
     add_watch(parser)
 
@@ -204,7 +204,7 @@ def configure_logs(parser: ArgumentParser) -> None:
 
 
 def configure_cancel(parser: ArgumentParser) -> None:
-    add_id(parser)
+    add_id_or_group(parser)
     parser.add_argument("--no-wait", action="store_true", help="return at once instead of when the job has saved")
 
 

@@ -26,8 +26,8 @@ def run_report(args: Namespace) -> int:
 
 
 def configure_report(parser: ArgumentParser) -> None:
-    named = "jobs' ids; the name of a job stands for all its runs"
-    parser.add_argument("ids", metavar="ID", nargs="+", type=job_id, help=named)
+    named = "jobs' ids; the name of a job stands for all its runs, a group for its cells"
+    parser.add_argument("ids", metavar="ID|GROUP", nargs="+", type=job_id, help=named)
     kept = "the file to write (default: report.html); only an earlier report is written over"
     parser.add_argument("-o", "--output", metavar="FILE", type=Path, default=Path("report.html"), help=kept)
     shown = "what the table goes by, as the eval records call it (repeatable; default: what the jobs go by)"

@@ -15,7 +15,7 @@ from runjob.runner.command import (
     Command,
     add_at_once,
     add_detach,
-    add_id,
+    add_id_or_group,
     add_json,
     add_launcher,
     add_quiet,
@@ -213,7 +213,7 @@ def configure_submit(parser: ArgumentParser) -> None:
 
 
 def configure_resume(parser: ArgumentParser) -> None:
-    add_id(parser)
+    add_id_or_group(parser)
     add_sets(parser)
     add_launcher(parser, default=None)
     add_detach(parser)

@@ -118,6 +118,20 @@ def _ids(prefix: str, **_: Any) -> Proposals:  # noqa: ANN401
     return ["latest", *run_ids(home())]
 
 
+def _ids_and_groups(prefix: str, **_: Any) -> Proposals:  # noqa: ANN401
+    from runjob.schemas.group import group_ids
+    from runjob.schemas.run import home
+
+    return [*_ids(prefix), *group_ids(home())]
+
+
+def _groups(prefix: str, **_: Any) -> Proposals:  # noqa: ANN401
+    from runjob.schemas.group import group_ids
+    from runjob.schemas.run import home
+
+    return group_ids(home())
+
+
 def _ids_and_directories(prefix: str, **_: Any) -> Proposals:  # noqa: ANN401
     return [*_ids(prefix), *_directories(prefix)]
 
@@ -183,6 +197,8 @@ def _words(field: Schema) -> tuple[str, ...]:
 
 BY_METAVAR: dict[str, Completer] = {
     "ID": _ids,
+    "ID|GROUP": _ids_and_groups,
+    "GROUP": _groups,
     "A": _ids,
     "B": _ids,
     "ID|DIR": _ids_and_directories,

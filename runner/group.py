@@ -29,8 +29,10 @@ from runjob.schemas.read import Cell
 from runjob.schemas.run import RunDir, read_json, write_json
 
 POLL_S = 0.02
-# From which a group goes on; a cell that failed would only fail again, and waits for its user's word
-STOPPED = ("lost", "preempted", "cancelled")
+# From which a group goes on
+# What the queue's log says then, and whoever follows it passes on
+NOT_BEGUN = "can't be begun"
+STOPPED = ("lost", "preempted", "cancelled", "failed")
 
 
 def create_group(
@@ -61,7 +63,8 @@ def member_of(group: GroupDir, cell: Cell) -> Member:
 
 
 def claim(group: GroupDir) -> None:
-    """From now on this process begins the group's cells."""
+    """From now on this process begins the group's cells, whoever asked an earlier one to stop."""
+    group.stop.unlink(missing_ok=True)
     write_json(group.queue, own_place())
 
 
@@ -77,11 +80,23 @@ def begin_cells(group: GroupDir, *, again: bool, told: Callable[[str], None]) ->
         waiting, stopped = waiting_and_stopped(group.runs())
         if waiting:
             launch_together(group.id, [start_of(run) for run in waiting], launcher=known.launcher)
-        for run in stopped if again else ():
-            for line in resume(run, Wish(), told=told):
-                told(f"{run.id}: {line}")
+        if again:
+            resume_each(stopped, told=told)
     finally:
         group.queue.unlink()
+
+
+def resume_each(runs: Sequence[RunDir], *, told: Callable[[str], None]) -> None:
+    """LaunchError, after the last of them, with all that could not go on: one stops no other."""
+    refused = []
+    for run in runs:
+        try:
+            for line in resume(run, Wish(), told=told):
+                told(f"{run.id}: {line}")
+        except RunjobError as error:
+            refused.append(f"{run.id} {NOT_BEGUN}: {error}")
+    if refused:
+        raise LaunchError("\n".join(refused))
 
 
 def start_of(run: RunDir) -> Start:

@@ -13,9 +13,10 @@ from pathlib import Path
 
 from runjob.launchers.place import own_place
 from runjob.runner.asking import state_soon
+from runjob.runner.cancel import cancel
 from runjob.runner.commands_fetch import fetch_at_the_end
 from runjob.runner.follow import has_ended
-from runjob.runner.group import claim, waiting_and_stopped
+from runjob.runner.group import NOT_BEGUN, claim, waiting_and_stopped
 from runjob.runner.lock import locked
 from runjob.runner.requeue import begin_next, goes_on
 from runjob.runner.resume import Wish, resume
@@ -45,10 +46,15 @@ def work_off(group: GroupDir, *, again: bool) -> None:
     say(f"{group.id}: {len(todo)} to begin, {known.at_once} at a time, {len(active)} at work already")
     while todo or active:
         active = [run for run in active if not is_over(run)]
+        if todo and group.stop.exists():
+            say(f"{group.id}: asked to begin no more, {len(todo)} are left as they are")
+            todo = []
         while todo and len(active) < known.at_once:
             run = todo.pop(0)
             if begin(run, launcher=known.launcher, again=run in left):
                 active.append(run)
+                if group.stop.exists():  # whoever asked saw it as it was before
+                    say(cancel(run))
         time.sleep(POLL_S)
     say(f"{group.id}: all have ended")
 
@@ -68,7 +74,7 @@ def begin(run: RunDir, *, launcher: str, again: bool) -> bool:
             launch(run, Plan.read(run.plan), run.attempt(1), launcher=launcher)
             return True
     except RunjobError as error:
-        say(f"{run.id} can't be begun: {error}")
+        say(f"{run.id} {NOT_BEGUN}: {error}")
         return False
 
 

@@ -11,6 +11,7 @@ from runjob.launchers import find_launcher
 from runjob.launchers.base import Fetcher, Launcher, read_handle
 from runjob.launchers.local import never_started
 from runjob.runner.turn import waiting_status
+from runjob.runner.verdict import failure_class
 from runjob.schemas.errors import RunjobError
 from runjob.schemas.json_object import read_object
 from runjob.schemas.manifest import steps_in
@@ -21,7 +22,8 @@ from runjob.schemas.run import ALIVE_STATES, Attempt, RunDir, Status, created_at
 @dataclass(frozen=True, kw_only=True)
 class Summary:
     """One line of `ps`; unknown values are None. `goes_on_from` is the step that a resumed attempt starts from, until
-    it has made one of its own; `step` is the same number then."""
+    it has made one of its own; `step` is the same number then. `failure` is the class that `why` tells of one that is
+    failed or lost."""
 
     id: str
     state: str
@@ -34,6 +36,7 @@ class Summary:
     created: float
     updated: float
     message: str
+    failure: str | None
 
 
 def launcher_name(run: RunDir) -> str:
@@ -144,6 +147,7 @@ def summarise(run: RunDir, status: Status) -> Summary:
         created=created_at(run.path),
         updated=status.updated,
         message=status.message,
+        failure=failure_class(run, status),
     )
 
 

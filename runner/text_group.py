@@ -74,17 +74,18 @@ def summaries(group: GroupDir) -> list[Summary]:
 
 def group_text(group: GroupDir) -> str:
     """A line a job, with what tells it from the others."""
-    from runjob.runner.commands_jobs import loss, steps
+    from runjob.runner.commands_jobs import class_column, loss, steps
 
     varied = {member.id: member.varied for member in group.read().members}
     rows = summaries(group)
     paths = list(varied[rows[0].id]) if rows else []
     cells = [[shown(varied[row.id][path]) for path in paths] for row in rows]
+    shown_class, classes = class_column(rows)
     facts = [
-        [row.id, *cell, row.state, steps(row), loss(row), ago(row.updated)]
-        for row, cell in zip(rows, cells, strict=True)
+        [row.id, *cell, row.state, *kind, steps(row), loss(row), ago(row.updated)]
+        for row, cell, kind in zip(rows, cells, classes, strict=True)
     ]
-    return table(["ID", *map(last_word, paths), "STATE", "STEP", "LOSS", "LAST SIGN"], facts)
+    return table(["ID", *map(last_word, paths), "STATE", *shown_class, "STEP", "LOSS", "LAST SIGN"], facts)
 
 
 def last_word(path: str) -> str:

@@ -2,6 +2,7 @@
 
     group.json   which runs they are, what varies, where they go and how many at once
     queue.json   who begins them at their turn: the process that submits, then the queue
+    stop.json    while it is there, nobody begins any more
     job.yaml     as the user wrote it, with what it extends in bases/
     code/        that the queue runs; queue.log: what it says
 
@@ -45,6 +46,8 @@ class GroupDir:
         self.record = path / "group.json"
         self.queue = path / "queue.json"
         self.lock = path / ".queue.lock"
+        # Its presence asks the queue to begin no more
+        self.stop = path / "stop.json"
         self.log = path / "queue.log"
         # job.yaml, bases and code are called as in a run
         self.files = RunDir(path)

@@ -235,6 +235,8 @@ class RunDir:
     samples = Within("samples.jsonl")
     # Where `prepare` says which store it made: {"store": path, "fingerprint": hex, "origin": what it was made from}
     data = Within("data.json")
+    # The class of a failure, once somebody has asked for it (runner/verdict.py)
+    verdict = Within("verdict.json")
     # How far the copy at `output.remote` is behind this directory (schemas/upload.py)
     upload = Within("upload.json")
 

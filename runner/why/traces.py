@@ -65,7 +65,7 @@ def gather(run: RunDir, attempt: Attempt, status: Status) -> Traces:
         launcher=handle.launcher if handle is not None else "local",
         handle=facts,
         stop=read_object(attempt.stop_request),
-        preempt_event=last_preempt(run, attempt),
+        preempt_event=last_preempt(run, attempt) if status.state == "preempted" else {},
         stream_failure=read_object(run.stream_failure),
         started_anew=was_started_anew(facts),
         supervisor_killed_for_memory=status.state == "lost" and in_kernel_log(facts),

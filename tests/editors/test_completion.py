@@ -12,6 +12,7 @@ from collections.abc import Callable
 import pytest
 
 from runjob.runner.cli import NAMES
+from runjob.schemas.group import GroupDir
 from runjob.schemas.run import RunDir
 from tests.conftest import Home
 
@@ -64,6 +65,10 @@ def test_fish_proposes_commands_and_what_each_of_them_takes(fish, place):
     assert {name.split()[0] for name in NAMES} | {"jobs/"} <= set(fish("runjob "))
     assert fish("runjob jobs/") == ["jobs/mine.yaml"]  # and no notes
     assert fish("runjob status sm") == [run.id]
+    swept = GroupDir.create(place.runs, "sweep")
+    for command in ("status", "resume", "cancel", "ps", "compare", "report"):
+        assert fish(f"runjob {command} sw") == [swept.id]
+    assert fish("runjob logs sw") == []
     assert fish(f"runjob resume {run.id} --from ") == ["20", "40", "best"]
     assert fish("runjob validate jobs/") == ["jobs/mine.yaml"]
     assert fish("runjob plan jobs/mine.yaml --launcher s") == ["slurm", "ssh"]

@@ -130,3 +130,72 @@ print(list(Path("../runs").iterdir()))
     assert said[3:6] == ["nobody: no such job"] * 3
     assert "nowhere.txt" in said[6]
     assert said[7:] == ["[]"]
+
+
+def test_a_matrix_is_submitted_waited_for_stopped_and_taken_up_from_python(python, job, home):
+    (home.path / "sweep.yaml").write_text("extends: small.yaml\nmatrix: {training.learning_rate: [1e-3, 5e-4]}\n")
+    said = python(
+        "exact",
+        """
+from runjob.schemas.errors import JobError
+group = api.submit("sweep.yaml", launcher="small", at_once=2)
+try:
+    api.wait_cells(group, timeout_s=0)
+except TimeoutError as error:
+    print(str(error).removeprefix(group))
+print([(one.id.partition("-")[0], one.state, one.step) for one in api.wait_cells(group, timeout_s=40)])
+print(api.cells(group) == api.cells("small@latest"), api.cancel(group) == "")
+print(api.resume(group))
+print([one.state for one in api.wait_cells(group)])
+print(api.plan("sweep.yaml", cell=2).resolved.job.training.learning_rate)
+for act in (
+    lambda: api.plan("sweep.yaml"),
+    lambda: api.plan("small.yaml", cell=1),
+    lambda: api.submit("small.yaml", at_once=2),
+    lambda: api.resume(group, sets={"seed": 2}),
+    lambda: api.resume(api.cells(group)[0].id, at_once=2),
+):
+    try:
+        act()
+    except JobError as error:
+        print(error)
+""",
+    )
+    assert said[0].endswith(" of 2 have ended after 0 s; wait again")
+    assert said[1:4] == [
+        "[('small_1', 'finished', 20), ('small_2', 'finished', 20)]",
+        "True True",
+        "('no cell of it is left to begin',)",
+    ]
+    assert said[4:6] == ["['finished', 'finished']", "0.0005"]
+    assert said[6] == "sweep.yaml: its matrix holds 2 jobs, 1 to 2; cell=None names none of them"
+    assert said[7] == "small.yaml: it has no matrix; cell=1 names none of them"
+    assert said[8].endswith("at_once=2: it is one job, and no matrix of several")
+    assert "sets, launcher and start_from can be said of one of its jobs" in said[9]
+    assert said[10].endswith("at_once=2: it is one job, and no matrix of several")
+
+
+def test_a_group_is_stopped_and_goes_on_from_python(python, job, home):
+    (home.path / "sweep.yaml").write_text("extends: small.yaml\nmatrix: {training.learning_rate: [1e-3, 5e-4]}\n")
+    said = python(
+        "long",
+        """
+group = api.submit("sweep.yaml", launcher="small")
+for line in api.cancel(group).splitlines()[:2]:
+    print(line.split(" ", 1)[1])
+print([one.state for one in api.wait_cells(group, timeout_s=40)])
+import json
+for one in api.cells(group):  # `small` leans on `local`, whose name stands there; that would train for real
+    handle = api.directory(one.id) / "handle.json"
+    handle.write_text(json.dumps({**json.loads(handle.read_text()), "launcher": "small"}))
+print([line.split(" ", 1)[1] for line in api.resume(group)])
+print(api.cancel(group).splitlines()[0].removeprefix(group))
+print([(one.state, one.attempt) for one in api.wait_cells(group, timeout_s=40)][1])
+""",
+    )
+    assert said[0] == "no more of its jobs are begun"
+    assert said[1] == "waited for its turn and is now cancelled"
+    assert said[2] == "['cancelled', 'cancelled']"
+    assert said[3] == "['goes on, it was cancelled', 'goes on, it was cancelled']"
+    # the queue was about to take it up after the first
+    assert said[4:] == [": no more of its jobs are begun", "('cancelled', 1)"]

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from runjob.schemas.group import GroupDir
-from runjob.schemas.run import read_json, write_json
+from runjob.schemas.run import RunDir, read_json, write_json
 from tests.small_job import small_job
 
 LOCAL = ("--launcher", "small")
@@ -76,6 +76,54 @@ def test_a_failing_cell_stops_no_other_and_the_worst_code_is_the_commands(small,
     assert states(found) == ["failed"] * 2
     compared = runjob("compare", found.id).stdout
     assert all(run.id in compared for run in found.runs())
+
+
+def test_resume_of_a_group_takes_up_every_cell_that_is_not_done_and_says_what_each_was(small, job, group, runjob):
+    """The first was finished, the second failed, the third was cancelled before its turn."""
+    assert small("exact", job, *LOCAL, "--set", "matrix.training.learning_rate=[1, 0.5, 0.1]").returncode == 0
+    found = group()
+    first, second, third = found.runs()
+    began_by_small(second, third)
+    write_json(second.path / "attempts/1/exit.json", numerical_failure(second))
+    second.write_status("failed", attempt=1, message="NaN")
+    third.write_status("cancelled", attempt=1, message="by hand")
+    for wanted in ("ps", "status"):
+        head, *rows = (line.split() for line in runjob(wanted, found.id).stdout.splitlines())
+        place = head.index("CLASS") if wanted == "status" else 2
+        assert [row[place] for row in rows] == ["-", "numerics", "-"]
+    done = small("exact", "resume", found.id)
+    assert done.stdout.splitlines()[:3] == [
+        found.id,
+        f"{second.id} goes on, it was failed (numerics)",
+        f"{third.id} goes on, it was cancelled",
+    ]
+    assert (done.returncode, states(found)) == (0, ["finished"] * 3), done.stderr
+    assert [len(run.list_attempts()) for run in (first, second, third)] == [1, 2, 2]
+    assert "no cell of it is left to begin" in small("exact", "resume", found.id).stdout
+
+
+def test_a_cell_that_can_not_be_taken_up_says_why_and_stops_no_other(small, job, group, home):
+    small("fail", job, *LOCAL, "--set", "matrix.training.learning_rate=[1, 0.5]")
+    found = group()
+    first = found.runs()[0]
+    began_by_small(*found.runs())
+    (first.code / "CODE.json").write_text("{")
+    done = small("exact", "resume", found.id)
+    assert states(found) == ["failed", "finished"]
+    assert done.returncode == 1
+    assert f"{first.id} can't be begun: " in done.stderr
+
+
+def began_by_small(*runs: RunDir) -> None:
+    """A handle names `local`, whose code this launcher leans on; `resume` would ask that for the real training."""
+    for run in runs:
+        write_json(run.handle, {**read_json(run.handle), "launcher": "small"})
+
+
+def numerical_failure(run: RunDir) -> dict[str, object]:
+    """As a worker leaves it whose loss was NaN."""
+    said = {"outcome": "failed", "code": 1, "step": 2, "reason": "NumericsError", "error": "the loss is NaN at step 2"}
+    return {**said, "causes": [{"type": "runjob.schemas.errors.NumericsError", "bases": []}]}
 
 
 def test_a_killed_queue_leaves_the_running_cell_alone_and_resume_takes_up_the_rest(

@@ -12,7 +12,8 @@ import pytest
 from runjob.launchers.base import Handle
 from runjob.launchers.place import own_place
 from runjob.runner.listing import SHOWN
-from runjob.schemas.run import RunDir, State, write_json
+from runjob.schemas.ended import PlaceWord
+from runjob.schemas.run import RunDir, State, read_json, write_json
 
 MANY = SHOWN + 15
 # Prints, of every run, which files were opened in the whole of a command
@@ -80,3 +81,26 @@ def test_of_a_job_that_is_not_shown_hardly_anything_is_read(home, ids: list[str]
     shown = [ids[0], *ids[-SHOWN:]] if words == ["ps"] else [ids[-1]]
     assert {opened[run] for run in ids if run not in shown} == {unseen}
     assert {1 < opened[run] < 10 for run in shown} == {True}
+
+
+def test_ps_shows_the_class_of_each_failure_and_finds_it_out_once(runjob, home, ids: list[str]):
+    """It is told anew where something came to the attempt since, such as what its place said of it."""
+    run = RunDir(home.runs / ids[-1])
+    run.write_status("failed", attempt=1, message="it ended")
+    head, row, *others = (line.split() for line in runjob("ps").stdout.splitlines())
+    assert (head[2], row[2], {other[2] for other in others[:-1]}) == ("CLASS", "unknown", {"-"})
+    write_json(run.verdict, {**read_json(run.verdict), "class": "as written down"})
+    failed = lambda: json.loads(runjob("status", run.id, "--json").stdout)["failure"]  # noqa: E731
+    assert failed() == "as written down"
+    PlaceWord(launcher="slurm", state="OUT_OF_MEMORY").write(run.attempt(1).place_word)
+    assert failed() == "memory"
+    run.write_status("finished", attempt=1)
+    assert failed() is None
+    assert "CLASS" not in runjob("ps").stdout
+
+
+def test_a_class_that_can_not_be_written_down_is_shown_all_the_same(runjob, home, ids: list[str]):
+    run = RunDir(home.runs / ids[-1])
+    run.write_status("failed", attempt=1)
+    run.verdict.mkdir()
+    assert json.loads(runjob("status", run.id, "--json").stdout)["failure"] == "unknown"
