@@ -59,6 +59,9 @@ class AwsLauncher:
     def foresee(self, job: Job) -> Machine | None:
         return aws_preview.foreseen_machine(job)
 
+    def training_time(self, job: Job, plan: Plan) -> str:
+        return expected_time(job, plan, aws_preview.foreseen_machine(job), done=0).short
+
     def in_time(self, job: Job, plan: Plan, machine: Machine, *, done: int) -> tuple[str, ...]:
         settings = job.hardware.aws
         if settings is None:

@@ -39,7 +39,11 @@ class Expected:
     def __str__(self) -> str:
         if self.hours is None:
             return f"unknown: {self.how}"
-        return f"{self.about} {in_words(self.hours)} to train: {self.how}"
+        return f"{self.short} to train: {self.how}"
+
+    @property
+    def short(self) -> str:
+        return "unknown" if self.hours is None else f"{self.about} {in_words(self.hours)}"
 
     @property
     def about(self) -> str:

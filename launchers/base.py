@@ -178,6 +178,15 @@ class Foreseer(Protocol):
 
 
 @runtime_checkable
+class Reckoner(Protocol):
+    """A launcher that can say how long its place would train."""
+
+    def training_time(self, job: "Job", plan: Plan) -> str:
+        """For a table: `about 3 h`; `unknown` where nobody can say. Of what it is made stands in `preview`."""
+        ...
+
+
+@runtime_checkable
 class Timekeeper(Protocol):
     """A launcher whose places end by themselves, maybe before the job does, or take less along than one may think."""
 

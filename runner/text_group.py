@@ -17,7 +17,7 @@ from runjob.schemas.read import Cell
 
 def plan_cells(cells: Sequence[Cell], *, launcher: str, out: str | None, as_json: bool) -> int:
     """A line a cell: what varies and what comes of it. The whole plan of one is `--cell K`."""
-    from runjob.runner.place import imagine, missing_here, plan_on
+    from runjob.runner.place import imagine, missing_here, plan_on, training_time
     from runjob.schemas.end_to_end import rows_are_padded
     from runjob.schemas.facts import recall_facts
 
@@ -29,16 +29,21 @@ def plan_cells(cells: Sequence[Cell], *, launcher: str, out: str | None, as_json
         facts = recall_facts(cell.resolved.job, padded=rows_are_padded(cell.resolved.job))
         plans.append(plan_on(cell.resolved, place, facts=facts))
         missing.update(dict.fromkeys(missing_here(cell.resolved, place)))
+    times = [training_time(cell.resolved, plan, launcher) for cell, plan in zip(cells, plans, strict=True)]
     if as_json:
-        rows = [{"cell": c.number, "varied": c.varied, **asdict(p)} for c, p in zip(cells, plans, strict=True)]
+        rows = [
+            {"cell": cell.number, "varied": cell.varied, "time": time, **asdict(plan)}
+            for cell, plan, time in zip(cells, plans, times, strict=True)
+        ]
         print_json({"cells": rows, "missing": list(missing)})
         return 0
     paths = list(cells[0].varied)
     lines = [
-        [str(cell.number), *(shown(cell.varied[path]) for path in paths), *sizes(plan)]
-        for cell, plan in zip(cells, plans, strict=True)
+        [str(cell.number), *(shown(cell.varied[path]) for path in paths), *sizes(plan), *([time] if time else [])]
+        for cell, plan, time in zip(cells, plans, times, strict=True)
     ]
-    print(table(["CELL", *map(last_word, paths), "PARAMETERS", "STEPS", "TOKENS"], lines))
+    head = ["CELL", *map(last_word, paths), "PARAMETERS", "STEPS", "TOKENS", *(["TIME"] if times[0] else [])]
+    print(table(head, lines))
     for line in missing:
         print(f"missing here   {line}")
     return 0

@@ -1,4 +1,5 @@
-"""Weights & Biases, for jobs that ask for it: the numbers of events.jsonl, under the run's own id.
+"""Weights & Biases, for jobs that ask for it: the numbers of events.jsonl, and what the finished model wrote, under the
+run's own id.
 
 W&B takes steps in ascending order alone. A run that was killed trains the steps after its checkpoint again, with the
 same numbers; what W&B has of them stays, and they are not given again. How far that goes stands in RUN/wandb.json. The
@@ -7,13 +8,15 @@ last moments before a kill may be missing there, since the library writes behind
 The library is imported here alone, and only where a job asks for it: that takes a second.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from runjob.schemas.job import Wandb
 from runjob.schemas.run import RunDir, read_json, write_json
 
 SENT = ("train", "eval")
+# What a service calls the model's own texts, and the columns there
+SAMPLES, COLUMNS = "samples", ("prompt", "text")
 # How long to wait for an answer of the service before training begins, and before the run ends
 INIT_TIMEOUT_S = 60.0
 FINISH_TIMEOUT_S = 120.0
@@ -29,13 +32,19 @@ class Tracker:
         self._say = say
         self._file = run.wandb_given
         self.keep(given)
+        self._newest = max(step, *given.values())
         self._run: Any = None
         self._guarded(lambda: self._begin(settings, run), step)
 
     def log(self, event: str, step: int, values: Mapping[str, Any]) -> None:
-        if self._run is None or event not in SENT or step <= self._given[event]:
+        if self._run is None:
             return
-        self._guarded(lambda: self._run.log(numbers(event, values), step=step), step)
+        if event == SAMPLES:
+            # they name the step of the finished model, which may be over; W&B takes them with its newest alone
+            self._guarded(lambda: self._run.log({SAMPLES: _as_table(values["texts"])}, step=self._newest), step)
+        elif event in SENT and step > self._given[event]:
+            self._newest = max(self._newest, step)
+            self._guarded(lambda: self._run.log(numbers(event, values), step=step), step)
 
     def keep(self, given: dict[str, int]) -> None:
         """How far the service has been told: steps up to there are not given again."""
@@ -85,6 +94,21 @@ class Tracker:
             self._run = None
             first = (str(error).strip() or type(error).__name__).splitlines()[0]
             self._say(step, f"tracking.wandb: {type(error).__name__}: {first}; the run goes on without it")
+
+
+def _as_table(texts: Sequence[Mapping[str, str]]) -> Any:  # noqa: ANN401 - untyped library
+    import wandb
+
+    return wandb.Table(columns=list(COLUMNS), data=[list(row) for row in sample_rows(texts)])
+
+
+def sample_rows(texts: Sequence[Mapping[str, str]]) -> list[tuple[str, str]]:
+    """Of each prompt what the model wrote; in brackets why it could not be asked.
+
+    >>> sample_rows([{"prompt": "Een", "text": " twee"}, {"prompt": "Drie", "problem": "too long"}])
+    [('Een', ' twee'), ('Drie', '(too long)')]
+    """
+    return [(one["prompt"], one["text"] if "text" in one else f"({one['problem']})") for one in texts]
 
 
 def numbers(event: str, values: Mapping[str, Any]) -> dict[str, int | float]:

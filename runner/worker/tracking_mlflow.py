@@ -1,4 +1,5 @@
-"""MLflow, for jobs that ask for it: the numbers of events.jsonl in one run of an experiment, found again by its tag.
+"""MLflow, for jobs that ask for it: the numbers of events.jsonl, and what the finished model wrote, in one run of an
+experiment, found again by its tag.
 
 A resumed job goes on in that run. How far MLflow has its numbers only MLflow knows, since a kill may fall between any
 two requests, so it is asked: what it lacks of events.jsonl is given to it, and steps that are trained again and that it
@@ -9,11 +10,11 @@ The library is imported here alone, and only where a job asks for it: that takes
 
 import re
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from runjob.runner.worker.tensorboard import settings_of
-from runjob.runner.worker.tracking import SENT, numbers
+from runjob.runner.worker.tracking import SAMPLES, SENT, numbers, sample_rows
 from runjob.schemas.job import Mlflow
 from runjob.schemas.run import RunDir, read_json
 
@@ -45,6 +46,8 @@ class MlflowTracker:
             return
         if event == "finish":
             self._end = "FINISHED"
+        if event == SAMPLES:
+            self._guarded(lambda: self._client.log_text(self._id, _as_markdown(values["texts"]), f"{SAMPLES}.md"), step)
         if event in SENT and step > self._given[event]:
             self._keep(event, step, time.time(), values)
         if time.monotonic() - self._sent_at >= SEND_EVERY_S:
@@ -112,6 +115,10 @@ class MlflowTracker:
             self._client = None
             first = (str(error).strip() or type(error).__name__).splitlines()[0]
             self._say(step, f"tracking.mlflow: {type(error).__name__}: {first}; the run goes on without it")
+
+
+def _as_markdown(texts: Sequence[Mapping[str, str]]) -> str:
+    return "\n".join(f"## {prompt}\n\n{text}\n" for prompt, text in sample_rows(texts))
 
 
 def _send_settings(client: Any, run_id: str, values: Mapping[str, Any]) -> None:  # noqa: ANN401 - untyped library

@@ -54,6 +54,25 @@ def test_the_plan_says_what_would_be_rented_for_how_long_and_at_what_price(runjo
     assert said["missing"].endswith("--set hardware.aws.max_hours=8.8 keeps it")
 
 
+def test_the_plan_of_a_matrix_says_of_each_cell_how_long_it_would_train(runjob: Runjob) -> None:
+    lengths = "matrix.training.length=[30 steps, 60 steps, 1 epochs]"
+    words = [
+        "plan",
+        TINY,
+        "--launcher",
+        "aws",
+        "--set",
+        block(instance="g5.xlarge", tokens_per_s=1024),
+        "--set",
+        lengths,
+    ]
+    lines = runjob(*words).stdout.splitlines()
+    assert [re.split(r"  +", line)[-1] for line in lines[:4]] == ["TIME", "about 1 min", "about 1 min", "unknown"]
+    cells = json.loads(runjob(*words, "--json").stdout)["cells"]
+    assert [cell["time"] for cell in cells] == ["about 1 min", "about 1 min", "unknown"]
+    assert "TIME" not in runjob("plan", TINY, "--set", lengths).stdout
+
+
 def test_the_plan_counts_the_gpus_of_the_rented_machine(runjob: Runjob) -> None:
     words = ["--set", "hardware.device=cuda", "--set", "hardware.gpus=all", "--set", "hardware.ranks=null"]
     words += ["--set", "hardware.threads=null", "--set", "training.global_batch=32"]

@@ -44,6 +44,9 @@ for step in range({steps.start}, {steps.stop}):
         journal.log("eval", step=step, loss=2 / step, rare_token_perplexity=None)
 if {end!r} == "kill":
     os.kill(os.getpid(), signal.SIGKILL)
+if {end!r} == "samples":
+    texts = [{{"prompt": "Een", "text": "twee <b>"}}, {{"prompt": "Drie", "problem": "too long"}}]
+    journal.log("samples", step=2, texts=texts)
 journal.close()
 """
     done = subprocess.run(
@@ -112,6 +115,21 @@ def test_a_kill_of_a_resumed_attempt_gives_nothing_twice(run: RunDir) -> None:
     in_a_process(run, range(3, 9), from_step=2)
     rows, _ = sent(run)
     assert [row["_step"] for row in rows if "train/loss" in row] == list(range(1, 9))
+
+
+def test_what_the_finished_model_wrote_is_a_table_beside_the_newest_step(
+    run: RunDir,
+) -> None:
+    in_a_process(run, range(1, 4), from_step=-1, end="samples")
+    in_a_process(run, range(4, 6), from_step=3)
+    rows, _ = sent(run)
+    assert [row["_step"] for row in rows] == [1, 2, 3, 4, 5]
+    tables = {row["_step"]: (row["samples._type"], row["samples.nrows"]) for row in rows if "samples._type" in row}
+    assert tables == {3: ("table-file", 2)}
+    (file,) = run.wandb.glob("offline-run-*/files/media/table/samples_*.json")
+    table = read_json(file)
+    assert table["columns"] == ["prompt", "text"]
+    assert table["data"] == [["Een", "twee <b>"], ["Drie", "(too long)"]]
 
 
 def test_no_file_of_a_run_holds_the_key(run: RunDir) -> None:

@@ -48,6 +48,8 @@ for steps, from_step in {attempts!r}:
     if {end!r} == "kill":
         os.kill(os.getpid(), signal.SIGKILL)
     if {end!r} == "finish":
+        texts = [{{"prompt": "Een", "text": "twee <b>"}}, {{"prompt": "Drie", "problem": "too long"}}]
+        journal.log("samples", step=2, texts=texts)
         journal.log("finish", step=step)
     journal.close()
 """
@@ -80,6 +82,13 @@ def test_the_numbers_of_the_events_once_each_in_one_run_whatever_was_killed(run:
         assert [metric.step for metric in history] == [2, 4, 6, 8, 10, 12]
     written = {record["step"]: record["time"] for record in run.read_events("train")}
     assert [metric.timestamp for metric in train][:4] == [int(written[step] * 1000) for step in range(1, 5)]
+
+
+def test_what_the_finished_model_wrote_is_an_artifact_of_the_run(run: RunDir, monkeypatch) -> None:
+    in_a_process(run, (range(1, 4), -1), end="finish")
+    client, found = the_run(run, monkeypatch)
+    text = Path(client.download_artifacts(found.info.run_id, "samples.md")).read_text(encoding="utf-8")
+    assert text == "## Een\n\ntwee <b>\n\n## Drie\n\n(too long)\n"
 
 
 def test_what_fails_is_said_once_and_stops_nothing(run: RunDir) -> None:
