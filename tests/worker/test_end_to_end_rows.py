@@ -106,15 +106,19 @@ def test_each_layer_but_attention_sees_tokens_alone() -> None:
     assert seen == [(1, sum(LENGTHS), 48)]
 
 
-def test_canines_layers_see_a_handful_of_places_behind_each_row_and_its_deep_ones_a_quarter() -> None:
+def test_canines_layers_compute_few_places_behind_a_row_the_deep_ones_a_quarter_the_last_what_is_asked() -> None:
     network = build("canine")
     seen: dict[str, int] = {}
     for name in ("initial_char_encoder", "encoder", "final_char_encoder"):
         layer = getattr(network.canine, name).layer[0]
         layer.intermediate.register_forward_hook(lambda *call, name=name: seen.update({name: call[2].shape[1]}))
-    MaskedLMObjective(network, end_to_end=True)(**padded_rows((5, 21, 18, 30)))
-    # 5 + 2 in fours, 21 + 2, 18 + 2, 30 + 2; and of each row CLS besides
-    assert seen == {"initial_char_encoder": 84, "encoder": 84 // 4 + 4, "final_char_encoder": 84}
+    answer = MaskedLMObjective(network, end_to_end=True)(**padded_rows((5, 21, 18, 30)))
+    # 5 + 2 in fours, 21 + 2, 18 + 2, 30 + 2; of each row CLS besides; and the last layer answers what is asked
+    assert seen == {
+        "initial_char_encoder": 84,
+        "encoder": 84 // 4 + 4,
+        "final_char_encoder": int(answer.predicted),
+    }
 
 
 def test_layers_that_are_computed_twice_give_the_same() -> None:

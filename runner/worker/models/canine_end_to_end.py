@@ -113,8 +113,11 @@ def prepare(network: PreTrainedModel) -> None:
     encoder.projection.conv.__class__ = ConvOfWindows
 
 
-def encode(encoder: CanineModel, input_ids_BW: torch.Tensor, rows: CharacterPlaces) -> torch.Tensor:
-    """Hidden states (1, T, H) of the characters."""
+def encode(
+    encoder: CanineModel, input_ids_BW: torch.Tensor, rows: CharacterPlaces, asked_BW: torch.Tensor
+) -> torch.Tensor:
+    """Hidden states (N, H) of the characters that are asked for: of the last layer nothing else is computed but what
+    those see (Clark et al. 2022, section 3.2, do so in pretraining)."""
     config = encoder.config
     ids_P = rows.positions_P.new_full(rows.positions_P.shape, config.pad_token_id)
     ids_P[rows.at_T] = input_ids_BW.flatten()[rows.tokens_T]
@@ -123,8 +126,8 @@ def encode(encoder: CanineModel, input_ids_BW: torch.Tensor, rows: CharacterPlac
     molecules = to_molecules(encoder.chars_to_molecules, near_PH, rows, rate=config.downsampling_rate)
     deep_MH = run_layers(encoder.encoder.layer, molecules[None], rows.molecules)[0]
     again_PH = to_characters(encoder.projection, near_PH, deep_MH, rows, config)
-    last: torch.Tensor = run_layers(encoder.final_char_encoder.layer, again_PH[None], rows.characters)
-    return last.index_select(1, rows.at_T)
+    asked_N = rows.at_T[asked_BW.flatten()[rows.tokens_T]]
+    return run_layer(encoder.final_char_encoder.layer[0], again_PH[None], rows.characters, asked_N)[0]
 
 
 def to_molecules(
@@ -160,7 +163,10 @@ def run_layers(layers: nn.ModuleList, hidden_1TH: torch.Tensor, rows: Apart) -> 
     return hidden_1TH
 
 
-def run_layer(layer: CanineLayer, hidden_1TH: torch.Tensor, rows: Apart) -> torch.Tensor:
+def run_layer(
+    layer: CanineLayer, hidden_1TH: torch.Tensor, rows: Apart, asked_N: torch.Tensor | None = None
+) -> torch.Tensor:
+    """The answers of all places, or of those that are asked for."""
     own = layer.attention.self
     heads = own.num_attention_heads
     asked = tuple(
@@ -170,6 +176,8 @@ def run_layer(layer: CanineLayer, hidden_1TH: torch.Tensor, rows: Apart) -> torc
     more = {"dropout": own.dropout.p if own.training else 0.0, "scaling": own.attention_head_size**-0.5}
     inner = partial(fused_attention, is_causal=False) if fused else written_out_attention
     seen = attend_apart(inner, own, asked, rows, None, more).flatten(2)
+    if asked_N is not None:
+        seen, hidden_1TH = (each.index_select(1, asked_N) for each in (seen, hidden_1TH))
     answer = layer.attention.output(seen, hidden_1TH)
     told: torch.Tensor = layer.output(layer.intermediate(answer), answer)
     return told

@@ -67,35 +67,34 @@ class MaskedLMObjective(nn.Module):
     ) -> Answer:
         """With `position_ids` (from 0 in each document) the documents of a row are kept apart; `watched`: of which
         labels an evaluation wants the loss by itself."""
+        predicted_BL = labels != IGNORED
         if self.end_to_end and attention_mask is not None:
-            tokens_T, hidden_BLH = self._encode_end_to_end(input_ids, attention_mask)
-            labels = labels.flatten()[tokens_T][None]
-            watched = None if watched is None else watched.flatten()[tokens_T][None]
+            hidden_NH = self._hidden_end_to_end(input_ids, attention_mask, predicted_BL)
         else:
             seen = seen_by(self.network, attention_mask, position_ids)
-            hidden_BLH = self.network.base_model(input_ids=input_ids, **seen).last_hidden_state
+            hidden_NH = self.network.base_model(input_ids=input_ids, **seen).last_hidden_state[predicted_BL]
         # N: the predicted places of all rows
-        predicted_BL = labels != IGNORED
         targets_N = labels[predicted_BL]
         if self.network.config.model_type == "canine":
             targets_N = classes_of(targets_N, table=self.network.config.character_table)
-        answer_NH = self._before_matrix(hidden_BLH[predicted_BL])
+        answer_NH = self._before_matrix(hidden_NH)
         losses = linear_loss(answer_NH, self.network.get_output_embeddings(), targets_N, classes=self.vocabulary)
         watched_sum = None if watched is None else losses.each[watched[predicted_BL]].sum(dtype=torch.float64)
         return Answer(losses.sum, predicted_BL.sum(), watched_sum)
 
-    def _encode_end_to_end(
-        self, input_ids: torch.Tensor, attention_mask: torch.Tensor
-    ) -> tuple[torch.Tensor, torch.Tensor]:
-        """Where the tokens are among the padded places, and their hidden states (1, T, H)."""
+    def _hidden_end_to_end(
+        self, input_ids: torch.Tensor, attention_mask: torch.Tensor, predicted_BL: torch.Tensor
+    ) -> torch.Tensor:
+        """(N, H)."""
         encoder = self.network.base_model
         if self.network.config.model_type == "canine":
             places = canine_end_to_end.CharacterPlaces.of(attention_mask, self.network.config)
-            return places.tokens_T, canine_end_to_end.encode(encoder, input_ids, places)
+            return canine_end_to_end.encode(encoder, input_ids, places, predicted_BL)
         rows = RowPlaces.of(attention_mask)
-        tokens_1T = input_ids.flatten()[rows.tokens_T][None]
+        tokens_1T, predicted_1T = (each.flatten()[rows.tokens_T][None] for each in (input_ids, predicted_BL))
         answer = encoder(input_ids=tokens_1T, **rows_apart(self.network, rows))
-        return rows.tokens_T, answer.last_hidden_state
+        hidden_NH: torch.Tensor = answer.last_hidden_state[predicted_1T]
+        return hidden_NH
 
     def predict(self, hidden_NH: torch.Tensor) -> torch.Tensor:
         """Logits."""
