@@ -96,10 +96,12 @@ class OnBadStep:
 
 @dataclass(frozen=True, kw_only=True)
 class HungAfter:
-    """No step for `factor` times the median step, and for no less than `at_least`."""
+    """No step for `factor` times the median step, and for no less than `at_least`; for `first` where nothing has been
+    measured yet."""
 
     factor: float
     at_least: Quantity
+    first: Quantity
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,7 +1,7 @@
 """Evaluation on fixed rows, token-weighted over all ranks: the same rows at every step, so that two losses of a run are
 comparable, and the same micro batches for any number of ranks."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Literal, Protocol
 
@@ -46,11 +46,11 @@ class Evaluator:
     sources: tuple[str, ...]
     others: Mapping[str, Rows] = field(default_factory=dict)
 
-    def run(self, network: Network) -> Metrics:
+    def run(self, network: Network, *, moved: Callable[[], None] = lambda: None) -> Metrics:
         """`loss` (nats a predicted token) and `perplexity` of the whole side; `bits_per_byte` of its text, or
         `masked_bits_per_byte` of the text that is hidden; what is said of added tokens; loss and perplexity of the
-        others; `loss/NAME` of each source. Collective."""
-        counted = Counted(self.token_bytes, self.added)
+        others; `loss/NAME` of each source. `moved` is called with each micro batch of this rank. Collective."""
+        counted = Counted(self.token_bytes, self.added, moved)
         found, losses = Nats(), Metrics()
         for name, span in self._passes():
             before = counted.predicted
@@ -69,7 +69,7 @@ class Evaluator:
         if self.added is not None:
             metrics |= self._rare(self.added, self._over_ranks(found.watched), int(self._over_ranks(counted.watched)))
         for name, rows in self.others.items():
-            metrics |= self._hidden_otherwise(name, rows, network)
+            metrics |= self._hidden_otherwise(name, rows, network, moved)
         return metrics | losses
 
     def _passes(self) -> Iterator[tuple[str, range]]:
@@ -82,8 +82,8 @@ class Evaluator:
             yield name, range(first, first + rows)
             first += rows
 
-    def _hidden_otherwise(self, name: str, rows: Rows, network: Network) -> Metrics:
-        counted = Counted(None, None)
+    def _hidden_otherwise(self, name: str, rows: Rows, network: Network, moved: Callable[[], None]) -> Metrics:
+        counted = Counted(None, None, moved)
         found = network.evaluate(counted.of(self._stream(rows, range(len(rows)))))
         nats, predicted = self._over_ranks(found.all), int(self._over_ranks(counted.predicted))
         loss = mean_loss(nats, predicted) if predicted else None
@@ -116,7 +116,10 @@ class Evaluator:
 class Counted:
     """Hands micro batches on, counting what they predict on the way and marking what is watched."""
 
-    def __init__(self, token_bytes: npt.NDArray[np.int64] | None, added: Added | None) -> None:
+    def __init__(
+        self, token_bytes: npt.NDArray[np.int64] | None, added: Added | None, moved: Callable[[], None]
+    ) -> None:
+        self.moved = moved
         self.token_bytes = token_bytes
         self.added = added
         self.predicted = 0
@@ -125,6 +128,7 @@ class Counted:
 
     def of(self, micro_batches: Iterable[MicroBatch]) -> Iterator[MicroBatch]:
         for micro in micro_batches:
+            self.moved()
             self.predicted += micro.predicted
             labels = micro.tensors["labels"].numpy()
             if self.token_bytes is not None:

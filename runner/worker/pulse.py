@@ -31,10 +31,13 @@ class Pulse:
         self._longest[doing] = max(seconds, self._longest.get(doing, 0.0))
 
     def hung_after_s(self, doing: Doing) -> float | None:
-        """None before the first one of the attempt: a first step may compile. And where nobody wants to know."""
+        """`first` before the first one of the attempt, which may compile. None of the end, and where nobody wants to
+        know."""
         usual = self._longest.get(doing)
         if doing == "step" and self._steps:
             usual = median(self._steps)
-        if self._rule is None or usual is None:
+        if self._rule is None or doing == "end":
             return None
+        if usual is None:
+            return float(self._rule.first.amount) + self._wait_s
         return max(float(self._rule.at_least.amount), self._rule.factor * usual) + self._wait_s

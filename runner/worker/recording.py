@@ -96,7 +96,7 @@ def evaluate(parts: Parts) -> bool:
     report_progress(parts, now=True, doing="evaluation")
     began = time.perf_counter()
     with answering_memory(parts.job, run_id=parts.run.id, ranks=ranks, where="evaluation"):
-        metrics = parts.evaluator.run(parts.engine)
+        metrics = parts.evaluator.run(parts.engine, moved=lambda: report_progress(parts, now=False, doing="evaluation"))
     parts.pulse.took("evaluation", time.perf_counter() - began)
     if not math.isfinite(measured(metrics, "loss")):
         raise NumericsError(

@@ -28,6 +28,7 @@ class Ending:
 
 def train(parts: Parts) -> Ending:
     """From the state that the parts hold to the end of the run, or to a request to stop."""
+    report_progress(parts, now=True)  # from here on a hang is seen
     if parts.state.step == 0 and parts.job.evaluation.at_start:
         evaluate(parts)
     while parts.state.step < parts.clock.total_steps and not parts.state.stopped_early:

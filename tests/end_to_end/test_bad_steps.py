@@ -15,6 +15,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import GPT2Config, GPT2LMHeadModel, PreTrainedTokenizerFast
 
 from runjob.launchers.watchdog import rank_of
+from runjob.schemas.json_object import read_object
 from runjob.schemas.manifest import damage, folders_in
 from runjob.schemas.processes import descendants
 from runjob.schemas.run import read_json
@@ -147,8 +148,11 @@ def test_a_rank_that_stands_still_ends_the_attempt_with_the_stacks_of_all_of_the
         "training.checkpoint={every: 20 steps, keep: 3}",
         "evaluation.every=never",
         "training.on_bad_step.rewinds=1000",
-        "training.hung_after={factor: 2, at_least: 3 s}",
+        "training.hung_after={factor: 2, at_least: 3 s, first: 17 min}",
     )
+    wait_until(lambda: read_object(run.progress).get("stage") == "train", within_s=120, what="the ranks to be ready")
+    # nothing has been measured yet, and a hang is bounded all the same
+    assert (read_object(run.progress)["step"], read_object(run.progress)["hung_after_s"]) == (0, 17 * 60.0)
     bench.reach(run, 45)
     ranks = {rank_of(facts.pid): facts.pid for facts in descendants(read_json(run.handle)["pid"])}
     os.kill(ranks[1], signal.SIGSTOP)

@@ -9,6 +9,7 @@ import torch
 from runjob.data.cut import Limit
 from runjob.data.rows import DocumentRows, PackedRows, Rows
 from runjob.data.store import Side
+from runjob.data.stream import EvaluationStream
 from runjob.data.writer import SideWriter
 from runjob.runner.worker.evaluate import Evaluator
 from runjob.runner.worker.models.causal_lm import CausalLMObjective
@@ -46,4 +47,13 @@ def test_each_source_has_the_loss_that_it_has_alone(layout, limit: Limit, tmp_pa
         alone = evaluate(layout(side_of(tmp_path / name, documents), 8))
         assert apart[f"loss/{name}"] == pytest.approx(alone["loss"], rel=1e-6)
     assert apart["loss/empty.txt"] is None
+    shown: list[None] = []
+    rest = {"objective": "clm", "token_bytes": None, "added": None, "sources": NAMES}
+    Evaluator(rows=mixed, limit=limit, exchange=exchange, **rest).run(finished, moved=lambda: shown.append(None))
+    sources = (
+        layout(side_of(tmp_path / f"again-{name}", side), 8) for name, side in zip("ab", (NEWS, PALEO), strict=True)
+    )
+    assert len(shown) == sum(
+        len(list(EvaluationStream(rows, span=range(len(rows)), limit=limit, rank=0, ranks=1))) for rows in sources
+    ), "who watches hears of every micro batch"
     assert abs(apart["loss/news.txt"] - apart["loss/sample:paleo"]) > 0.01
