@@ -7,6 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from runjob.runner.from_run import settle_runs
 from runjob.runner.lock import locked
 from runjob.runner.place import foretell, plan_on, survey
 from runjob.runner.submit import create_run, launch
@@ -27,6 +28,7 @@ class Created:
 def create(resolved: Resolved, *, source: Path, launcher: str, told: Callable[[str], None]) -> Created:
     """Everything that can be refused is refused here, before there is a run. `told` hears what a place that ends by
     itself says of the time."""
+    resolved = settle_runs(resolved)
     place = survey(resolved, launcher)
     plan = plan_on(resolved, place)
     for line in foretell(resolved, place):

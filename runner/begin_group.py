@@ -1,11 +1,13 @@
 """A file with a matrix becomes a group of runs, and a group is taken up again: what the command line and Python's
 `submit` and `resume` share."""
 
+import dataclasses
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from runjob.launchers.place import look_for
 from runjob.runner.asking import states_of
+from runjob.runner.from_run import settle_runs
 from runjob.runner.group import begin_cells, create_group, takes_together, waiting_and_stopped
 from runjob.runner.place import foretell, plan_on, survey
 from runjob.runner.runs import summarise
@@ -24,6 +26,7 @@ def create(
     """Everything that can be refused is refused here, before there is a group; `begin_cells` begins it."""
     if takes_together(launcher) and at_once is not None:
         raise JobError("--at-once: Slurm begins them itself; hardware.slurm.array_parallelism says how many at a time")
+    cells = [dataclasses.replace(cell, resolved=settle_runs(cell.resolved)) for cell in cells]
     plans = plans_of(cells, launcher, told=told)
     return create_group(cells, plans, source=source, home=home(), launcher=launcher, at_once=at_once or 1)
 

@@ -27,6 +27,7 @@ ROOMS = {
     "commands_why": ("why",),
     "commands_compare": ("diff", "compare"),
     "commands_report": ("report",),
+    "commands_lineage": ("lineage",),
     "commands_run": ("resume", "verify-resume"),
     "commands_fetch": ("fetch",),
     "commands_upload": ("upload",),

@@ -58,14 +58,14 @@ def run_plan(args: Namespace) -> int:
         from runjob.runner.commands_compare import print_difference_to_file
         from runjob.schemas.run import find_run, home
 
-        print_difference_to_file(find_run(home(), args.diff), resolved, seen.plan, as_json=args.json)
+        print_difference_to_file(find_run(home(), args.diff), seen.resolved, seen.plan, as_json=args.json)
     elif args.json:
         rows = None if seen.rows is None else dataclasses.asdict(seen.rows)
         warnings = foreign_code(resolved.job)
         more = {"rows": rows, "missing": seen.missing, "preview": seen.preview, "warnings": warnings}
         print_json({**dataclasses.asdict(seen.plan), **more})
     else:
-        print(plan_text(resolved.job, seen.plan, seen.missing, seen.rows))
+        print(plan_text(seen.resolved.job, seen.plan, seen.missing, seen.rows))
         if seen.preview is not None:
             print(f"\n--launcher {args.launcher}\n{seen.preview}")
     return 0

@@ -63,10 +63,11 @@ def ps_table(jobs: Listing) -> str:
 
 
 def class_column(rows: Sequence[Summary]) -> tuple[list[str], list[list[str]]]:
-    """Its head and a cell a row; neither where none has come to grief."""
-    if not any(row.failure for row in rows):
+    """Its head and a cell a row; neither where no class says more than the state, as that of most lost ones."""
+    known = [row.failure if row.failure != row.state else None for row in rows]
+    if not any(known):
         return [], [[] for _ in rows]
-    return ["CLASS"], [[row.failure or "-"] for row in rows]
+    return ["CLASS"], [[kind or "-"] for kind in known]
 
 
 def steps(row: Summary) -> str:

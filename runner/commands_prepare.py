@@ -22,11 +22,12 @@ if TYPE_CHECKING:
 
 def run_prepare(args: Namespace) -> int:
     """Of a matrix every corpus that its cells have, one after another; the code is the first that is not 0."""
+    from runjob.runner.from_run import settle_runs
     from runjob.schemas.read import read_cells
 
-    cells = read_cells(Path(args.file), args.sets)
+    jobs = [settle_runs(cell.resolved) for cell in read_cells(Path(args.file), args.sets)]
     # what is prepared is a function of these, and of two cells that share it the second would only find it
-    corpora = {json.dumps([cell.resolved.values[key] for key in ("data", "seed")]): cell.resolved for cell in cells}
+    corpora = {json.dumps([job.values[key] for key in ("data", "seed")]): job for job in jobs}
     codes = [prepare_one(resolved, args) for resolved in corpora.values()]
     return next(filter(None, codes), 0)
 

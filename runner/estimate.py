@@ -20,9 +20,10 @@ from runjob.schemas.job_data import (
 from runjob.schemas.job_data import Tokenizer as TokenizerSection
 from runjob.schemas.job_model import (
     CharAR,
+    FinishedInit,
     GuideInit,
     Model,
-    PretrainedInit,
+    RunInit,
     ScratchBert,
     ScratchCanine,
     ScratchDebertaV2,
@@ -55,7 +56,7 @@ KNOWN_VOCABULARIES = {
 def count_parameters(job: Job) -> int | None:
     """Trainable parameters, tied tensors once; None where vocabulary or configuration can't be read here."""
     vocabulary = vocabulary_size(job.data.tokenizer)
-    if isinstance(job.model.init, PretrainedInit):
+    if isinstance(job.model.init, FinishedInit):
         return pretrained_parameters(job.model.init)
     if vocabulary is None:
         return None
@@ -181,7 +182,7 @@ def base_vocabulary(tokenizer: PretrainedTokenizer | Trained) -> int | None:
             return None if read is None else read.size
 
 
-def pretrained_parameters(init: PretrainedInit) -> int | None:
+def pretrained_parameters(init: FinishedInit) -> int | None:
     """Counted from the header of a local model.safetensors (its first eight bytes give the header's length)."""
     if init.path in KNOWN_PARAMETERS:
         return KNOWN_PARAMETERS[init.path]
@@ -213,8 +214,8 @@ def checkpoint_bytes(parameters: int) -> int:
 def describe_model(model: Model) -> str:
     """One line for the plan."""
     init = model.init
-    if isinstance(init, PretrainedInit):
-        return f"weights of {init.path}"
+    if isinstance(init, FinishedInit):
+        return f"weights of the run {init.id}" if isinstance(init, RunInit) else f"weights of {init.path}"
     heads = f"{init.num_attention_heads} heads"
     if isinstance(init, GuideInit | TileInit):
         sizes = f"{init.num_hidden_layers} x {init.hidden_size}"

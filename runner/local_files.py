@@ -21,7 +21,7 @@ from runjob.schemas.job_data import (
     MixedHub,
     PretrainedTokenizer,
 )
-from runjob.schemas.job_model import GuideInit, Init, PretrainedInit, TileInit
+from runjob.schemas.job_model import FinishedInit, GuideInit, Init, TileInit
 from runjob.schemas.problems import DEFAULT, Problem
 from runjob.schemas.read import Resolved, mark_of
 from runjob.schemas.teacher import teacher_problems
@@ -50,7 +50,7 @@ def find_missing_model(init: Init) -> Iterator[Found]:
     """The directory of first weights; of a teacher also whether such a student can be made of it."""
     made = "`runjob export` writes one"
     match init:
-        case PretrainedInit():
+        case FinishedInit():
             yield from missing_directory("model.init.path", init.path, made=made)
         case GuideInit() | TileInit():
             try:

@@ -10,7 +10,7 @@ from runjob.data.samples import locate_model, locate_tokenizer
 from runjob.schemas.errors import MissingError
 from runjob.schemas.job import Job
 from runjob.schemas.job_data import PretrainedTokenizer
-from runjob.schemas.job_model import GuideInit, MaskedLM, PermutedLM, PretrainedInit, ScratchMPNet, TileInit
+from runjob.schemas.job_model import FinishedInit, GuideInit, MaskedLM, PermutedLM, ScratchMPNet, TileInit
 from runjob.schemas.json_object import read_object
 from runjob.schemas.tokenizer_files import (
     TOKENIZER_FILES,
@@ -68,7 +68,7 @@ def _other_tokens(
 def _checkpoint(job: Job) -> tuple[str, str, Path | None]:
     """Where the job names one, what it writes there, and the directory; None for one that is not here."""
     match job.model.init:
-        case PretrainedInit() as init:
+        case FinishedInit() as init:
             where, path, found = "model.init.path", init.path, Path(init.path)
         case GuideInit() | TileInit() as init:
             where, path, found = "model.init.teacher", init.teacher, Path(locate_model(init.teacher))

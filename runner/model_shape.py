@@ -9,8 +9,8 @@ from runjob.runner.estimate import vocabulary_size
 from runjob.schemas.hub_copy import configuration_file
 from runjob.schemas.job import Job
 from runjob.schemas.job_model import (
+    FinishedInit,
     GuideInit,
-    PretrainedInit,
     ScratchCanine,
     ScratchDebertaV2,
     ScratchInit,
@@ -57,7 +57,7 @@ KNOWN_SHAPES = {
 def shape_of(job: Job) -> Shape | None:
     """None where neither the job nor a file here says the sizes, or nobody counts such layers."""
     init, tokens = job.model.init, vocabulary_size(job.data.tokenizer)
-    if not isinstance(init, PretrainedInit):
+    if not isinstance(init, FinishedInit):
         return None if tokens is None else shape_of_scratch(init, tokens)
     known = KNOWN_SHAPES[init.path] if init.path in KNOWN_SHAPES else shape_of_files(init)
     if known is None or known.family == "canine" or tokens is None:
@@ -89,7 +89,7 @@ def shape_of_scratch(init: ScratchInit | StudentInit, tokens: int) -> Shape:
     )
 
 
-def shape_of_files(init: PretrainedInit) -> Shape | None:
+def shape_of_files(init: FinishedInit) -> Shape | None:
     """What is wrong with a file the worker says."""
     return shape_of_config(read_object(configuration_file(init)))
 

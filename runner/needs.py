@@ -19,9 +19,10 @@ from runjob.schemas.job_data import (
     PretrainedTokenizer,
     SingleData,
 )
-from runjob.schemas.job_model import GuideInit, PretrainedInit, TileInit
+from runjob.schemas.job_model import FinishedInit, GuideInit, TileInit
 from runjob.schemas.machine import Machine, kernel_compiler, missing_compiler, missing_kernel_compiler
 from runjob.schemas.urls import is_url
+from runjob.schemas.weights import RUN_PREFIX
 
 HUB_PATIENCE_S = 5.0
 TWIN = "a small twin of this job runs on any machine"
@@ -167,7 +168,7 @@ def not_here(job: Job) -> list[str]:
         case PretrainedTokenizer() as tokenizer if is_name(tokenizer.path) and not cached("models", tokenizer.path):
             lines.append(f"data.tokenizer.path: {tokenizer.path} is neither local nor in the Hub cache {hub_cache()}")
     match job.model.init:
-        case PretrainedInit() as init if is_name(init.path) and not cached("models", init.path):
+        case FinishedInit() as init if is_name(init.path) and not cached("models", init.path):
             lines.append(f"model.init.path: {init.path} is neither local nor in the Hub cache {hub_cache()}")
         case GuideInit() | TileInit() as init if is_name(init.teacher) and not cached("models", init.teacher):
             lines.append(f"model.init.teacher: {init.teacher} is neither local nor in the Hub cache {hub_cache()}")
@@ -179,7 +180,7 @@ def named_on_hub(job: Job) -> list[str]:
     data = [source.path for source in sources_of(job.data) if isinstance(source, HubData | MixedHub)]
     tokenizer = [job.data.tokenizer.path] if isinstance(job.data.tokenizer, PretrainedTokenizer) else []
     match job.model.init:
-        case PretrainedInit() as init:
+        case FinishedInit() as init:
             model = [init.path]
         case GuideInit() | TileInit() as init:
             model = [init.teacher]
@@ -189,8 +190,9 @@ def named_on_hub(job: Job) -> list[str]:
 
 
 def is_name(path: str) -> bool:
-    """Is it a name on the Hub? read_job has made paths absolute; those, and samples, are local_files.py's."""
-    return not Path(path).is_absolute() and not path.startswith(PREFIX)
+    """Is it a name on the Hub? read_job has made paths absolute; those, and samples, are local_files.py's; what is an
+    earlier run's is from_run.py's."""
+    return not Path(path).is_absolute() and not path.startswith((PREFIX, RUN_PREFIX))
 
 
 def cached(kind: str, name: str) -> bool:

@@ -3,6 +3,7 @@
 import dataclasses
 from dataclasses import dataclass
 
+from runjob.runner.from_run import find_runs
 from runjob.runner.place import guesses, imagine, missing_here, plan_on, preview
 from runjob.schemas.end_to_end import rows_are_padded
 from runjob.schemas.facts import Facts, recall_facts
@@ -24,10 +25,11 @@ class Outlook:
 
 
 def look_ahead(resolved: Resolved, *, launcher: str) -> Outlook:
+    resolved, absent = find_runs(resolved)
     place = imagine(resolved.job, launcher)
     rows = recall_facts(resolved.job, padded=rows_are_padded(resolved.job))
     plan = plan_on(resolved, place, facts=rows)
     plan = dataclasses.replace(plan, unknown=(*plan.unknown, *guesses(resolved.job, launcher)))
-    missing = missing_here(resolved, place)
+    missing = (*missing_here(resolved, place), *map(str, absent))
     shown = preview(resolved, plan, place)
     return Outlook(resolved=resolved, plan=plan, rows=rows, missing=missing, preview=shown)

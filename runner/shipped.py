@@ -27,11 +27,15 @@ class ShippedJob:
 
 def list_jobs() -> list[ShippedJob]:
     """Every job file of the package with the first comment that says what it is."""
-    files = [(root, path) for root in _folders() for path in sorted(root.rglob("*.yaml"))]
     return [
         ShippedJob(name=path.relative_to(root).with_suffix("").as_posix(), path=str(path), summary=first_sentence(path))
-        for root, path in files
+        for root in _folders()
+        for path in sorted(root.rglob("*.yaml"))
     ]
+
+
+def files() -> list[Path]:
+    return [path for root in _folders() for path in sorted(root.rglob("*.yaml"))]
 
 
 def find_job(name: str) -> Path:

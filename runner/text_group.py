@@ -1,7 +1,7 @@
 """A group, or a matrix that is none yet, as a table: a line a cell, with what tells it from the others."""
 
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 from runjob.runner.asking import states_of
 from runjob.runner.follow import has_ended
@@ -17,6 +17,7 @@ from runjob.schemas.read import Cell
 
 def plan_cells(cells: Sequence[Cell], *, launcher: str, out: str | None, as_json: bool) -> int:
     """A line a cell: what varies and what comes of it. The whole plan of one is `--cell K`."""
+    from runjob.runner.from_run import find_runs
     from runjob.runner.place import imagine, missing_here, plan_on, training_time
     from runjob.schemas.end_to_end import rows_are_padded
     from runjob.schemas.facts import recall_facts
@@ -24,6 +25,9 @@ def plan_cells(cells: Sequence[Cell], *, launcher: str, out: str | None, as_json
     if out is not None:
         raise JobError("--out writes one plan; --cell K says of which job")
     plans, missing = [], dict[str, None]()
+    looked = [find_runs(cell.resolved) for cell in cells]
+    cells = [replace(cell, resolved=found) for cell, (found, _) in zip(cells, looked, strict=True)]
+    missing.update(dict.fromkeys(str(problem) for _, absent in looked for problem in absent))
     for cell in cells:
         place = imagine(cell.resolved.job, launcher)
         facts = recall_facts(cell.resolved.job, padded=rows_are_padded(cell.resolved.job))

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from runjob.launchers.kill import kill_everything
+from runjob.runner.from_run import settle_runs
 from runjob.runner.place import plan_on, survey
 from runjob.runner.resume import Wish, resume
 from runjob.runner.runs import checkpoint_steps, read_progress, state_of
@@ -84,7 +85,7 @@ def end_all(home: Path) -> None:
 
 
 def start(file: Path, sets: Sequence[str], home: Path, launcher: str) -> RunDir:
-    resolved = read_job(file, sets)
+    resolved = settle_runs(read_job(file, sets))
     plan = plan_on(resolved, survey(resolved, launcher))
     run = create_run(resolved, plan, source=file, home=home, launcher=launcher)
     launch(run, plan, run.attempt(1), launcher=launcher)

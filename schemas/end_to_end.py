@@ -3,7 +3,7 @@ batch, plans one or measures one must know whether padding counts."""
 
 from runjob.schemas.hub_copy import configuration_file
 from runjob.schemas.job import Job
-from runjob.schemas.job_model import GuideInit, PretrainedInit, TileInit
+from runjob.schemas.job_model import FinishedInit, GuideInit, TileInit
 from runjob.schemas.json_object import read_object
 
 # transformers' names; of these the attention alone sees which row a token is of, and it takes a name of ours; CANINE's
@@ -27,7 +27,7 @@ def rows_are_padded(job: Job) -> bool:
 def family_of(job: Job) -> str | None:
     """transformers' name; None where the configuration of a checkpoint is not here."""
     match job.model.init:
-        case PretrainedInit() as init:
+        case FinishedInit() as init:
             found = read_object(configuration_file(init)).get("model_type")
             return found if isinstance(found, str) else None
         case GuideInit() | TileInit():

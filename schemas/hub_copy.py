@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from runjob.schemas.job_model import PretrainedInit
+from runjob.schemas.job_model import FinishedInit
 
 
 def hub_cache() -> Path:
@@ -14,7 +14,7 @@ def hub_cache() -> Path:
     return Path(root).expanduser() / "hub"
 
 
-def configuration_file(init: PretrainedInit) -> Path:
+def configuration_file(init: FinishedInit) -> Path:
     """Of a directory, or of the Hub's cache, where refs/ says which commit a revision is. It need not be there."""
     if Path(init.path).is_absolute():  # read_job has made paths absolute; what is left is a name
         return Path(init.path) / "config.json"

@@ -64,13 +64,26 @@ ScratchInit = ScratchGpt2 | ScratchBert | ScratchModernBert | ScratchDebertaV2 |
 
 
 @dataclass(frozen=True, kw_only=True)
-class PretrainedInit:
-    """Weights of a directory or of a Hub name."""
+class FinishedInit:
+    """Weights that somebody has trained before, in a directory or under a Hub name."""
 
-    kind: Literal["pretrained"]
     path: str
     revision: str | None
     trust_remote_code: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class PretrainedInit(FinishedInit):
+    kind: Literal["pretrained"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunInit(FinishedInit):
+    """Weights of an earlier run. Once it is submitted: `id` is whole, `path` the directory of its model, `revision` the
+    sha256 of its weights (schemas/weights.py); before, `path` is `run:` and leads nowhere."""
+
+    kind: Literal["run"]
+    id: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,7 +119,7 @@ class TileInit(Student):
 
 
 StudentInit = GuideInit | TileInit
-Init = StudentInit | ScratchInit | PretrainedInit
+Init = StudentInit | ScratchInit | PretrainedInit | RunInit
 
 
 @dataclass(frozen=True, kw_only=True)

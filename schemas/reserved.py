@@ -4,7 +4,6 @@ SAID = "reserved, not supported by this version"
 
 # dotted path of a `kind` or another choice -> values
 RESERVED_VALUES: dict[str, frozenset[str]] = {
-    "model.init.kind": frozenset(["run"]),
     "objective.kind": frozenset(
         [
             "token_classification",

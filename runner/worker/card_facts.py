@@ -36,6 +36,7 @@ from runjob.schemas.job_model import (
     Objective,
     PermutedLM,
     PretrainedInit,
+    RunInit,
     TileInit,
 )
 from runjob.schemas.run import RunDir
@@ -209,6 +210,8 @@ def _masking(objective: Objective) -> str | None:
 
 def _init(model: Model) -> str:
     match model.init:
+        case RunInit(id=run):
+            return f"the weights of the run {run}"
         case PretrainedInit(path=path):
             return _name(path)
         case GuideInit(teacher=teacher):

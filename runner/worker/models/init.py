@@ -22,8 +22,18 @@ from runjob.runner.worker.models.extend import Extended, extend_network
 from runjob.runner.worker.models.loading import AUTO, NAMES, Source, Task, attention_of, load
 from runjob.runner.worker.models.student import Made, Tensor, make_student, refuse_teacher
 from runjob.schemas.errors import CheckpointError, JobError, MissingError
-from runjob.schemas.job_model import GuideInit, Model, PretrainedInit, ScratchInit, ScratchMPNet, StudentInit, TileInit
+from runjob.schemas.job_model import (
+    GuideInit,
+    Model,
+    PretrainedInit,
+    RunInit,
+    ScratchInit,
+    ScratchMPNet,
+    StudentInit,
+    TileInit,
+)
 from runjob.schemas.tokenizer_files import rows_problem
+from runjob.schemas.weights import weights_sha256
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,10 +90,24 @@ def build_network(
                 trusted = init.trust_remote_code
                 source = Source(field="model.init.path", path=init.path, revision=init.revision, trusted=trusted)
                 return _pretrained(source, task, model.allow_new, tokenizer, tokenizer_at)
+            case RunInit() as init:
+                refuse_other_weights(init)
+                source = Source(field=f"model.init.id: {init.id}", path=init.path, revision=None)
+                return _pretrained(source, task, model.allow_new, tokenizer, tokenizer_at)
             case GuideInit() | TileInit() as init if not filled_later:
                 return _student(init, task, tokenizer, tokenizer_at)
             case init:
                 return _scratch(init, task, tokenizer)
+
+
+def refuse_other_weights(init: RunInit) -> None:
+    """CheckpointError where they are not those that the job was submitted with."""
+    found = weights_sha256(Path(init.path))
+    if found != init.revision:
+        raise CheckpointError(
+            f"{init.path}: holds other weights than those of {init.id} that this job was submitted with (their sha256 "
+            f"is {found}, and was {init.revision}); submit a new job to start from these"
+        )
 
 
 def check_positions(network: PreTrainedModel, *, sequence_length: int) -> None:
