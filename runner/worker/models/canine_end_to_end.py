@@ -117,7 +117,7 @@ def encode(
     encoder: CanineModel, input_ids_BW: torch.Tensor, rows: CharacterPlaces, asked_BW: torch.Tensor
 ) -> torch.Tensor:
     """Hidden states (N, H) of the characters that are asked for: of the last layer nothing else is computed but what
-    those see (Clark et al. 2022, section 3.2, do so in pretraining)."""
+    those see, as a note in transformers' ConvProjection says of pretraining."""
     config = encoder.config
     ids_P = rows.positions_P.new_full(rows.positions_P.shape, config.pad_token_id)
     ids_P[rows.at_T] = input_ids_BW.flatten()[rows.tokens_T]
