@@ -29,6 +29,7 @@ from runjob.schemas.errors import CheckpointError
 from runjob.schemas.job import Generation
 from runjob.schemas.job_json import read_job_json
 from runjob.schemas.job_model import PretrainedInit
+from runjob.schemas.json_object import read_object
 from runjob.schemas.run import RunDir, sync_path
 from runjob.schemas.sums import refuse_damaged, write_sums
 
@@ -86,7 +87,7 @@ def load_network(directory: Path, *, trusted: bool = False) -> PreTrainedModel:
     that of a run's own model/ is if its job says so."""
     refuse_damaged(directory)
     try:
-        network, found = load(directory, None, local=True, trusted=trusted or job_trusts_code(directory.parent))
+        network, found = load(directory, None, local=True, trusted=trusted or job_trusts_code(directory))
     except (OSError, ValueError, SafetensorError) as error:
         raise CheckpointError(f"{directory}: can't be read as a model of transformers: {error}") from error
     wrong = sorted({*found["missing_keys"], *(name for name, *_ in found["mismatched_keys"])})
@@ -95,10 +96,10 @@ def load_network(directory: Path, *, trusted: bool = False) -> PreTrainedModel:
     return network.eval()
 
 
-def job_trusts_code(folder: Path) -> bool:
-    """Is this a run whose job trusts the code of the model that it began with?"""
-    run = RunDir(folder)
-    if not run.job.exists():
+def job_trusts_code(directory: Path) -> bool:
+    """Is this a model with code of its own, in a run whose job trusts the code of what it began with?"""
+    run = RunDir(directory.parent)
+    if "auto_map" not in read_object(directory / "config.json") or not run.job.exists():
         return False
     init = read_job_json(run.job).job.model.init
     return isinstance(init, PretrainedInit) and init.trust_remote_code
