@@ -5,6 +5,7 @@ import random
 import shutil
 import subprocess
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 from benchmarks.chaos.jobs import References
 from benchmarks.chaos.place import Place, settle
@@ -37,22 +38,28 @@ def trials(place: Place, references: References, chance: random.Random, enough: 
     (place.path / "tokenizer" / "tokenizer.json").write_text("{}", encoding="utf-8")
     job = place.path / "together.yaml"
     job.write_text(JOB, encoding="utf-8")
+    yield f"{SUBMITTED} submit at once", submitted(place, job)
     run = place.submit(job, ())
     for number in range(ROUNDS):
-        if enough(number):
+        if enough(number + 1):
             return
         with_cancel = number % 2 == 1
         words = [["resume", run.id, "--detach"]] * 3 + [["cancel", run.id]] * with_cancel
         fault = "two resume and one cancels at once" if with_cancel else "three resume at once"
         yield fault, judged(place, run, words[with_cancel:])
+
+
+def submitted(place: Place, job: Path) -> Trial:
+    """Each has a run of its own, which comes to the end that it must."""
     before = {one.id for one in list_runs(place.runs)}
     said = answers([place.start(job, "--detach") for _ in range(SUBMITTED)])
     made = [one for one in list_runs(place.runs) if one.id not in before]
     states = [settle(one) for one in made]
     whole = len(made) == SUBMITTED and set(states) == {"failed"} and all(code == 0 for code, _ in said)
-    yield f"{SUBMITTED} submit at once", Trial(lost=not whole, detected=True)
     for one in made:
         shutil.rmtree(one.path)
+    note = "" if whole else f"{len(made)} runs, {sorted(set(states))}, {sorted({code for code, _ in said})}"
+    return Trial(lost=not whole, detected=True, note=note)
 
 
 def judged(place: Place, run: RunDir, commands: Sequence[Sequence[str]]) -> Trial:
