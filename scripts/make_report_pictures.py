@@ -12,6 +12,8 @@ from playwright.sync_api import sync_playwright
 
 ROOT = Path(__file__).parent.parent
 TARGET = ROOT / "docs" / "pictures"
+# The page holds all of Plotly, and others may use the machine too
+PATIENCE_MS = 300_000
 SIZES = {"desktop": (1100, 1000), "phone": (360, 1400)}
 
 
@@ -31,6 +33,7 @@ def main() -> None:
         for size, (width, height) in SIZES.items():
             for scheme in ("light", "dark"):
                 page = browser.new_page(viewport={"width": width, "height": height}, color_scheme=scheme)
+                page.set_default_timeout(PATIENCE_MS)
                 page.goto(page_file.as_uri())
                 page.wait_for_selector("html[data-drawn]")
                 page.screenshot(path=TARGET / f"report-{size}-{scheme}.png")
