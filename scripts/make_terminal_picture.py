@@ -22,6 +22,8 @@ TARGET = ROOT / "docs" / "pictures" / "terminal.svg"
 WIDTH = 108
 BLOCK = re.compile(r"^```console\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 ID = re.compile(r"\b[a-z0-9][a-z0-9_]*-[0-9a-f]{8}\b")
+# Rich would have the reader's browser fetch them from elsewhere
+FONTS = re.compile(r"\s*@font-face \{.*?\}", re.DOTALL)
 # Only waits; nobody wants to see it
 WAITING = "until "
 
@@ -44,7 +46,8 @@ def main() -> None:
             console.print(Text.assemble(("$ ", "bold green"), (with_ids(typed, ids).replace("\n", "\n> "), "bold")))
             for line in kept:
                 console.print(Text.from_ansi(line, style="bright_black" if line == "..." else ""), soft_wrap=True)
-    TARGET.write_text(console.export_svg(title="runjob", unique_id="terminal"), encoding="utf-8")
+    drawn = console.export_svg(title="runjob", unique_id="terminal")
+    TARGET.write_text(FONTS.sub("", drawn), encoding="utf-8")
 
 
 def commands(block: str) -> Iterator[tuple[str, list[str]]]:

@@ -9,6 +9,7 @@ command, `<!-- numbers vary -->` takes any number for any number. What must not 
 in a fence of another language, `sh`.
 """
 
+import html
 import re
 import shutil
 import subprocess
@@ -145,6 +146,20 @@ def play(document: Path, home, *, slow: bool) -> None:
             assert compare(command, answer.stdout, ids), (
                 f"{where}\nprinted\n{answer.stdout}\nbut the document shows\n{shown}"
             )
+
+
+def test_the_picture_on_top_of_the_readme_shows_what_its_first_block_types():
+    """scripts/make_terminal_picture.py takes it anew; it leaves out what only waits."""
+    drawn = (ROOT / "docs" / "pictures" / "terminal.svg").read_text(encoding="utf-8")
+    assert "url(http" not in drawn, "a picture asks no network"
+    shown = html.unescape(re.sub(r"<[^>]+>", "", drawn)).replace("\xa0", " ")
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert readme.index("docs/pictures/terminal.svg") < readme.index("```console")
+    first = BLOCK.search(readme)
+    assert first is not None
+    typed = [line for _, command, _ in split_block(first[2], 1) for line in command.splitlines()]
+    missing = [line for line in typed if not line.startswith("until ") and ID.split(line)[0].strip() not in shown]
+    assert missing == []
 
 
 def plays() -> list[object]:
