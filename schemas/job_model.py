@@ -69,12 +69,12 @@ class FinishedInit:
 
     path: str
     revision: str | None
-    trust_remote_code: bool
 
 
 @dataclass(frozen=True, kw_only=True)
 class PretrainedInit(FinishedInit):
     kind: Literal["pretrained"]
+    trust_remote_code: bool
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -117,7 +117,9 @@ def test_a_cell_that_can_not_be_taken_up_says_why_and_stops_no_other(small, job,
 def began_by_small(*runs: RunDir) -> None:
     """A handle names `local`, whose code this launcher leans on; `resume` would ask that for the real training."""
     for run in runs:
-        write_json(run.handle, {**read_json(run.handle), "launcher": "small"})
+        handle = {**read_json(run.handle), "launcher": "small"}
+        del handle["sha256"]  # of what stood there
+        write_json(run.handle, handle)
 
 
 def numerical_failure(run: RunDir) -> dict[str, object]:
