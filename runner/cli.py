@@ -22,6 +22,7 @@ ROOMS = {
     "commands_start": ("init", "ls", "samples", "schema"),
     "commands_doctor": ("doctor",),
     "commands_check": ("validate", "plan"),
+    "commands_fit": ("fit",),
     "commands_prepare": ("prepare",),
     "commands_jobs": ("ps", "status", "logs", "cancel"),
     "commands_why": ("why",),
@@ -64,6 +65,7 @@ TAKING = (
     "--output",
     "--at-once",
     "--cell",
+    "--memory",
 )
 # Commands of two words, by the first
 GROUPS = {name.split()[0] for name in NAMES if " " in name}

@@ -14,6 +14,7 @@ from runjob.schemas.errors import JobError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from runjob.runner.outlook import Outlook
     from runjob.schemas.facts import Facts
     from runjob.schemas.job import Job
     from runjob.schemas.plan import Plan
@@ -60,12 +61,9 @@ def run_plan(args: Namespace) -> int:
 
         print_difference_to_file(find_run(home(), args.diff), seen.resolved, seen.plan, as_json=args.json)
     elif args.json:
-        rows = None if seen.rows is None else dataclasses.asdict(seen.rows)
-        warnings = foreign_code(resolved.job)
-        more = {"rows": rows, "missing": seen.missing, "preview": seen.preview, "warnings": warnings}
-        print_json({**dataclasses.asdict(seen.plan), **more})
+        print_json(plan_json(seen))
     else:
-        print(plan_text(seen.resolved.job, seen.plan, seen.missing, seen.rows))
+        print(plan_text(seen))
         if seen.preview is not None:
             print(f"\n--launcher {args.launcher}\n{seen.preview}")
     return 0
@@ -92,12 +90,32 @@ def foreign_code(job: "Job") -> tuple[str, ...]:
     return (f"code of {init.path} at {init.revision} runs in this job, as you (model.init.trust_remote_code)",)
 
 
-def plan_text(job: "Job", plan: "Plan", missing: tuple[str, ...], facts: "Facts | None") -> str:
+def plan_json(seen: "Outlook") -> dict[str, object]:
+    """The plan's own fields, and what is known besides."""
+    from runjob.runner.memory_text import memory_json
+
+    rows = None if seen.rows is None else dataclasses.asdict(seen.rows)
+    memory = None if seen.memory is None else memory_json(seen.memory)
+    stages = [memory_json(one) for one in seen.stages]
+    beside = {
+        "rows": rows,
+        "missing": seen.missing,
+        "preview": seen.preview,
+        "warnings": foreign_code(seen.resolved.job),
+        "memory": memory,
+        "stages_of_zero": stages,
+    }
+    return {**dataclasses.asdict(seen.plan), **beside}
+
+
+def plan_text(seen: "Outlook") -> str:
     from runjob.runner.estimate import describe_model
+    from runjob.runner.memory_room import room_of, too_little
+    from runjob.runner.memory_text import in_short
     from runjob.schemas.job_data import streamed
 
-    place = plan.resources
-    rows = "unknown: a stream is read as it comes" if streamed(job.data) else rows_text(plan, facts)
+    job, plan, place = seen.resolved.job, seen.plan, seen.plan.resources
+    rows = "unknown: a stream is read as it comes" if streamed(job.data) else rows_text(plan, seen.rows)
     steps = "unknown" if plan.steps is None else f"{plan.steps:,}"
     most = "at most " if job.data.layout == "lines" else ""
     total = "unknown" if plan.steps is None else f"{most}{plan.steps * plan.tokens_per_step:,}"
@@ -115,20 +133,31 @@ def plan_text(job: "Job", plan: "Plan", missing: tuple[str, ...], facts: "Facts 
         ("tokens", f"{most}{plan.tokens_per_step:,} a step, {total} in all"),
         ("zero", str(job.hardware.zero)),
         ("precision", job.training.precision),
+        ("memory", in_short(seen.memory)),
         ("checkpoint", checkpoint_text(plan)),
     ]
     lines = [f"{name:<14} {value}" for name, value in known]
     if job.output.remote is not None:
         lines.append(f"{'copies':<14} {remote_text(job)}")
     lines += [f"warning        {one}" for one in foreign_code(job)]
+    short = () if seen.memory is None else too_little(seen.memory, room_of(job, seen.machine))
+    lines += [f"careful        {one}" for one in short]
     lines += [f"unknown        {one}" for one in plan.unknown]
-    lines += [f"missing here   {one}" for one in missing]
+    lines += [f"missing here   {one}" for one in seen.missing]
+    lines += memory_lines(seen)
     lines += ["", "deepspeed.json", json.dumps(dict(plan.deepspeed), indent=2)]
     beside = [(f"stage {one.name}", one.argv, one.env) for one in plan.stages]
     beside += [(f"companion {one.name}", one.argv, one.env) for one in plan.companions]
     for name, argv, env in beside:
         lines += ["", name, *(f"  {key}={value}" for key, value in env.items()), "  " + " ".join(argv)]
     return "\n".join(lines)
+
+
+def memory_lines(seen: "Outlook") -> list[str]:
+    """Two tables: the parts of one rank, and other ZeRO stages."""
+    from runjob.runner.memory_text import parts_text, stages_text
+
+    return [] if seen.memory is None else ["", parts_text(seen.memory), "", stages_text(seen.stages)]
 
 
 def checkpoint_text(plan: "Plan") -> str:

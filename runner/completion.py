@@ -79,6 +79,11 @@ def _commands_and_jobs(prefix: str, **_: Any) -> Proposals:  # noqa: ANN401 - ar
     return {**commands, **groups, **dict.fromkeys(_jobs(prefix), "")}
 
 
+def _sizes(prefix: str, **_: Any) -> Proposals:  # noqa: ANN401
+    """Of GPUs that are sold."""
+    return [f"{gib}GiB" for gib in (8, 11, 12, 16, 24, 32, 40, 48, 80, 141)]
+
+
 def _members(group: str) -> list[str]:
     return [name.split()[1] for name in NAMES if name.startswith(f"{group} ")]
 
@@ -209,4 +214,5 @@ BY_METAVAR: dict[str, Completer] = {
     "RECIPE": _recipes,
     "KIND": _objectives,
     "PATH=VALUE": _settings,
+    "SIZE": _sizes,
 }

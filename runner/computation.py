@@ -56,7 +56,8 @@ def rows_of_a_step(job: Job, batch: Batch, facts: Facts | None) -> Rows:
 def products(shape: Shape, objective: Objective, length: float) -> float:
     """Multiplications of one forward pass for one position of the input, in rows of `length`.
 
-    >>> small = Shape(family="gpt2", width=768, layers=12, inner=3072, classes=50257, buckets=0)
+    >>> small = Shape(family="gpt2", width=768, layers=12, inner=3072, heads=12, classes=50257, buckets=0,
+    ...     drops=True)
     >>> weights = 124_439_808 - 1024 * 768 - 12 * (13 * 768) - 2 * 768  # without positions, biases and norms
     >>> int(products(small, CausalLM(kind="clm"), 1024)) - 12 * 768 * 1024 == weights
     True

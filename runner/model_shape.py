@@ -26,30 +26,44 @@ from runjob.schemas.teacher import gated_size
 FAMILIES = frozenset({"bert", "canine", "deberta-v2", "gpt2", "modernbert", "mpnet", "roberta"})
 # The classes of a released CANINE's head (runner/worker/models/canine.py)
 CANINE_CLASSES = 16_384
-# Width, layers and inner width in config.json, GPT-2's own names of them, and what a configuration may leave out
-USUAL_NAMES = ("hidden_size", "num_hidden_layers", "intermediate_size")
-OWN_NAMES = ("n_embd", "n_layer", "n_inner")
+# Where configurations say their dropouts; what is not there is 0.1, and in ModernBERT 0
+BERTS_DROPOUTS = ("hidden_dropout_prob", "attention_probs_dropout_prob")
+DROPOUTS = {
+    **dict.fromkeys(FAMILIES, BERTS_DROPOUTS),
+    "gpt2": ("resid_pdrop", "embd_pdrop", "attn_pdrop"),
+    "modernbert": ("attention_dropout", "embedding_dropout", "mlp_dropout"),
+}
+# Width, layers, inner width and heads in config.json, GPT-2's own names of them, and what a configuration may leave out
+USUAL_NAMES = ("hidden_size", "num_hidden_layers", "intermediate_size", "num_attention_heads")
+OWN_NAMES = ("n_embd", "n_layer", "n_inner", "n_head")
 GIVEN = {"character_table": CANINE_CLASSES, "position_buckets": -1}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Shape:
-    """`classes`: rows of the head; `buckets` of distance that DeBERTa's attention multiplies with, to either side."""
+    """`classes`: rows of the head; `buckets` of distance that DeBERTa's attention multiplies with, to either side;
+    `drops`: there is dropout somewhere."""
 
     family: str
     width: int
     layers: int
     inner: int
+    heads: int
     classes: int
     buckets: int
+    drops: bool
 
 
 # As released, so that a plan needs neither network nor copy
 KNOWN_SHAPES = {
-    "google/canine-c": Shape(family="canine", width=768, layers=12, inner=3072, classes=CANINE_CLASSES, buckets=0),
-    "google/canine-s": Shape(family="canine", width=768, layers=12, inner=3072, classes=CANINE_CLASSES, buckets=0),
+    "google/canine-c": Shape(
+        family="canine", width=768, layers=12, inner=3072, heads=12, classes=CANINE_CLASSES, buckets=0, drops=True
+    ),
+    "google/canine-s": Shape(
+        family="canine", width=768, layers=12, inner=3072, heads=12, classes=CANINE_CLASSES, buckets=0, drops=True
+    ),
     "microsoft/deberta-v3-base": Shape(
-        family="deberta-v2", width=768, layers=12, inner=3072, classes=128_100, buckets=256
+        family="deberta-v2", width=768, layers=12, inner=3072, heads=12, classes=128_100, buckets=256, drops=True
     ),
 }
 
@@ -84,9 +98,16 @@ def shape_of_scratch(init: ScratchInit | StudentInit, tokens: int) -> Shape:
         width=init.hidden_size,
         layers=init.num_hidden_layers,
         inner=inner,
+        heads=init.num_attention_heads,
         classes=classes,
         buckets=buckets,
+        drops=drops_of(init),
     )
+
+
+def drops_of(init: ScratchInit | StudentInit) -> bool:
+    own = (init.attention_dropout, init.activation_dropout) if isinstance(init, ScratchMPNet) else ()
+    return any((init.dropout, *own))
 
 
 def shape_of_files(init: FinishedInit) -> Shape | None:
@@ -102,15 +123,17 @@ def shape_of_config(config: Mapping[str, Any]) -> Shape | None:
     given = {**GIVEN, **config}
     names = OWN_NAMES if family == "gpt2" else USUAL_NAMES
     classes = "character_table" if family == "canine" else "vocab_size"
-    sizes = [given.get(name) for name in (names[0], names[1], classes)]
-    width, layers, rows = (size if isinstance(size, int) else 0 for size in sizes)
-    if not (width and layers and rows):
+    sizes = [given.get(name) for name in (names[0], names[1], names[3], classes)]
+    width, layers, heads, rows = (size if isinstance(size, int) else 0 for size in sizes)
+    if not (width and layers and heads and rows):
         return None
     return Shape(
         family=family,
         width=width,
         layers=layers,
         inner=given.get(names[2]) or 4 * width,
+        heads=heads,
         classes=rows,
         buckets=max(given["position_buckets"], 0) if family == "deberta-v2" else 0,
+        drops=any(given.get(name, family != "modernbert") for name in DROPOUTS[family]),
     )

@@ -4,9 +4,11 @@ import dataclasses
 from dataclasses import dataclass
 
 from runjob.runner.from_run import find_runs
+from runjob.runner.memory_estimate import Memory, estimate_memory, estimate_stages
 from runjob.runner.place import guesses, imagine, missing_here, plan_on, preview
 from runjob.schemas.end_to_end import rows_are_padded
 from runjob.schemas.facts import Facts, recall_facts
+from runjob.schemas.machine import Machine
 from runjob.schemas.plan import Plan
 from runjob.schemas.read import Resolved
 
@@ -15,13 +17,17 @@ from runjob.schemas.read import Resolved
 class Outlook:
     """`rows` is what prepared data say of themselves, None until there are some; each line of `missing` is something
     that the job would be refused for; `preview` is what the launcher would ask its place for (an sbatch text), None
-    where it shows none."""
+    where it shows none. `memory` is None where nobody here knows the network's sizes; `stages` is the same at every
+    ZeRO stage; `machine` is what was planned for."""
 
     resolved: Resolved
     plan: Plan
     rows: Facts | None
     missing: tuple[str, ...]
     preview: str | None
+    memory: Memory | None
+    stages: tuple[Memory, ...]
+    machine: Machine
 
 
 def look_ahead(resolved: Resolved, *, launcher: str) -> Outlook:
@@ -32,4 +38,14 @@ def look_ahead(resolved: Resolved, *, launcher: str) -> Outlook:
     plan = dataclasses.replace(plan, unknown=(*plan.unknown, *guesses(resolved.job, launcher)))
     missing = (*missing_here(resolved, place), *map(str, absent))
     shown = preview(resolved, plan, place)
-    return Outlook(resolved=resolved, plan=plan, rows=rows, missing=missing, preview=shown)
+    ranks = plan.resources.ranks_per_node
+    return Outlook(
+        resolved=resolved,
+        plan=plan,
+        rows=rows,
+        missing=missing,
+        preview=shown,
+        memory=estimate_memory(resolved.job, plan.batch, ranks_per_node=ranks),
+        stages=estimate_stages(resolved.job, plan.batch, ranks_per_node=ranks),
+        machine=place.machine,
+    )

@@ -12,8 +12,15 @@ from runjob.schemas.job import Job
 from runjob.schemas.read import read_job
 from tests.conftest import ROOT
 
-BERT = {"model_type": "bert", "hidden_size": 64, "num_hidden_layers": 3, "intermediate_size": 200, "vocab_size": 999}
-EXPECTED = Shape(family="bert", width=64, layers=3, inner=200, classes=999, buckets=0)
+BERT = {
+    "model_type": "bert",
+    "hidden_size": 64,
+    "num_hidden_layers": 3,
+    "intermediate_size": 200,
+    "num_attention_heads": 4,
+    "vocab_size": 999,
+}
+EXPECTED = Shape(family="bert", width=64, layers=3, inner=200, heads=4, classes=999, buckets=0, drops=True)
 
 
 @pytest.fixture
@@ -38,8 +45,8 @@ def write(folder: Path, config: Any) -> Path:
 
 def test_a_directory_says_its_sizes(tmp_path: Path, hub: Path) -> None:
     assert shape_of(adapting(write(tmp_path / "m", BERT))) == EXPECTED
-    gpt2 = {"model_type": "gpt2", "n_embd": 32, "n_layer": 2, "n_inner": None, "vocab_size": 500}
-    shape = Shape(family="gpt2", width=32, layers=2, inner=128, classes=500, buckets=0)
+    gpt2 = {"model_type": "gpt2", "n_embd": 32, "n_layer": 2, "n_inner": None, "n_head": 2, "vocab_size": 500}
+    shape = Shape(family="gpt2", width=32, layers=2, inner=128, heads=2, classes=500, buckets=0, drops=True)
     assert shape_of(adapting(write(tmp_path / "g", gpt2))) == shape
     deberta = {**BERT, "model_type": "deberta-v2", "position_buckets": 16}
     found = shape_of(adapting(write(tmp_path / "d", deberta)))
