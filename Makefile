@@ -82,7 +82,7 @@ $(VENV)/.created:
 $(VENV)/.installed: pyproject.toml constraints.txt | $(VENV)/.created
 	$(if $(HASHES),$(BIN)/python -m pip install --require-hashes --no-deps --requirement requirements.lock)
 	$(BIN)/python -m pip install torch
-	$(BIN)/python -m pip install --editable .
+	$(BIN)/python -m pip install --editable '.[report]'
 	@touch $@
 
 $(VENV)/.installed-dev: pyproject.toml constraints.txt | $(VENV)/.installed

@@ -43,6 +43,8 @@ class Row:
     data: str | None
 
 
+# Fields that many sections have
+OF_MANY = ("every", "kind", "path", "metric", "revision")
 ON_OTHER_DATA = "their data differ, and with them what they were measured on: the metrics don't compare"
 
 
@@ -51,12 +53,12 @@ def on_other_data(rows: Sequence[Row]) -> bool:
 
 
 def short_names(paths: Sequence[str]) -> list[str]:
-    """The last word of a path where no other one ends so.
+    """The last word of a path where no other one ends so, two of those that say nothing alone.
 
-    >>> short_names(["seed", "training.learning_rate", "model.kind", "data.kind"])
-    ['seed', 'learning_rate', 'model.kind', 'data.kind']
+    >>> short_names(["seed", "training.learning_rate", "training.checkpoint.every", "model.kind", "data.kind"])
+    ['seed', 'learning_rate', 'checkpoint.every', 'model.kind', 'data.kind']
     """
-    last = [path.rpartition(".")[2] for path in paths]
+    last = [".".join(path.split(".")[-1 - (path.rpartition(".")[2] in OF_MANY) :]) for path in paths]
     return [word if last.count(word) == 1 else path for word, path in zip(last, paths, strict=True)]
 
 

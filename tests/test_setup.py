@@ -128,4 +128,4 @@ def test_a_second_make_installs_nothing(tmp_path):
     assert "runjob jobs/tiny/gpt2_dutch.yaml" in asked("run")
     (tmp_path / "constraints.txt").touch()
     os.utime(tmp_path / ".venv" / ".installed", (2, 2))
-    assert "pip install --editable ." in asked("run")
+    assert "pip install --editable '.[report]'" in asked("run")

@@ -198,6 +198,12 @@ def test_the_name_is_nothing_that_varies_since_it_stands_in_the_id(answer, runs)
     assert head.split()[4:6] == ["learning_rate", "loss"]
 
 
+def test_a_field_that_many_sections_have_is_shown_with_its_section(answer, runs):
+    edit_json(runs / STRAIGHT / "job.json", lambda value: value["job"]["training"]["checkpoint"].update(every="never"))
+    head, *_ = answer("compare", KILLED, STRAIGHT).splitlines()
+    assert head.split()[4:6] == ["learning_rate", "checkpoint.every"]
+
+
 def test_runs_that_are_older_than_the_count_of_tokens_are_compared_and_reported_without_it(answer, runs, tmp_path):
     edit_events(runs / STRAIGHT, lambda record: record.pop("tokens", None))
     killed, straight = (line.split() for line in answer("compare", KILLED, STRAIGHT).splitlines()[1:])
