@@ -51,7 +51,7 @@ def fit(file: Path | None) -> None:
                     traces[key] = [trace(case, Path(folder)) for case in fitting_cases(*key)]
                     keep(file, key, traces[key])
     for key, rows in traces.items():
-        kept, most = farthest(rows, key[1], *fit_network(rows, key[1]))
+        kept, most = farthest(rows, key[1], *fit_network(key, rows))
         print(f"{', '.join(key)}: kept within {abs(kept):.1%}, peak within {abs(most):.1%}")
     written = {
         "date": datetime.date.today().isoformat(),

@@ -12,6 +12,8 @@ from runjob.runner.memory_sizes import Sizes
 Key = tuple[str, str, str, str]  # family, objective, mode, how
 Bytes = dict[str, float]
 LEAST = 0.002
+# What is inside a layer alone, and not kept where it is computed again
+WITHIN = ("layer inner", "layer place", "layer pairs", "layer mask", "layer square", "layer distances")
 # What one layer needs for a moment, and the end of the backward pass
 PASSING = (
     *("layer width", "layer inner", "layer pairs", "layer mask", "layer distances", "layer weights"),
@@ -20,9 +22,12 @@ PASSING = (
 )
 
 
-def fit_network(rows: Sequence[Traced], objective: str) -> tuple[Bytes, Bytes]:
+def fit_network(key: Key, rows: Sequence[Traced]) -> tuple[Bytes, Bytes]:
     """Kept and passing."""
-    kept = solve([row.sizes for row in rows], [row.kept for row in rows], [row.kept for row in rows])
+    _, objective, _, how = key
+    gone = WITHIN if how == "recomputed" else ()
+    sizes = [{name: size for name, size in row.sizes.items() if name not in gone} for row in rows]
+    kept = solve(sizes, [row.kept for row in rows], [row.kept for row in rows])
     peaks = [peak(row, objective) for row in rows]
     passing = solve(
         [at_a_time(row.sizes) for row in rows], [most - row.kept for most, row in zip(peaks, rows, strict=True)], peaks
@@ -41,7 +46,7 @@ def at_a_time(sizes: Sizes) -> Sizes:
 
 def solve(rows: Sequence[Sizes], values: Sequence[float], wholes: Sequence[float]) -> Bytes:
     """Errors count as shares of `wholes`."""
-    names = [name for name in rows[0] if name != "layers" and any(row[name] for row in rows)]
+    names = [name for name in rows[0] if any(row[name] for row in rows)]
     whole = np.array(wholes, dtype=float)
     wanted = np.array(values, dtype=float) / whole
     while True:
@@ -56,8 +61,9 @@ def solve(rows: Sequence[Sizes], values: Sequence[float], wholes: Sequence[float
 def table_of(traces: Mapping[Key, Sequence[Traced]]) -> dict[str, dict[str, dict[str, dict[str, Bytes]]]]:
     """Network -> operations -> how -> kept, passing."""
     table: dict[str, dict[str, dict[str, dict[str, Bytes]]]] = {}
-    for (family, objective, mode, how), rows in traces.items():
-        kept, passing = fit_network(rows, objective)
+    for key, rows in traces.items():
+        family, objective, mode, how = key
+        kept, passing = fit_network(key, rows)
         own = family.replace("_", "-")
         name = f"{own} {objective}" if objective in ("plm", "char_ar") else own
         table.setdefault(name, {}).setdefault(mode, {})[how] = {"kept": kept, "passing": passing}

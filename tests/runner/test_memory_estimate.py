@@ -88,13 +88,13 @@ def test_a_layer_of_gpt2_in_16_bits_keeps_what_the_literature_counts() -> None:
 
 
 def test_no_layer_is_kept_but_its_input_where_it_is_computed_again() -> None:
-    for network in table().values():
-        for operations, hows in network.items():
-            for recomputed in (hows[how]["kept"] for how in hows if how == "recomputed"):
-                number = 2 if operations.endswith("bf16_params") else 4
-                # behind a fused norm the residual is of 16 bits
-                assert 1.5 < recomputed["layer width"] < 1.1 * number, operations
-                assert recomputed.get("layer inner", 0) < 0.5 and "layer pairs" not in recomputed, operations
+    for name in ("gpt2", "bert", "deberta-v2", "mpnet plm"):
+        for operations, hows in table()[name].items():
+            recomputed = hows["recomputed"]["kept"]
+            # behind a fused norm the residual is of 16 bits
+            narrow = operations.endswith("bf16_params") or (operations.endswith("fused") and name != "gpt2")
+            assert recomputed["layer width"] == pytest.approx(2 if narrow else 4, rel=0.06), (name, operations)
+            assert not {"layer inner", "layer pairs"} & set(recomputed), (name, operations)
 
 
 def test_every_network_that_a_job_can_train_is_in_the_table() -> None:
