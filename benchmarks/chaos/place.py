@@ -64,9 +64,13 @@ class Place:
         )
 
     def call(self, *arguments: str | Path) -> "subprocess.CompletedProcess[str]":
-        """To its end, whatever that is."""
+        """To its end, whatever that is; ChaosError of a command that comes to none."""
         process = self.start(*arguments)
-        out, err = process.communicate(timeout=PATIENCE_S)
+        try:
+            out, err = process.communicate(timeout=PATIENCE_S)
+        except subprocess.TimeoutExpired as error:
+            process.kill()
+            raise ChaosError(f"{error.cmd[1:3]} goes on for more than {PATIENCE_S:.0f} s") from error
         return subprocess.CompletedProcess(process.args, process.returncode, out, err)
 
     def submit(self, job: Path, sets: Sequence[str], *options: str) -> RunDir:

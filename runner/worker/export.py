@@ -25,7 +25,7 @@ from transformers.dynamic_module_utils import custom_object_save
 from runjob.runner.worker.faults import fault_point
 from runjob.runner.worker.models.configs import classes_in, positions_of
 from runjob.runner.worker.models.loading import AUTO, attention_of, load, runs_its_own_code, task_of
-from runjob.schemas.errors import CheckpointError
+from runjob.schemas.errors import CheckpointError, RunjobError
 from runjob.schemas.job import Generation
 from runjob.schemas.job_json import read_job_json
 from runjob.schemas.job_model import PretrainedInit
@@ -97,11 +97,15 @@ def load_network(directory: Path, *, trusted: bool = False) -> PreTrainedModel:
 
 
 def job_trusts_code(directory: Path) -> bool:
-    """Is this a model with code of its own, in a run whose job trusts the code of what it began with?"""
+    """Is this a model with code of its own, in a run whose job trusts the code of what it began with? A job that can't
+    be read trusts none."""
     run = RunDir(directory.parent)
     if "auto_map" not in read_object(directory / "config.json") or not run.job.exists():
         return False
-    init = read_job_json(run.job).job.model.init
+    try:
+        init = read_job_json(run.job).job.model.init
+    except RunjobError:
+        return False
     return isinstance(init, PretrainedInit) and init.trust_remote_code
 
 
