@@ -108,7 +108,7 @@ COMMANDS = (
         examples=(
             "runjob fit jobs/gpt2_dutch_small.yaml --memory 24GiB",
             "runjob fit jobs/mine.yaml --launcher aws",
-            "runjob fit jobs/mine.yaml --memory 16GiB --set training.gradient_checkpointing=true --json",
+            "runjob fit jobs/mine.yaml --memory 16GiB --json",
         ),
         usage="FILE",
         summary="the largest micro batch that fits a memory",

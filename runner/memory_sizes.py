@@ -34,7 +34,7 @@ def sizes_of(shape: Shape, micro: Micro) -> Sizes:
     >>> small = Shape(family="gpt2", width=8, layers=2, inner=32, heads=2, classes=100, buckets=0, drops=True)
     >>> sizes = sizes_of(small, Micro(rows=3, length=5, hidden=None, masked=False, apart=False, objective="clm"))
     >>> sizes["layer width"], sizes["layer pairs"], sizes["table"]
-    (240, 300, 800)
+    (240.0, 300.0, 800)
     """
     length = micro.length
     predicted = length if micro.hidden is None else micro.hidden
