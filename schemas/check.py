@@ -20,6 +20,8 @@ from runjob.schemas.yaml import Entry, ListNode, MapNode, Node, Scalar
 
 # difflib takes 0.1 ms a word; after so many mistakes of one file a reader has other worries than the next suggestion
 MAX_SUGGESTIONS = 200
+# What file systems take (NAME_MAX); a longer one is an error where it is only looked for
+LONGEST_NAME = 255
 
 
 class Checker:
@@ -199,6 +201,10 @@ class Checker:
         if "pattern" in schema and not re.search(schema["pattern"].removesuffix("$") + r"\Z", value):
             return self.problem(node.mark, path, f"expected {wording.expected(schema)}, not {wording.found(node)}")
         if schema.get("format") in ("path", "path-or-name"):
+            longest = max(len(part.encode("utf-8", "surrogatepass")) for part in value.split("/"))
+            if schema["format"] == "path" and longest > LONGEST_NAME and "://" not in value:
+                said = f"has a name of {longest} bytes in it; {LONGEST_NAME} are the most that a file can have"
+                return self.problem(node.mark, path, said)
             return self.located(value, node.mark, named=schema["format"] == "path-or-name")
         return value
 
