@@ -35,7 +35,7 @@ def main() -> None:
     if given.what == "fit":
         fit(given.traces)
     else:
-        print(scores([score(case) for case in scoring_cases(given.cases)]))
+        print_scores(given.cases)
 
 
 def fit(file: Path | None) -> None:
@@ -75,16 +75,18 @@ def keep(file: Path | None, key: Key, rows: list[Traced]) -> None:
             opened.write(json.dumps({"key": key, "rows": [dataclasses.asdict(row) for row in rows]}) + "\n")
 
 
-def scores(steps: list[Scored]) -> str:
-    lines = [
-        "| network | operations | sizes | ZeRO | measured | estimated | error |",
-        "|---|---|---|---|---|---|---|",
-        *(line(step) for step in steps),
-    ]
-    errors = [step.error for step in steps]
-    median = statistics.median(map(abs, errors))
-    said = f"{len(steps)} steps: median error {median:.1%}, from {min(errors):+.1%} to {max(errors):+.1%}"
-    return "\n".join([*lines, "", said])
+def print_scores(number: int) -> None:
+    """A table, a line a step as it ends, and what all of them say."""
+    print("| network | operations | sizes | ZeRO | measured | estimated | error |\n|---|---|---|---|---|---|---|")
+    errors = []
+    for case in scoring_cases(number):
+        step = score(case)
+        errors.append(step.error)
+        print(line(step), flush=True)
+    print(
+        f"\n{number} steps: median error {statistics.median(map(abs, errors)):.1%}, "
+        f"from {min(errors):+.1%} to {max(errors):+.1%}"
+    )
 
 
 def line(step: Scored) -> str:
@@ -93,7 +95,7 @@ def line(step: Scored) -> str:
     sizes = f"{case.layers} x {case.width}, {case.rows} x {case.length}, {case.classes} classes"
     name = " ".join([f"{case.family} {case.objective}", *more])
     return (
-        f"| {name} | {case.mode} | {sizes} | {case.zero} | {step.measured / 1e6:.1f} MB | "
+        f"| {name} | {case.mode} | {sizes} x{case.accumulation} | {step.zero} | {step.measured / 1e6:.1f} MB | "
         f"{step.estimated / 1e6:.1f} MB | {step.error:+.1%} |"
     )
 

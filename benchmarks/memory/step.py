@@ -37,6 +37,7 @@ NETWORKS = (*FITTED, ("roberta", "mlm"))
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Scored:
     case: Case
+    zero: int
     measured: int
     estimated: int
 
@@ -54,6 +55,7 @@ def scoring_cases(number: int) -> list[Case]:
         family, objective = NETWORKS[index % len(NETWORKS)]
         mode = MODES[index % len(MODES)]
         checkpointing = draw.random() < 0.25 and (family, objective) != ("mpnet", "mlm")
+        masked = (family, objective) in MASKABLE and draw.random() < 0.2
         heads = draw.choice((3, 4, 6))
         width = heads * draw.choice((16, 24, 32))
         cases.append(
@@ -70,8 +72,8 @@ def scoring_cases(number: int) -> list[Case]:
                 classes=draw.choice((400, 1000, 3000)),
                 dropout=draw.choice((0.0, 0.1, 0.1)),
                 checkpointing=checkpointing,
-                masked=(family, objective) in MASKABLE and draw.random() < 0.2,
-                apart=(family, objective) in APART and draw.random() < 0.3,
+                masked=masked,
+                apart=(family, objective) in APART and not masked and draw.random() < 0.3,
                 accumulation=draw.choice((1, 2)),
                 zero=draw.choice((0, 0, 0, 1, 2, 3)) if mode.endswith("bf16_params") or draw.random() < 0.4 else 0,
                 bucket=BUCKET,
@@ -92,7 +94,8 @@ def _score(case: Case) -> Scored:
         estimated = estimate(job)
         assert estimated is not None
         tensors = sum(part.bytes for part in (*estimated.device, *estimated.main) if part.name not in NO_TENSORS)
-        return Scored(case=case, measured=measure(job, case, Path(folder)), estimated=tensors)
+        measured = measure(job, case, Path(folder))
+        return Scored(case=case, zero=job.hardware.zero, measured=measured, estimated=tensors)
 
 
 def estimate(job: Job) -> Memory | None:
