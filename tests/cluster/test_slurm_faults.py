@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from runjob.launchers.base import read_handle
 from runjob.launchers.slurm import SlurmLauncher
 from runjob.launchers.slurm_queue import ask_records
 from runjob.runner.why.answer import answer
@@ -35,7 +36,9 @@ def reason_of(run: RunDir, attempt: int) -> str:
 def test_a_job_runs_where_nothing_but_the_shared_folder_is_and_says_how_it_ended(bench: Bench):
     run = bench.submit("finish", prepare="nothing")
     assert bench.wait_for(run, "finished").message == "all steps done"
-    assert read_json(run.handle) == {"launcher": "slurm", "attempt": 1, "job": job_of(run), "run": str(run.path)}
+    handle = read_handle(run)
+    assert handle is not None
+    assert (handle.launcher, handle.attempt, handle.facts) == ("slurm", 1, {"job": job_of(run), "run": str(run.path)})
     wait_until(lambda: bench.cluster.jobs()[job_of(run)] == "COMPLETED", within_s=60, what="Slurm to say COMPLETED")
 
 
