@@ -21,7 +21,7 @@ from transformers import (
 
 from runjob.data.cut import Limit, cut_by_length
 from runjob.runner.worker.models import canine  # noqa: F401 - registers the CANINE with a head
-from runjob.runner.worker.models.end_to_end import Gather, RowPlaces, Spread
+from runjob.runner.worker.models.end_to_end import Gather, RowPlaces, Spread, rows_apart
 from runjob.runner.worker.models.init import enable_gradient_checkpointing
 from runjob.runner.worker.models.masked_lm import MaskedLMObjective
 from runjob.schemas.end_to_end import rows_are_padded
@@ -104,6 +104,22 @@ def test_each_layer_but_attention_sees_tokens_alone() -> None:
     network.bert.encoder.layer[1].intermediate.register_forward_hook(lambda *call: seen.append(tuple(call[2].shape)))
     MaskedLMObjective(network, end_to_end=True)(**padded_rows(LENGTHS))
     assert seen == [(1, sum(LENGTHS), 48)]
+
+
+@pytest.mark.parametrize("family", ["bert", "roberta", "modernbert"])
+def test_the_last_layer_is_computed_where_its_answers_are_read(family: str) -> None:
+    network, given_rows = build(family), padded_rows(LENGTHS)
+    layers = network.base_model.layers if family == "modernbert" else network.base_model.encoder.layer
+    seen: list[int] = []
+    for layer in layers:
+        inner = layer.mlp if family == "modernbert" else layer.intermediate
+        inner.register_forward_hook(lambda *call: seen.append(call[2].shape[1]))
+    answer = MaskedLMObjective(network, end_to_end=True)(**given_rows)
+    assert seen == [sum(LENGTHS), sum(LENGTHS), int(answer.predicted)]
+    rows = RowPlaces.of(given_rows["attention_mask"])
+    tokens = given_rows["input_ids"].flatten()[rows.tokens_T][None]
+    everything = network.base_model(input_ids=tokens, **rows_apart(network, rows)).last_hidden_state
+    assert everything.shape[1] == sum(LENGTHS)
 
 
 def test_canines_layers_compute_few_places_behind_a_row_the_deep_ones_a_quarter_the_last_what_is_asked() -> None:

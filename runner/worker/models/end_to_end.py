@@ -12,7 +12,7 @@ Legend: B rows, W their width, T tokens of all rows, P places of all groups, H h
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -22,6 +22,7 @@ from transformers.masking_utils import sdpa_mask
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
 from runjob.data.cut import cheapest_bounds
+from runjob.runner.worker.models.last_layer import answer_what_is_asked
 
 Attention = Callable[..., tuple[torch.Tensor, Any]]
 # (rows of a group, which of their places hold a token) -> (rows, width): booleans, or numbers that are added to scores
@@ -51,11 +52,12 @@ class Group:
 @dataclass(frozen=True, kw_only=True)
 class Apart:
     """Where attention puts rows that stand end to end: `spread_P` (T where there is none) for each place of the groups,
-    `gathered_T` among those places."""
+    `gathered_T` among those places; `asked_N`: of the T those whose answers somebody reads (None: all)."""
 
     spread_P: torch.Tensor
     gathered_T: torch.Tensor
     groups: tuple[Group, ...]
+    asked_N: torch.Tensor | None = None
 
     @classmethod
     def of(
@@ -100,17 +102,16 @@ class RowPlaces:
     apart: Apart
 
     @classmethod
-    def of(cls, attention_mask_BW: torch.Tensor) -> "RowPlaces":
-        """Rows are filled up on their right."""
+    def of(cls, attention_mask_BW: torch.Tensor, asked_BW: torch.Tensor | None = None) -> "RowPlaces":
+        """Rows are filled up on their right. `asked_BW`: of which tokens the network's answers are read."""
         device = attention_mask_BW.device
         width = attention_mask_BW.shape[1]
         lengths = attention_mask_BW.sum(1).cpu()
-        places_T = (torch.arange(width)[None, :] < lengths[:, None]).flatten().nonzero().squeeze(1)
-        return cls(
-            tokens_T=places_T.to(device),
-            positions_T=(places_T % width).to(device),
-            apart=Apart.of(lengths, at_once=max(int(lengths.sum()), width), visible=all_tokens, device=device),
-        )
+        places_T = (torch.arange(width)[None, :] < lengths[:, None]).flatten().nonzero().squeeze(1).to(device)
+        apart = Apart.of(lengths, at_once=max(int(lengths.sum()), width), visible=all_tokens, device=device)
+        if asked_BW is not None:
+            apart = replace(apart, asked_N=asked_BW.flatten()[places_T].nonzero().squeeze(1))
+        return cls(tokens_T=places_T, positions_T=places_T % width, apart=apart)
 
 
 def all_tokens(_: torch.Tensor, is_token: torch.Tensor) -> torch.Tensor | None:
@@ -152,7 +153,9 @@ def _spread(each_T: torch.Tensor, rows: Apart) -> torch.Tensor:
 
 
 def tell_rows_apart(network: PreTrainedModel) -> None:
-    """From here on the network takes `rows` (Apart) beside the tokens of one row; without it, it is as before."""
+    """From here on the network takes `rows` (Apart) beside the tokens of one row; without it, it is as before. Where
+    `rows` says what is asked for, it answers that alone: (1, N, H)."""
+    answer_what_is_asked(network)
     inner_name = network.config._attn_implementation
     inner: Attention = ALL_ATTENTION_FUNCTIONS[inner_name]
 

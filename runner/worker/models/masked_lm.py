@@ -90,10 +90,9 @@ class MaskedLMObjective(nn.Module):
         if self.network.config.model_type == "canine":
             places = canine_end_to_end.CharacterPlaces.of(attention_mask, self.network.config)
             return canine_end_to_end.encode(encoder, input_ids, places, predicted_BL)
-        rows = RowPlaces.of(attention_mask)
-        tokens_1T, predicted_1T = (each.flatten()[rows.tokens_T][None] for each in (input_ids, predicted_BL))
-        answer = encoder(input_ids=tokens_1T, **rows_apart(self.network, rows))
-        hidden_NH: torch.Tensor = answer.last_hidden_state[predicted_1T]
+        rows = RowPlaces.of(attention_mask, predicted_BL)
+        tokens_1T = input_ids.flatten()[rows.tokens_T][None]
+        hidden_NH: torch.Tensor = encoder(input_ids=tokens_1T, **rows_apart(self.network, rows)).last_hidden_state[0]
         return hidden_NH
 
     def predict(self, hidden_NH: torch.Tensor) -> torch.Tensor:
