@@ -16,6 +16,8 @@ POLL_S = 0.1
 # As long as another `cancel` may take that only writes something down
 LOCK_S = 3.0
 WHILE_PREEMPTED = "cancelled while preempted"
+# How an answer ends after which the job still has to save
+ASKED = "asked to save and stop"
 
 
 def cancel(run: RunDir) -> str:
@@ -63,10 +65,10 @@ def settle_or_ask(run: RunDir) -> str:
         newest_attempt(run).request_stop("cancel")
         return f"{run.id} is being submitted; it stops as soon as it starts"
     if status.state in ALIVE_STATES:
-        return ask(run, f"{run.id} was {status.state}; asked to save and stop")
+        return ask(run, f"{run.id} was {status.state}; {ASKED}")
     if status.state == "unreachable" and isinstance(launcher_of(run), Surveyor):
         # it may answer again just now; one attempt of ours is as patient as any
-        return ask(run, f"{run.id} was unreachable; asked to save and stop")
+        return ask(run, f"{run.id} was unreachable; {ASKED}")
     if status.state == "unreachable":
         newest_attempt(run).request_stop("cancel")
         return f"{run.id} is unreachable; it saves and stops if it still runs and sees this directory"

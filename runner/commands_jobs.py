@@ -161,18 +161,19 @@ def run_logs(args: Namespace) -> int:
 
 
 def run_cancel(args: Namespace) -> int:
-    from runjob.runner.cancel import WHILE_PREEMPTED, cancel, wait_for_end
+    from runjob.runner.cancel import ASKED, WHILE_PREEMPTED, cancel, wait_for_end
 
     run = find_jobs(home(), args.id)
     if isinstance(run, GroupDir):
         from runjob.runner.follow_group import cancel_group
 
         return cancel_group(run, wait=not args.no_wait)
-    print(cancel(run), flush=True)
+    said = cancel(run)
+    print(said, flush=True)
     if args.no_wait:
         return 0
     status = state_soon(run)
-    if status.state in ALIVE_STATES:
+    if status.state in ALIVE_STATES or said.endswith(ASKED):  # it may have ended since
         deadline_s = Plan.read(run.plan).stop_deadline_s
         status = wait_for_end(run, timeout_s=deadline_s + 30)
         print(f"{run.id} is {status.state}: {status.message}")

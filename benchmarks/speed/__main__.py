@@ -88,12 +88,12 @@ def bench(options: argparse.Namespace, place: Path) -> int:
 
 
 def failures(rows: Sequence[Row]) -> list[str]:
-    """A line for each column that learns something else than B."""
+    """A line for each column of ours that learns something else than A."""
     return [
-        f"{row.name}: {column.title} ends at {column.verdict.loss:.3f}, B at {column.verdict.reference:.3f}; "
+        f"{row.name}: {column.title} ends at {column.verdict.loss:.3f}, A at {column.verdict.reference:.3f}; "
         f"seeds alone are worth {column.verdict.allowed:.3f}"
         for row in rows
-        for column in row.columns
+        for column in row.ours
         if not column.verdict.same
     ]
 

@@ -64,9 +64,9 @@ def measure(stage: Stage, *, columns: Sequence[Ours], repeats: int, tell: Callab
         for column in every:
             run = take(column, stage, seed, tell)
             taken[column.title].append(run)
-    reference = list(taken[B.title])
+    reference = list(taken[A.title])
     if repeats == 1:  # what seeds do takes two of them
-        reference.append(take(B, stage, 2, tell))
+        reference.append(take(A, stage, 2, tell))
     return judge(stage, taken, reference)
 
 

@@ -1,9 +1,10 @@
 """Do the columns learn the same? Their losses at the end of a row, against what seeds alone do to a peer.
 
 Every repeat has a seed of its own, for order, masks and dropout; first weights are the same. Of each run the mean loss
-of its last steps counts, weighted by tokens (a peer that groups rows by length has short and long steps). What two
-such means may differ by is measured on peer B: the deviation of its single steps from one seed to the next, and of the
-means themselves, whichever says more. Beyond LIMIT standard errors of the difference a column learns something else.
+of its last steps counts, weighted by tokens. What two such means may differ by is measured on peer A: the deviation of
+its single steps from one seed to the next, and of the means themselves, whichever says more. Beyond LIMIT standard
+errors of the difference a column learns something else. (Not on peer B, which groups rows by length: its long rows come
+early in each fourth of them, where losses that still fall are higher.)
 """
 
 import math
@@ -31,7 +32,7 @@ class Verdict:
 
 
 def compare(runs: Sequence[Run], reference: Sequence[Run], *, last: int) -> Verdict:
-    """`reference`: runs of peer B of at least two seeds."""
+    """`reference`: runs of peer A of at least two seeds."""
     error = standard_error(reference, last=last)
     return Verdict(
         loss=statistics.fmean(end_loss(run.last(last)) for run in runs),

@@ -15,7 +15,7 @@ HEAD = (
     "a second",
     "over A (must, stretch)",
     "over B (must, stretch)",
-    "loss at the end (A, B; B may differ by)",
+    "loss at the end (A, B; A may differ by)",
     "of the bf16 rate",
 )
 
