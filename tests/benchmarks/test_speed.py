@@ -137,7 +137,7 @@ def test_the_table_says_what_was_asked_and_whether_it_was_reached():
 def test_a_column_that_learns_something_else_is_marked_and_fails_the_row():
     ours = (make_column("runjob"), make_column("runjob, x=y", loss=8.2))
     row = Row(name="tiny", workload=TINY, a=make_column("A"), b=make_column("B"), ours=ours)
-    assert failures([row]) == ["tiny: runjob, x=y ends at 8.200, B at 8.000; seeds alone are worth 0.050"]
+    assert failures([row]) == ["tiny: runjob, x=y ends at 8.200, A at 8.000; seeds alone are worth 0.050"]
     first, second = lines_of(row, FACTS)
     assert "DIFFERS" not in first
     assert "8.200 (8.000, 8.000; 0.050) DIFFERS" in second
