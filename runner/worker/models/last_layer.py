@@ -15,34 +15,57 @@ from transformers.models.modernbert.modeling_modernbert import ModernBertEncoder
 from transformers.models.roberta.modeling_roberta import RobertaLayer
 
 
-class LastBertLayer(BertLayer):  # type: ignore[misc]  # transformers has no types
+class Asked(nn.Module):
+    """Before a layer's own class: `answer` where `rows` say what is asked for, the layer's own forward elsewhere."""
+
     def forward(self, hidden_states: torch.Tensor, *more: Any, **named: Any) -> torch.Tensor:  # noqa: ANN401
-        asked = asked_of(named)
-        plain = super().forward
-        told: torch.Tensor = (
-            plain(hidden_states, *more, **named) if asked is None else answer(self, hidden_states, asked, named)
-        )
-        return told
-
-
-class LastRobertaLayer(RobertaLayer):  # type: ignore[misc]
-    def forward(self, hidden_states: torch.Tensor, *more: Any, **named: Any) -> torch.Tensor:  # noqa: ANN401
-        asked = asked_of(named)
-        plain = super().forward
-        told: torch.Tensor = (
-            plain(hidden_states, *more, **named) if asked is None else answer(self, hidden_states, asked, named)
-        )
-        return told
-
-
-class LastModernBertLayer(ModernBertEncoderLayer):  # type: ignore[misc]
-    def forward(self, hidden_states: torch.Tensor, *more: Any, **named: Any) -> torch.Tensor:  # noqa: ANN401
-        asked = asked_of(named)
-        if asked is None:
+        rows = named.get("rows")
+        if rows is None or rows.asked_N is None:
             everywhere: torch.Tensor = super().forward(hidden_states, *more, **named)
             return everywhere
-        seen, _ = self.attn(self.attn_norm(hidden_states), **named)
-        hidden = (hidden_states + seen).index_select(1, asked)
+        return self.answer(hidden_states, rows.asked_N, **named)
+
+    def answer(self, hidden_1TH: torch.Tensor, asked_N: torch.Tensor, **named: Any) -> torch.Tensor:  # noqa: ANN401
+        """(1, N, H)."""
+        raise NotImplementedError
+
+
+class AskedBert(Asked):
+    """RoBERTa's layers are written as BERT's are; none of them is a decoder's."""
+
+    attention: Any
+    feed_forward_chunk: Any
+
+    def answer(
+        self,
+        hidden_1TH: torch.Tensor,
+        asked_N: torch.Tensor,
+        encoder_attention_mask: None = None,
+        **named: Any,  # noqa: ANN401
+    ) -> torch.Tensor:
+        seen, _ = self.attention.self(hidden_1TH, **named)
+        seen, hidden = (each.index_select(1, asked_N) for each in (seen, hidden_1TH))
+        told: torch.Tensor = self.feed_forward_chunk(self.attention.output(seen, hidden))
+        return told
+
+
+class LastBertLayer(AskedBert, BertLayer):  # type: ignore[misc]  # transformers has no types
+    pass
+
+
+class LastRobertaLayer(AskedBert, RobertaLayer):  # type: ignore[misc]
+    pass
+
+
+class LastModernBertLayer(Asked, ModernBertEncoderLayer):  # type: ignore[misc]
+    attn_norm: Any
+    attn: Any
+    mlp_norm: Any
+    mlp: Any
+
+    def answer(self, hidden_1TH: torch.Tensor, asked_N: torch.Tensor, **named: Any) -> torch.Tensor:  # noqa: ANN401
+        seen, _ = self.attn(self.attn_norm(hidden_1TH), **named)
+        hidden = (hidden_1TH + seen).index_select(1, asked_N)
         told: torch.Tensor = hidden + self.mlp(self.mlp_norm(hidden))
         return told
 
@@ -59,17 +82,3 @@ def answer_what_is_asked(network: PreTrainedModel) -> None:
     layer: nn.Module = (encoder.layers if hasattr(encoder, "layers") else encoder.encoder.layer)[-1]
     if type(layer) in LAST:  # and not already so
         layer.__class__ = LAST[type(layer)]
-
-
-def asked_of(named: dict[str, Any]) -> torch.Tensor | None:
-    rows = named.get("rows")
-    return None if rows is None else rows.asked_N
-
-
-def answer(layer: Any, hidden_1TH: torch.Tensor, asked_N: torch.Tensor, named: dict[str, Any]) -> torch.Tensor:  # noqa: ANN401
-    """As BertLayer.forward without a decoder: (1, N, H)."""
-    own = {name: value for name, value in named.items() if name != "encoder_attention_mask"}
-    seen, _ = layer.attention.self(hidden_1TH, **own)
-    seen, hidden = (each.index_select(1, asked_N) for each in (seen, hidden_1TH))
-    told: torch.Tensor = layer.feed_forward_chunk(layer.attention.output(seen, hidden))
-    return told
