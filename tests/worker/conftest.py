@@ -33,6 +33,15 @@ def exchange(tmp_path: Path) -> Iterator[Exchange]:
     distributed.destroy_process_group()
 
 
+@pytest.fixture
+def one_thread() -> Iterator[None]:
+    """Tensors this small lose by threads (counting 0.1 s becomes a second), and where other processes run, minutes."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture(scope="session")
 def kernels(tmp_path_factory: pytest.TempPathFactory) -> None:
     """The fused kernels, built in a cache that the test processes of a session share."""

@@ -1,6 +1,5 @@
 """Buckets by length change what is computed beside what, and nothing of what comes out."""
 
-from collections.abc import Iterator
 from itertools import accumulate
 from pathlib import Path
 
@@ -21,17 +20,10 @@ from runjob.schemas.machine import detect_machine
 from runjob.schemas.read import read_job
 from tests.conftest import ROOT
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 LENGTH = 48
 CASES = ROOT / "tests" / "cases" / "valid"
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Tensors this small lose by threads, and where other processes run, minutes."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture

@@ -1,7 +1,5 @@
 """What a plan says that a step computes is what torch counts when it computes one, of every family."""
 
-from collections.abc import Iterator
-
 import pytest
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
@@ -31,6 +29,8 @@ from runjob.schemas.job_model import (
     ScratchModernBert,
     ScratchMPNet,
 )
+
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 VOCABULARY, ROWS, LENGTH, HIDDEN = 512, 4, 120, 30
 WORDS = TokenizerSummary(fingerprint="", vocab_size=VOCABULARY, eos_id=2, pad_id=1, cls_id=0, sep_id=2, mask_id=4)
@@ -62,15 +62,6 @@ MPNET = ScratchMPNet(
 CANINE = ScratchCanine(
     architecture="canine", num_hash_functions=4, num_hash_buckets=256, character_table=VOCABULARY, **SIZES
 )
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Counting is bookkeeping in Python: 0.1 s with one thread, ten times that with two that wait for each other."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def counted(init: ScratchInit, objective: Objective) -> float:

@@ -1,6 +1,6 @@
 """Packed rows with documents apart equal each document alone in a row, in every family that may pack."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 import pytest
 import torch
@@ -22,19 +22,12 @@ from runjob.runner.worker.models.linear_loss import IGNORED
 from runjob.runner.worker.models.masked_lm import MaskedLMObjective
 from runjob.schemas.errors import JobError
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 VOCABULARY, LENGTH = 97, 48
 SIZES = {"hidden_size": 32, "num_hidden_layers": 3, "num_attention_heads": 4, "intermediate_size": 40}
 # three rows: documents of many lengths, some longer than ModernBERT's window of 4 on each side, some of one token
 ROWS = [[7, 1, 20, 12, 8], [48], [3, 3, 1, 1, 30]]
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Tensors this small lose by threads, and where other processes run, minutes."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def gpt2() -> PreTrainedModel:

@@ -1,7 +1,6 @@
 """The last matrix and the loss in one: the numbers of the plain form, however it is cut, in little memory."""
 
 import itertools
-from collections.abc import Iterator
 from types import SimpleNamespace
 
 import pytest
@@ -17,19 +16,12 @@ from runjob.runner.worker.kernels.cross_entropy import to_gradient_ as fused_to_
 from runjob.runner.worker.models.causal_lm import MATRIX_HEADS, CausalLMObjective
 from runjob.runner.worker.models.linear_loss import IGNORED, Losses, linear_loss, plain_loss, to_gradient_
 
+pytestmark = pytest.mark.usefixtures("one_thread")
+
 # 1,800 rows of 600 classes are two blocks of the softmax, and 600 is no multiple of 64
 WIDTH, ROWS, CLASSES = 16, 1800, 600
 CHUNKS = pytest.mark.parametrize("chunk_bytes", [2**27, 300 * CLASSES * 4], ids=["one chunk", "chunks"])
 BIAS = pytest.mark.parametrize("bias", [False, True], ids=["no bias", "bias"])
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    """Tensors this small lose by threads, and where other processes run, minutes."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def sample(*, bias: bool, rows: int = ROWS, classes: int = CLASSES) -> tuple[torch.Tensor, nn.Linear, torch.Tensor]:

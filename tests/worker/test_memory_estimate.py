@@ -5,11 +5,9 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import torch
 
 from benchmarks.memory.fit import MODES, NETWORKS, Traced, micro_of, trace
 from benchmarks.memory.networks import Case, job_of
@@ -17,18 +15,10 @@ from runjob.runner.memory_activations import Activations, activations
 from runjob.runner.model_shape import shape_of
 from tests.conftest import ROOT
 
-pytestmark = pytest.mark.usefixtures("kernels")
+pytestmark = pytest.mark.usefixtures("kernels", "one_thread")
 ALL = (*NETWORKS, ("roberta", "mlm"))
 # In turn, so that each network and each kind of operations is there
 TURNS = [(*network, MODES[index % len(MODES)]) for index, network in enumerate(ALL)]
-
-
-@pytest.fixture(autouse=True)
-def one_thread() -> Iterator[None]:
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def both(case: Case, folder: Path) -> tuple[Traced, Activations]:
