@@ -44,7 +44,7 @@ def find_fleet(regions: Sequence[str] = (), *, everyone: bool = False) -> Fleet:
         answers = list(pool.map(ask, wanted))
     found = [machine for answer in answers if not isinstance(answer, str) for machine in answer]
     return Fleet(
-        machines=tuple(sorted(found, key=lambda one: one.launched)),
+        machines=tuple(sorted(found, key=lambda one: (one.launched, one.region, one.id))),
         regions=wanted,
         unheard=tuple(answer for answer in answers if isinstance(answer, str)),
         by=by,

@@ -2,6 +2,7 @@
 
 import json
 import re
+import time
 from typing import Any
 
 import pytest
@@ -185,6 +186,8 @@ TRIED = {
 
 def test_ls_lists_what_is_mine_in_every_region_and_down_ends_it(aws: Amazon, runjob: Runjob) -> None:
     here = rent(aws, "one-00000000", by=ME)
+    # they are listed as they were rented, and a launch is told to the second
+    time.sleep(1.1)
     far = rent(aws, "two-00000000", by=ME, region="eu-west-1")
     other = rent(aws, "three-00000000", by="arn:aws:sts::123456789012:user/somebody")
     rows = json.loads(runjob("aws", "ls", "--json", env=aws.env).stdout)
