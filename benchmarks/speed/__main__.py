@@ -20,7 +20,7 @@ from benchmarks.speed.machine import Facts
 from benchmarks.speed.measure import OURS, Row, measure, open_stage
 from benchmarks.speed.processes import BenchError
 from benchmarks.speed.table import footnotes, header, lines_of, title
-from benchmarks.speed.workloads import WORKLOADS
+from benchmarks.speed.workloads import UNASKED, WORKLOADS
 
 # Columns of runjob beside its own on a processor: the settings that each adds to the job
 BESIDE = ("training.kernels=torch",)
@@ -99,8 +99,8 @@ def failures(rows: Sequence[Row]) -> list[str]:
 
 
 def default_rows(facts: Facts) -> list[str]:
-    """All that this machine is asked for; `tiny` is for the tests."""
-    rows = [name for name, work in WORKLOADS.items() if name != "tiny" and (facts.cuda or not work.needs_gpu)]
+    """All that this machine is asked for."""
+    rows = [name for name, work in WORKLOADS.items() if name not in UNASKED and (facts.cuda or not work.needs_gpu)]
     return [*rows, *others.ROWS]
 
 

@@ -28,6 +28,11 @@ def paragraphs() -> list[str]:
     return read_sample("english")
 
 
+def long_paragraphs() -> list[str]:
+    """Those of 80 words or more: cut at 64 tokens, all are as long."""
+    return [line for line in paragraphs() if len(line.split()) >= 80]
+
+
 def sentences() -> list[str]:
     """The short mix: the same paragraphs by sentence."""
     cut = [one for line in paragraphs() for one in re.split(r"(?<=[.!?])\s+", line)]

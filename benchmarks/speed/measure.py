@@ -59,15 +59,31 @@ def open_stage(name: str, place: Path, *, steps: int | None, threads: int | None
 
 def measure(stage: Stage, *, columns: Sequence[Ours], repeats: int, tell: Callable[[str], None]) -> Row:
     every: tuple[Column, ...] = (A, B, *columns)
-    taken: dict[str, list[Run]] = {column.title: [] for column in every}
+    taken = take_all(stage, every, repeats, tell)
+    learns_on = stage.workload.learns_on
+    if learns_on is None:
+        return judge(stage, taken, taken, with_noise(stage, taken, tell))
+    steps = stage.workload.steps
+    beside = open_stage(learns_on, stage.folder.parent, steps=steps, threads=stage.threads, cuda=stage.cuda)
+    learned = take_all(beside, every, 1, tell)
+    return judge(stage, taken, learned, with_noise(beside, learned, tell))
+
+
+def take_all(
+    stage: Stage, columns: Sequence[Column], repeats: int, tell: Callable[[str], None]
+) -> dict[str, list[Run]]:
+    """Each column's runs, in turn."""
+    taken: dict[str, list[Run]] = {column.title: [] for column in columns}
     for seed in range(1, repeats + 1):
-        for column in every:
-            run = take(column, stage, seed, tell)
-            taken[column.title].append(run)
+        for column in columns:
+            taken[column.title].append(take(column, stage, seed, tell))
+    return taken
+
+
+def with_noise(stage: Stage, taken: dict[str, list[Run]], tell: Callable[[str], None]) -> list[Run]:
+    """Runs of A of two seeds at least: what seeds do takes two of them."""
     reference = list(taken[A.title])
-    if repeats == 1:  # what seeds do takes two of them
-        reference.append(take(A, stage, 2, tell))
-    return judge(stage, taken, reference)
+    return reference if len(reference) > 1 else [*reference, take(A, stage, 2, tell)]
 
 
 def take(column: Column, stage: Stage, seed: int, tell: Callable[[str], None]) -> Run:
@@ -77,8 +93,8 @@ def take(column: Column, stage: Stage, seed: int, tell: Callable[[str], None]) -
     return run
 
 
-def judge(stage: Stage, taken: dict[str, list[Run]], reference: Sequence[Run]) -> Row:
-    """The table's numbers of a row, from its runs by column."""
+def judge(stage: Stage, taken: dict[str, list[Run]], learned: dict[str, list[Run]], reference: Sequence[Run]) -> Row:
+    """The table's numbers of a row, from its runs by column; losses from those that `learned`."""
     work = stage.workload
 
     def rates(title: str) -> list[float]:
@@ -98,7 +114,7 @@ def judge(stage: Stage, taken: dict[str, list[Run]], reference: Sequence[Run]) -
             dtype=runs[0].dtype,
             kernels=runs[0].kernels,
             threads=runs[0].threads,
-            verdict=compare(runs, reference, last=work.steps - work.uncounted),
+            verdict=compare(learned[title], reference, last=work.steps - work.uncounted),
         )
 
     a, b, *ours = [measured(title) for title in taken]

@@ -101,6 +101,17 @@ def test_a_long_step_counts_by_its_tokens():
     assert end_loss(steps) == 3.0
 
 
+def test_where_a_peer_learns_something_else_losses_are_compared_on_rows_that_are_all_as_long():
+    """MPNet's peer predicts as many tokens of every row as of the shortest: all that differs is the text."""
+    row = workloads.PERMUTED
+    assert row.learns_on is not None
+    even = workloads.WORKLOADS[row.learns_on]
+    same = {"title": row.title, "text": row.text, "batch": row.batch, "learns_on": row.learns_on}
+    assert dataclasses.replace(even, **same) == row
+    text = even.text()
+    assert len(text) >= even.steps * even.batch and all(len(line.split()) >= even.length for line in text)
+
+
 def make_column(title, *, over_a=1.0, over_b=1.0, rate=500.0, loss=8.0):
     verdict = Verdict(loss=loss, reference=8.0, allowed=0.05)
     return Measured(
