@@ -7,16 +7,13 @@ measurement in its place. What is certain is only that it can't be faster than t
 import math
 from dataclasses import dataclass
 
-from runjob.launchers.accelerators import COMPUTED_IN, speeds
 from runjob.launchers.aws_prices import Cost, table
+from runjob.launchers.full_speed import SHARE_OF_PEAK, full_speed, in_words, steps_to_train
 from runjob.schemas.job import Job
 from runjob.schemas.job_hardware import Aws
 from runjob.schemas.machine import Machine
 from runjob.schemas.plan import Plan
 
-# What is made of a peak: 21 to 46 % in four large trainings (Chowdhery et al. 2022, table 3), and small networks on
-# few GPUs are rather below than above their middle.
-SHARE_OF_PEAK = 0.3
 # For what is not in the estimate (the start, preparing, evaluating, saving) when a longer max_hours is advised
 MARGIN, START_HOURS = 1.25, 1.0
 # The most that hardware.aws.max_hours may be (hardware.schema.json)
@@ -61,18 +58,19 @@ def expected_time(job: Job, plan: Plan, machine: Machine | None, *, done: int) -
         return unknown("the plan is of an earlier runjob")
     if plan.steps is None:
         return unknown("the number of steps is not known either")
-    pause = job.training.stop_after
-    last = plan.steps if pause is None else min(plan.steps, int(pause.amount))
-    steps = max(last - done, 0)
+    steps = steps_to_train(job, plan.steps, done=done)
     if settings.tokens_per_s is not None:
         tokens = steps * work.tokens
         how = f"{tokens:,} tokens at {settings.tokens_per_s:,g} a second (hardware.aws.tokens_per_s)"
         return Expected(hours=tokens / settings.tokens_per_s / 3600, least=None, most=work.most, how=how, gpus="")
     if work.operations is None:
         return unknown(f"neither the job nor a file here says the network's sizes; {MEASURED}")
-    speed = full_speed(job, plan, machine)
+    if machine is None and job.hardware.device == "cuda":
+        absent = f"the type is not in the table of {table().date}: its GPUs are asked when it is rented"
+        return unknown(f"{absent}; {MEASURED}")
+    speed = full_speed(job, plan, () if machine is None else machine.gpus)
     if isinstance(speed, str):
-        return unknown(speed)
+        return unknown(f"{speed}; {MEASURED}")
     operations = steps * work.operations
     least = operations / speed.operations / 3600
     number = f"{operations:.1e}".replace("e+", "e")
@@ -81,34 +79,6 @@ def expected_time(job: Job, plan: Plan, machine: Machine | None, *, done: int) -
     sure = not work.most and job.evaluation.early_stopping is None
     hours = least / SHARE_OF_PEAK
     return Expected(hours=hours, least=least if sure else None, most=work.most, how=how, gpus=speed.words)
-
-
-@dataclass(frozen=True, kw_only=True)
-class FullSpeed:
-    """Operations a second of all GPUs that the job uses, at their peak, and the same in words."""
-
-    operations: float
-    words: str
-
-
-def full_speed(job: Job, plan: Plan, machine: Machine | None) -> FullSpeed | str:
-    """Or why nobody can say."""
-    known = speeds()
-    if job.hardware.device != "cuda":
-        return f"of device {job.hardware.device} there is no figure; {MEASURED}"
-    if machine is None:
-        return f"the type is not in the table of {table().date}: its GPUs are asked when it is rented; {MEASURED}"
-    if not machine.gpus:
-        return "the machine has no GPU"
-    gpu = machine.gpus[0]
-    if gpu not in known.gpus:
-        return f"{gpu} is not in the table of {known.date} ({', '.join(known.gpus)}); {MEASURED}"
-    peak, kind = known.gpus[gpu].peak(job.training.precision), COMPUTED_IN[job.training.precision]
-    if peak is None:
-        return f"{gpu} has no {kind} units (table of {known.date}), and emulates it; {MEASURED}"
-    count = min(plan.resources.ranks_per_node, plan.resources.gpus_per_node)
-    words = f"{count} x {gpu}, {peak:g} TFLOP/s each in {kind} (table of {known.date})"
-    return FullSpeed(operations=count * peak * 1e12, words=words)
 
 
 def too_long(expected: Expected, settings: Aws, *, remote: bool, cost: Cost) -> str:
@@ -146,14 +116,3 @@ def longer(hours: float, settings: Aws, cost: Cost) -> str:
     if settings.budget_usd is not None and cost.hourly is not None and enough * cost.hourly > settings.budget_usd:
         typed += f" --set hardware.aws.budget_usd={math.ceil(enough * cost.hourly)}"
     return f"{typed} gives it time"
-
-
-def in_words(hours: float) -> str:
-    """Two digits are more than is known.
-
-    >>> [in_words(hours) for hours in (0.004, 0.25, 3.04, 31.4, 1234.5)]
-    ['1 min', '15 min', '3 h', '31 h', '1,200 h']
-    """
-    if hours < 1:
-        return f"{max(math.ceil(hours * 60 - 0.5), 1)} min"
-    return f"{float(f'{hours:.2g}'):,.12g} h"

@@ -86,8 +86,9 @@ def plan(
 ) -> Outlook:
     """What would run, asking no network: `.plan` (batch arithmetic in sequences, steps, tokens a step, parameters,
     argv, the DeepSpeed configuration; None is unknown, `.plan.unknown` says what makes it known), `.missing` (what it
-    would be refused for), `.rows`, `.preview`. JobFileError for a file with problems. Of one whose `matrix` holds
-    several jobs `cell` says which is meant, from 1."""
+    would be refused for), `.rows`, `.preview`, `.time` (how long it would train, in seconds, and who has measured
+    that). JobFileError for a file with problems. Of one whose `matrix` holds several jobs `cell` says which is meant,
+    from 1."""
     find_launcher(launcher)
     return look_ahead(_one_job(read_cells(Path(file), _words(sets)), file, cell), launcher=launcher)
 

@@ -104,6 +104,7 @@ def plan_json(seen: "Outlook") -> dict[str, object]:
         "warnings": foreign_code(seen.resolved.job),
         "memory": memory,
         "stages_of_zero": stages,
+        "training_time": dataclasses.asdict(seen.time),
     }
     return {**dataclasses.asdict(seen.plan), **beside}
 
@@ -131,6 +132,8 @@ def plan_text(seen: "Outlook") -> str:
         ("rows", rows),
         ("steps", f"{steps} ({job.training.length})"),
         ("tokens", f"{most}{plan.tokens_per_step:,} a step, {total} in all"),
+        ("time", str(seen.time)),
+        *([] if seen.time.cost is None else [("cost", seen.time.cost)]),
         ("zero", str(job.hardware.zero)),
         ("precision", job.training.precision),
         ("memory", in_short(seen.memory)),
@@ -142,6 +145,7 @@ def plan_text(seen: "Outlook") -> str:
     lines += [f"warning        {one}" for one in foreign_code(job)]
     short = () if seen.memory is None else too_little(seen.memory, room_of(job, seen.machine))
     lines += [f"careful        {one}" for one in short]
+    lines += [] if seen.time.careful is None else [f"careful        {seen.time.careful}"]
     lines += [f"unknown        {one}" for one in plan.unknown]
     lines += [f"missing here   {one}" for one in seen.missing]
     lines += memory_lines(seen)

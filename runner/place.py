@@ -7,7 +7,7 @@ its place lacks; from here it needs its block of the job, and the files that it 
 from dataclasses import dataclass
 
 from runjob.launchers import find_launcher
-from runjob.launchers.base import Foreseer, Previewer, Reckoner, Surveyor, Timekeeper
+from runjob.launchers.base import Foreseer, Previewer, Surveyor, Timekeeper
 from runjob.runner.compile import compile_job
 from runjob.runner.local_files import missing_files
 from runjob.runner.needs import missing_needs
@@ -111,12 +111,6 @@ def preview(resolved: Resolved, plan: Plan, place: Place) -> str | None:
     if not isinstance(launcher, Previewer) or missing_block(resolved, place.launcher):
         return None
     return launcher.preview(resolved.job, plan)
-
-
-def training_time(resolved: Resolved, plan: Plan, launcher: str) -> str | None:
-    """`about 3 h`, or `unknown`; None of a place that never says."""
-    chosen = find_launcher(launcher)
-    return chosen.training_time(resolved.job, plan) if isinstance(chosen, Reckoner) else None
 
 
 def missing_block(resolved: Resolved, launcher: str) -> tuple[Problem, ...]:

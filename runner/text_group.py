@@ -18,13 +18,16 @@ from runjob.schemas.read import Cell
 def plan_cells(cells: Sequence[Cell], *, launcher: str, out: str | None, as_json: bool) -> int:
     """A line a cell: what varies and what comes of it. The whole plan of one is `--cell K`."""
     from runjob.runner.from_run import find_runs
-    from runjob.runner.place import imagine, missing_here, plan_on, training_time
+    from runjob.runner.pace import Paces
+    from runjob.runner.place import imagine, missing_here, plan_on
+    from runjob.runner.training_time import expect
     from runjob.schemas.end_to_end import rows_are_padded
     from runjob.schemas.facts import recall_facts
+    from runjob.schemas.run import home
 
     if out is not None:
         raise JobError("--out writes one plan; --cell K says of which job")
-    plans, missing = [], dict[str, None]()
+    plans, times, missing, paces = [], [], dict[str, None](), Paces(home())
     looked = [find_runs(cell.resolved) for cell in cells]
     cells = [replace(cell, resolved=found) for cell, (found, _) in zip(cells, looked, strict=True)]
     missing.update(dict.fromkeys(str(problem) for _, absent in looked for problem in absent))
@@ -32,21 +35,33 @@ def plan_cells(cells: Sequence[Cell], *, launcher: str, out: str | None, as_json
         place = imagine(cell.resolved.job, launcher)
         facts = recall_facts(cell.resolved.job, padded=rows_are_padded(cell.resolved.job))
         plans.append(plan_on(cell.resolved, place, facts=facts))
+        times.append(expect(cell.resolved.values, cell.resolved.job, plans[-1], place, facts, paces))
         missing.update(dict.fromkeys(missing_here(cell.resolved, place)))
-    times = [training_time(cell.resolved, plan, launcher) for cell, plan in zip(cells, plans, strict=True)]
     if as_json:
         rows = [
-            {"cell": cell.number, "varied": cell.varied, "time": time, **asdict(plan)}
+            {
+                "cell": cell.number,
+                "varied": cell.varied,
+                "time": time.short,
+                "training_time": asdict(time),
+                **asdict(plan),
+            }
             for cell, plan, time in zip(cells, plans, times, strict=True)
         ]
         print_json({"cells": rows, "missing": list(missing)})
         return 0
     paths = list(cells[0].varied)
+    known = any(time.source != "unknown" or time.told is not None for time in times)
     lines = [
-        [str(cell.number), *(shown(cell.varied[path]) for path in paths), *sizes(plan), *([time] if time else [])]
+        [
+            str(cell.number),
+            *(shown(cell.varied[path]) for path in paths),
+            *sizes(plan),
+            *([time.short] if known else []),
+        ]
         for cell, plan, time in zip(cells, plans, times, strict=True)
     ]
-    head = ["CELL", *map(last_word, paths), "PARAMETERS", "STEPS", "TOKENS", *(["TIME"] if times[0] else [])]
+    head = ["CELL", *map(last_word, paths), "PARAMETERS", "STEPS", "TOKENS", *(["TIME"] if known else [])]
     print(table(head, lines))
     for line in missing:
         print(f"missing here   {line}")

@@ -12,7 +12,8 @@ from runjob.launchers.accelerators import COMPUTED_IN, speeds
 from runjob.launchers.aws import AwsLauncher
 from runjob.launchers.aws_preview import foreseen_machine, preview
 from runjob.launchers.aws_prices import table
-from runjob.launchers.aws_time import Expected, expected_time, in_words
+from runjob.launchers.aws_time import Expected, expected_time
+from runjob.launchers.full_speed import in_words
 from runjob.runner.compile import compile_job
 from runjob.schemas.errors import MissingError
 from runjob.schemas.facts import Facts
