@@ -99,6 +99,17 @@ def list_samples() -> tuple[Sample, ...]:
             description="WordNet's glosses of animals, plants, rocks, minerals and geological time (id, title, text)",
         ),
         Sample(
+            name="paleo_ner",
+            size=locate("paleo_ner").stat().st_size,
+            document="object",
+            documents=5000,
+            characters=2_115_398,
+            license="WordNet-3.0",
+            language="en",
+            description="Glosses with SILVER labels of names and relations, made by rules "
+            "(text, entities, relations, source)",
+        ),
+        Sample(
             name="paleo_rocks",
             size=locate("paleo_rocks").stat().st_size,
             document="line",
