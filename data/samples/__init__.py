@@ -99,6 +99,17 @@ def list_samples() -> tuple[Sample, ...]:
             description="WordNet's glosses of animals, plants, rocks, minerals and geological time (id, title, text)",
         ),
         Sample(
+            name="paleo_gold",
+            size=locate("paleo_gold").stat().st_size,
+            document="object",
+            documents=200,
+            characters=82_576,
+            license="CC0-1.0",
+            language="en",
+            description="Sentences of Melville and others with names and relations labelled by hand "
+            "(text, entities, relations, source)",
+        ),
+        Sample(
             name="paleo_ner",
             size=locate("paleo_ner").stat().st_size,
             document="object",

@@ -1,4 +1,5 @@
-"""sample:paleo_ner and the script that makes it: offsets hold, and relations are those of WordNet's pointers."""
+"""sample:paleo_ner, sample:paleo_gold and the scripts that make them: offsets hold, and relations are those of the
+pointers of WordNet, or those that a reader wrote down."""
 
 import gzip
 import json
@@ -38,8 +39,9 @@ def check_spans(row: dict) -> None:
         end = entity["end"]
 
 
-def test_every_span_is_a_name_in_its_text_and_every_relation_joins_two_of_them(silver: list[dict]):
-    for row in silver:
+@pytest.mark.parametrize("name", ["paleo_ner", "paleo_gold"])
+def test_every_span_is_a_name_in_its_text_and_every_relation_joins_two_of_them(name: str):
+    for row in rows(name):
         check_spans(row)
         assert {entity["label"] for entity in row["entities"]} <= LABELS
         pairs = [(one["head"], one["tail"]) for one in row["relations"]]
@@ -48,7 +50,7 @@ def test_every_span_is_a_name_in_its_text_and_every_relation_joins_two_of_them(s
             assert head != tail
             assert {head, tail} <= set(range(len(row["entities"])))
         assert {one["label"] for one in row["relations"]} <= RELATIONS
-        assert row["source"].startswith("wn-")
+        assert set(row) == {"text", "entities", "relations", "source"}
 
 
 def test_every_label_and_relation_is_met_often_enough_to_be_learnt(silver: list[dict]):
@@ -70,6 +72,34 @@ def test_what_wordnet_says_of_an_allosaur_is_what_the_sample_says(silver: list[d
         ("tyrannosaurus", "IS_A", "dinosaur"),
     }
     assert row["source"] == "wn-01714231"
+
+
+def test_the_gold_sentences_are_what_the_script_makes_of_the_names_that_were_written_down(tmp_path: Path):
+    load_script("make_paleo_gold").build(tmp_path)
+    for file in tmp_path.iterdir():
+        assert file.read_bytes() == locate("paleo_gold").with_name(file.name).read_bytes()
+
+
+def test_no_gold_sentence_is_a_silver_one(silver: list[dict]):
+    gold = rows("paleo_gold")
+    assert len({row["text"] for row in gold}) == 200
+    assert not {row["text"] for row in gold} & {row["text"] for row in silver}
+    [row] = [row for row in gold if row["text"].startswith("To be short")]
+    assert triples(row) == {("whale", "IS_A", "fish"), ("tail", "PART_OF", "fish")}
+
+
+@pytest.mark.parametrize(
+    ("marks", "said"),
+    [
+        ("  ORGANISM whale\n  ORGANISM fin", "no ORGANISM 'fin' from character 7 on: a whale, a fish"),
+        ("  ORGANISM whale\n  1 IS_A 2", "no relation '1 IS_A 2': a whale, a fish"),
+        ("  BEAST whale", "no BEAST 'whale' from character 0 on: a whale, a fish"),
+    ],
+)
+def test_what_was_written_down_wrongly_is_said(marks: str, said: str):
+    with pytest.raises(SystemExit) as ended:
+        load_script("make_paleo_gold").row_of(f"Nowhere\na whale, a fish\n{marks}")
+    assert str(ended.value) == said
 
 
 NOUNS = """\
