@@ -19,6 +19,7 @@ from typing import Any, Literal
 from runjob.data.digests import DigestCache
 from runjob.data.documents import Document, Source
 from runjob.data.downloads import Downloads
+from runjob.data.labels import Labelling
 from runjob.data.parquet import ParquetSource
 from runjob.data.sources import FileSource, open_source
 from runjob.data.store import SideName
@@ -87,25 +88,26 @@ class Corpus:
             self.done, self.empty, self.bad = done, empty, bad
 
 
-def open_corpus(data: Data, *, downloads: Downloads | None = None) -> Corpus:
-    """Everything that a job's data section names; without `downloads` none of it may lie elsewhere."""
+def open_corpus(data: Data, *, downloads: Downloads | None = None, labelling: Labelling | None = None) -> Corpus:
+    """Everything that a job's data section names; without `downloads` none of it may lie elsewhere, without `labelling`
+    it is text alone."""
     if isinstance(data, MixData):
         sources = enumerate(alone(data))
         return Corpus(
             tuple(
-                Part(source=_open(one, f"data.sources[{number}].path", downloads), side=None, section=number)
+                Part(source=_open(one, f"data.sources[{number}].path", downloads, None), side=None, section=number)
                 for number, one in sources
             )
         )
     match data.split:
         case FilesSplit(validation=validation, test=test):
-            corpus = _of_sides(data, "path", {"validation": validation, "test": test}, downloads)
+            corpus = _of_sides(data, "path", {"validation": validation, "test": test}, downloads, labelling)
             _refuse_shared_files(corpus)
             return corpus
         case SubsetsSplit(validation=validation, test=test):
-            return _of_sides(data, "subset", {"validation": validation, "test": test}, downloads)
+            return _of_sides(data, "subset", {"validation": validation, "test": test}, downloads, labelling)
         case _:
-            return Corpus.of(open_source(data, downloads=downloads))
+            return Corpus.of(open_source(data, downloads=downloads, labelling=labelling))
 
 
 def alone(data: Data) -> tuple[SingleData, ...]:
@@ -142,6 +144,7 @@ def _of_sides(
     field: Literal["path", "subset"],
     others: Mapping[SideName, str | tuple[str, ...] | None],
     downloads: Downloads | None,
+    labelling: Labelling | None,
 ) -> Corpus:
     """The training side is the job's own source, the others differ from it in one field; they are read first."""
     sides: list[tuple[SideName, SingleData]] = []
@@ -151,13 +154,15 @@ def _of_sides(
             sides.append((side, dataclasses.replace(data, **changed)))
     sides.append(("train", data))
     called = {side: f"data.split.{side}" if field == "path" and side != "train" else "data.path" for side, _ in sides}
-    return Corpus(tuple(Part(source=_open(one, called[side], downloads), side=side, section=0) for side, one in sides))
+    return Corpus(
+        tuple(Part(source=_open(one, called[side], downloads, labelling), side=side, section=0) for side, one in sides)
+    )
 
 
-def _open(data: SingleData, called: str, downloads: Downloads | None) -> Source:
+def _open(data: SingleData, called: str, downloads: Downloads | None, labelling: Labelling | None) -> Source:
     """A source whose files the job names at `called`: what can't be opened is said of that and not of data.path."""
     try:
-        return open_source(data, downloads=downloads)
+        return open_source(data, downloads=downloads, labelling=labelling)
     except RunjobError as error:
         raise type(error)(str(error).replace("data.path", called)) from error
 

@@ -7,6 +7,7 @@ from typing import Protocol
 
 from runjob.data.characters import private_character
 from runjob.data.digests import DigestCache
+from runjob.data.labels import Labelled
 from runjob.schemas.errors import DataError
 from runjob.schemas.quantities import counted
 
@@ -16,10 +17,11 @@ NUL = "holds the character NUL, which no text does (a binary file, or UTF-16?)"
 
 @dataclass(frozen=True, kw_only=True)
 class Document:
-    """`origin` is file:line, for messages only."""
+    """`origin` is file:line, for messages only; `labelled` is the same text with what is to be predicted of it."""
 
     text: str
     origin: str
+    labelled: Labelled | None = None
 
 
 class BadRows:

@@ -15,6 +15,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
+from runjob.data.labels import Labelled, Tagged, Tags, tag_tokens
 from runjob.data.store import LeftOut, SideName, TokenType
 from runjob.data.writer import TYPE_CODES
 
@@ -38,6 +39,7 @@ class Batch:
 
     section: int
     texts: list[str] = field(default_factory=list)
+    labelled: list[Labelled | None] = field(default_factory=list)
     sides: list[SideName] = field(default_factory=list)
     marks: list[Mark] = field(default_factory=list)
     characters: int = 0
@@ -46,30 +48,43 @@ class Batch:
 
 @dataclass(frozen=True, kw_only=True)
 class Encoded:
-    """A batch and the tokens of each of its documents, closed by EOS."""
+    """A batch and the tokens of each of its documents, closed by EOS; `tagged`: with labels, where there are any."""
 
     batch: Batch
     rows: list["array[int]"]
+    tagged: list[Tagged]
 
 
-def encode(batches: Iterator[Batch], backend: Any, *, eos_id: int, token_type: TokenType) -> Generator[Encoded]:  # noqa: ANN401
+def encode(
+    batches: Iterator[Batch],
+    backend: Any,  # noqa: ANN401
+    *,
+    eos_id: int,
+    token_type: TokenType,
+    tags: Tags | None = None,
+) -> Generator[Encoded]:
     """Every batch with its tokens; AHEAD more batches are read and encoded than have been taken."""
     code = TYPE_CODES[token_type]
     with ThreadPoolExecutor(AHEAD, thread_name_prefix="encode") as pool:
         running: deque[Future[Encoded]] = deque()
         for batch in batches:
-            running.append(pool.submit(_encode, batch, backend, eos_id, code))
+            running.append(pool.submit(_encode, batch, backend, eos_id, code, tags))
             if len(running) > AHEAD:
                 yield running.popleft().result()
         while running:
             yield running.popleft().result()
 
 
-def _encode(batch: Batch, backend: Any, eos_id: int, code: str) -> Encoded:  # noqa: ANN401
-    encodings = backend.encode_batch_fast(batch.texts, add_special_tokens=False)
-    rows = []
+def _encode(batch: Batch, backend: Any, eos_id: int, code: str, tags: Tags | None) -> Encoded:  # noqa: ANN401
+    # the fast way counts no offsets
+    encode_batch = backend.encode_batch_fast if tags is None else backend.encode_batch
+    encodings = encode_batch(batch.texts, add_special_tokens=False)
+    rows, tagged = [], []
+    if tags is not None:
+        labelled = zip(batch.labelled, encodings, strict=True)
+        tagged = [tag_tokens(one, encoding.offsets, tags) for one, encoding in labelled if one is not None]
     for encoding in encodings:  # one list after the other: those of a whole batch would be 30 bytes a token
         ids = encoding.ids
         ids.append(eos_id)
         rows.append(array(code, ids))
-    return Encoded(batch=batch, rows=rows)
+    return Encoded(batch=batch, rows=rows, tagged=tagged)

@@ -8,8 +8,6 @@ from typing import Any
 
 from runjob.schemas.errors import DataError
 
-# A document's text out of the bytes of a row; ValueError says what is wrong with them
-Read = Callable[[bytes], str]
 # Said of a row that begins an array: most often all of the file is one
 WHOLE_ARRAY = "a file that is one array becomes lines with `jq -c '.[]' FILE`"
 
@@ -21,33 +19,42 @@ def without_field(row: Mapping[str, Any], field: str) -> str | None:
     return f"has no field {field!r}, but {', '.join(map(repr, list(row)[:8])) or 'none at all'}"
 
 
-def field_reader(field: str) -> Read:
+def field_reader(field: str) -> Callable[[bytes], str]:
     """A reader of one string field out of a JSON object."""
 
     def read(data: bytes) -> str:
-        try:
-            row = json.loads(data.decode())
-        except json.JSONDecodeError as error:
-            hint = f"; {WHOLE_ARRAY}" if data.lstrip().startswith(b"[") else ""
-            raise ValueError(f"is not JSON ({error.msg} at column {error.colno}){hint}") from error
-        except RecursionError as error:
-            raise ValueError("is not JSON that can be read (nested too deeply)") from error
-        if not isinstance(row, dict):
-            hint = f"; {WHOLE_ARRAY}" if isinstance(row, list) else ""
-            raise ValueError(f"is {_kind(row)} and not an object with the field {field!r}{hint}")
-        if (said := without_field(row, field)) is not None:
-            raise ValueError(said)
-        text = row[field]
-        if not isinstance(text, str):
-            raise ValueError(f"field {field!r} is {_kind(text)} and not a string")
-        if any("\ud800" <= character <= "\udfff" for character in text):
-            raise ValueError(f"field {field!r} holds half a surrogate pair, which no UTF-8 can write")
-        return text
+        return text_in(read_object(data, field), field)
 
     return read
 
 
-def _kind(value: object) -> str:
+def read_object(data: bytes, field: str) -> dict[str, Any]:
+    """The object of a row, which has such a field."""
+    try:
+        row = json.loads(data.decode())
+    except json.JSONDecodeError as error:
+        hint = f"; {WHOLE_ARRAY}" if data.lstrip().startswith(b"[") else ""
+        raise ValueError(f"is not JSON ({error.msg} at column {error.colno}){hint}") from error
+    except RecursionError as error:
+        raise ValueError("is not JSON that can be read (nested too deeply)") from error
+    if not isinstance(row, dict):
+        hint = f"; {WHOLE_ARRAY}" if isinstance(row, list) else ""
+        raise ValueError(f"is {kind_of(row)} and not an object with the field {field!r}{hint}")
+    if (said := without_field(row, field)) is not None:
+        raise ValueError(said)
+    return row
+
+
+def text_in(row: Mapping[str, Any], field: str) -> str:
+    text = row[field]
+    if not isinstance(text, str):
+        raise ValueError(f"field {field!r} is {kind_of(text)} and not a string")
+    if any("\ud800" <= character <= "\udfff" for character in text):
+        raise ValueError(f"field {field!r} holds half a surrogate pair, which no UTF-8 can write")
+    return text
+
+
+def kind_of(value: object) -> str:
     names = {dict: "an object", list: "an array", str: "a string", bool: "a boolean", type(None): "null"}
     return names.get(type(value), "a number")
 

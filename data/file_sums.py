@@ -23,7 +23,7 @@ PART_BYTES = 2**20
 SUM_BYTES = hashlib.sha256().digest_size
 SUFFIX = ".parts"
 # What grows with the corpus; all else of a store is small and read as a whole
-PARTED = ("tokens.bin", "offsets.npy")
+PARTED = ("tokens.bin", "offsets.npy", "labels.bin")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 LOCAL = ("file://", "local://")
 # What files of each kind of source are usually called, for messages
-LIKE = {"text": "*.txt", "jsonl": "*.jsonl", "parquet": "*.parquet"}
+LIKE = {"text": "*.txt", "jsonl": "*.jsonl", "parquet": "*.parquet", "conll": "*.conll"}
 NO_FILES = {
     stat.S_ISDIR: "a directory",
     stat.S_ISFIFO: "a named pipe",

@@ -13,8 +13,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from runjob.data.label_counts import read_labels
 from runjob.data.store import FORMAT, LeftOut, SectionSummary, SideName
-from runjob.data.writer import SideState
+from runjob.data.writer import LabelsState, SideState
 from runjob.schemas.run import read_json, write_json
 
 
@@ -68,4 +69,7 @@ def read_journal(file: Path) -> Journal | None:
 
 def _read_side(raw: Mapping[str, object]) -> SideState:
     sections = tuple(SectionSummary(**section) for section in raw["sections"])  # type: ignore[attr-defined]
-    return SideState(**{**raw, "sections": sections})  # type: ignore[arg-type]
+    labels = raw["labels"] if "labels" in raw else None  # noqa: SIM401 - a journal of before there were any
+    if labels is not None:
+        labels = LabelsState(sha256=labels["sha256"], summary=read_labels(labels["summary"]))  # type: ignore[index]
+    return SideState(**{**raw, "sections": sections, "labels": labels})  # type: ignore[arg-type]

@@ -27,8 +27,8 @@ class MaskedRows:
 
     def __init__(self, texts: Rows, tokenizer: TokenizerSummary, masking: Masking, *, seed: int) -> None:
         self._texts = texts
-        self._before = _mark(tokenizer.cls_id)
-        self._after = _mark(tokenizer.sep_id)
+        self._before = mark(tokenizer.cls_id)
+        self._after = mark(tokenizer.sep_id)
         self._masking = masking
         self._seed = seed
         self.sequence_length = texts.sequence_length + len(self._before) + len(self._after)
@@ -64,7 +64,7 @@ class MaskedRows:
 
 def marks_of(tokenizer: TokenizerSummary) -> int:
     """Tokens of a row that are no text."""
-    return len(_mark(tokenizer.cls_id)) + len(_mark(tokenizer.sep_id))
+    return len(mark(tokenizer.cls_id)) + len(mark(tokenizer.sep_id))
 
 
 def build_masking(objective: MaskedLM, tokenizer: Any) -> Masking:  # noqa: ANN401 - transformers has no types
@@ -102,5 +102,5 @@ def character_masking(objective: MaskedLM, text: Side) -> Masking:
     )
 
 
-def _mark(token: int | None) -> Ints:
+def mark(token: int | None) -> Ints:
     return np.array([] if token is None else [token], dtype=np.int64)

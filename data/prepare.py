@@ -23,6 +23,7 @@ from runjob.data.build import Build
 from runjob.data.corpus import alone, open_corpus
 from runjob.data.digests import DigestCache
 from runjob.data.downloads import Downloads
+from runjob.data.labels import Labelling
 from runjob.data.locks import only_one
 from runjob.data.mixture import refuse_empty_sources
 from runjob.data.normalize import describe_normalize, open_normalizer
@@ -36,6 +37,7 @@ from runjob.data.tokenise import Sizes, Tokenising
 from runjob.data.vocabulary import describe, open_extension
 from runjob.schemas.job_data import (
     CharacterTokenizer,
+    ConllData,
     Data,
     FilesSplit,
     HashSplit,
@@ -83,10 +85,11 @@ def prepare(
     pinned: Mapping[str, Any] = NOTHING_PINNED,
     admit: Callable[[Mapping[str, Any]], None] = anything,
     whole: bool = False,
+    labelling: Labelling | None = None,
 ) -> PreparedStore:
     """Find the store of these data, or build it. `pinned` is the `sources` of an earlier attempt of the same run;
     `admit` hears what the store is made from before it is built, and may raise; `whole`: every byte of a store that is
-    found is read here, and not only when it is used."""
+    found is read here, and not only when it is used; `labelling`: what is read beside the text."""
     extension = open_extension(data.tokenizer)
     match data.tokenizer:
         case PretrainedTokenizer() | CharacterTokenizer():
@@ -94,7 +97,7 @@ def prepare(
         case _:
             tokenizer, to_train = None, data.tokenizer
     downloads = Downloads(cache, report=lambda file: report(fetching(file)), pinned=pinned)
-    source = open_corpus(data, downloads=downloads)
+    source = open_corpus(data, downloads=downloads, labelling=labelling)
     reporter = Reporter(report, source)
     reporter.begin("reading")
     digests = DigestCache(cache / "digests.json", told=reporter.read)
@@ -102,6 +105,8 @@ def prepare(
     reporter.end()
     digests.told = None  # what is looked at later is read again only where it changed
     origin = _describe(data, seed=seed, corpus=corpus, tokenizer=describe(data.tokenizer, tokenizer, extension))
+    if labelling is not None:
+        origin["labels"] = dataclasses.asdict(labelling)
     admit(origin)
     fingerprint = hashlib.sha256(json.dumps(origin, sort_keys=True).encode()).hexdigest()
     path = cache / "stores" / fingerprint
@@ -110,9 +115,14 @@ def prepare(
         with only_one(path.with_suffix(".lock"), waiting=reporter.waiting):
             found = path.exists()  # made by the process that we waited for
             if not found:
+                normalizer = open_normalizer(data)
                 tokenising = Tokenising(
                     selection=Selection(
-                        source, normalize=open_normalizer(data), min_length=data.min_length, filter=data.filter
+                        source,
+                        normalize=normalizer,
+                        min_length=data.min_length,
+                        filter=data.filter,
+                        align=normalizer.align,
                     ),
                     unchanged=lambda: source.digest(digests) == corpus,
                     split=data.split,
@@ -120,6 +130,7 @@ def prepare(
                     token_budget=None if data.token_budget is None else parse_count(data.token_budget),
                     reporter=reporter,
                     sizes=sizes,
+                    tags=None if labelling is None else labelling.tags,
                 )
                 build = Build(
                     tokenising=tokenising,
@@ -187,5 +198,7 @@ def _cut(source: SingleData) -> dict[str, str]:
     match source:
         case TextData():
             return {"kind": "text", "documents": source.documents}
+        case ConllData():
+            return {"kind": "conll"}
         case JsonlData() | ParquetData() | HubData():
             return {"kind": str(source.kind), "field": source.field}

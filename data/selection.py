@@ -9,16 +9,30 @@ from pathlib import Path
 from runjob.data.corpus import Corpus, Part
 from runjob.data.documents import Document
 from runjob.data.duplicates import Copies, find_copies
+from runjob.data.labels import carry
+from runjob.data.normalize import NOTHING, Aligned, Normalizer
 from runjob.data.store import LeftOut
 from runjob.schemas.job_data import Filter
+
+NOT_NORMALIZED = Normalizer(NOTHING, terms=())
 
 
 class Selection:
     """The kept documents of a corpus, in its order; `left_out` counts the others as far as has been read."""
 
-    def __init__(self, corpus: Corpus, *, normalize: Callable[[str], str], min_length: int, filter: Filter) -> None:
+    def __init__(
+        self,
+        corpus: Corpus,
+        *,
+        normalize: Callable[[str], str],
+        min_length: int,
+        filter: Filter,
+        align: Callable[[str], Aligned] = NOT_NORMALIZED.align,
+    ) -> None:
+        """`align`: the same as `normalize` where spans have to be carried along."""
         self.corpus = corpus
         self._normalize = normalize
+        self._align = align
         self._min_length = min_length
         self._keep = _compiled(filter.keep)
         self._drop = _compiled(filter.drop)
@@ -59,7 +73,7 @@ class Selection:
     def _fitting(self) -> Iterator[tuple[Part, Document]]:
         self._short = self._filtered = self._emptied = 0
         for part, document in self.corpus.documents():
-            document = Document(text=self._normalize(document.text), origin=document.origin)
+            document = self._normalized(document)
             if not document.text:
                 self._emptied += 1
             elif len(document.text) < self._min_length:
@@ -68,6 +82,13 @@ class Selection:
                 self._filtered += 1
             else:
                 yield part, document
+
+    def _normalized(self, document: Document) -> Document:
+        if document.labelled is None:
+            return Document(text=self._normalize(document.text), origin=document.origin)
+        aligned = self._align(document.text)
+        labelled = carry(document.labelled.spans, aligned.spans, aligned.text)
+        return Document(text=aligned.text, origin=document.origin, labelled=labelled)
 
     def _unwanted(self, text: str) -> bool:
         without_keep = self._keep is not None and self._keep.search(text) is None

@@ -2,6 +2,7 @@
 
     text    files in sorted order; a document is a line, a block between blank lines, or a whole file
     jsonl   files in sorted order; a document is one field of each line's object
+    conll   files in sorted order; a document is a sentence, its tokens with one space between them (data/spans.py)
     parquet files in sorted order; a document is one column of a row (data/parquet.py)
     hub     a data set of the Hugging Face Hub, or a local directory laid out like one (data/hub.py)
 
@@ -18,10 +19,12 @@ from runjob.data.compression import DAMAGED, open_packed
 from runjob.data.digests import DigestCache
 from runjob.data.documents import BadRows, Document, Source
 from runjob.data.downloads import Downloads
-from runjob.data.fields import Read, field_reader
+from runjob.data.fields import field_reader
 from runjob.data.files import LIKE, CorpusFile, find_files
+from runjob.data.labels import Labelling
+from runjob.data.spans import BadLine, Read, column_reader, span_reader
 from runjob.schemas.errors import DataError
-from runjob.schemas.job_data import CharacterTokenizer, HubData, JsonlData, ParquetData, SingleData, TextData
+from runjob.schemas.job_data import CharacterTokenizer, ConllData, HubData, JsonlData, ParquetData, SingleData, TextData
 
 BYTE_ORDER_MARK = b"\xef\xbb\xbf"
 # Longest first: UTF-32's mark begins with UTF-16's. Python and iconv know the encodings by these names.
@@ -65,7 +68,7 @@ class FileSource:
                     for line, data in self._cut(opened):
                         self.done = before + raw.tell()
                         self.rows += 1
-                        yield from self._document(f"{file.name}:{line}", data)
+                        yield from self._document(file.name, line, data)
                 except DAMAGED as error:
                     raise DataError(
                         f"{file.name}: can't be read to its end ({error}); fetch or write it again"
@@ -73,28 +76,34 @@ class FileSource:
             self.done = before + file.path.stat().st_size
         self.bad.refuse(rows=self.rows)
 
-    def _document(self, origin: str, data: bytes) -> Iterator[Document]:
+    def _document(self, name: str, line: int, data: bytes) -> Iterator[Document]:
+        origin = f"{name}:{line}"
         if not data.strip():
             self.empty += 1
             return
         try:
-            text = self._read(data)
+            found = self._read(data)
         except UnicodeError as error:
             self.bad.add(origin, not_utf8(error))
+            return
+        except BadLine as error:
+            self.bad.add(f"{name}:{line + error.behind}", str(error))
             return
         except ValueError as error:
             self.bad.add(origin, str(error))
             return
+        text, labelled = (found, None) if isinstance(found, str) else (found.text, found)
         if not text.strip():
             self.empty += 1
         elif (said := self.bad.refused(text)) is not None:
             self.bad.add(origin, said)
         elif not self.bad.stops:
-            yield Document(text=text, origin=origin)
+            yield Document(text=text, origin=origin, labelled=labelled)
 
 
-def open_source(data: SingleData, *, downloads: Downloads | None = None) -> Source:
-    """The documents that one source of a job names; without `downloads` no remote file may be among them."""
+def open_source(data: SingleData, *, downloads: Downloads | None = None, labelling: Labelling | None = None) -> Source:
+    """The documents that one source of a job names; without `downloads` no remote file may be among them, without
+    `labelling` they are text alone."""
     characters = isinstance(data.tokenizer, CharacterTokenizer)
     match data:
         case TextData():
@@ -104,9 +113,14 @@ def open_source(data: SingleData, *, downloads: Downloads | None = None) -> Sour
             )
         case JsonlData():
             files = find_files(data.path, like=LIKE["jsonl"], downloads=downloads)
-            return FileSource(
-                files, cut=cut_lines, read=field_reader(data.field), bad_rows=data.bad_rows, characters=characters
-            )
+            read: Read = field_reader(data.field)
+            if labelling is not None and labelling.field is not None:
+                read = span_reader(data.field, labelling.field, labelling.labels)
+            return FileSource(files, cut=cut_lines, read=read, bad_rows=data.bad_rows, characters=characters)
+        case ConllData():
+            files = find_files(data.path, like=LIKE["conll"], downloads=downloads)
+            read = column_reader(None if labelling is None else labelling.labels)
+            return FileSource(files, cut=cut_paragraphs, read=read, bad_rows=data.bad_rows, characters=characters)
         case ParquetData():
             from runjob.data.parquet import ParquetSource
 

@@ -3,6 +3,7 @@
     STORE/store.json                    written last: without it there is no store; store.sha256 is its sum
     STORE/train/tokens.bin              the token stream, in the smallest unsigned type that holds the vocabulary
     STORE/train/offsets.npy             where each document begins in it, and its end (int64, documents + 1)
+    STORE/train/labels.bin              a number for each token, where the job learns from labels (data/labels.py)
     STORE/train/*.parts                 sums of each MiB of these two (data/file_sums.py); older stores have none
     STORE/validation/..., STORE/test/...  the same for the other sides; without a test side there is no such folder
     STORE/tokenizer/                    as Hugging Face saves one
@@ -26,6 +27,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from runjob.data.file_sums import CheckedFile, FileSummary, sha256_of, sums_beside
+from runjob.data.label_counts import LabelsSummary, read_labels
 from runjob.schemas.errors import DataError
 from runjob.schemas.quantities import counted
 from runjob.schemas.run import read_json, sync_path
@@ -58,13 +60,15 @@ class SectionSummary:
 
 @dataclass(frozen=True, kw_only=True)
 class SideSummary:
-    """`tokens` is the length of the stream with every EOS; the rest is summed over the sections."""
+    """`tokens` is the length of the stream with every EOS; the rest is summed over the sections. `labels` None: the job
+    learns from text alone."""
 
     documents: int
     tokens: int
     bytes: int
     words: int
     sections: tuple[SectionSummary, ...]
+    labels: LabelsSummary | None = None
 
     @staticmethod
     def of(*sections: SectionSummary) -> SideSummary:
@@ -166,7 +170,8 @@ class Summary:
         """Equal for two stores exactly if training on them is the same, whatever they were made from."""
         streams = [self.files[f"{side}/tokens.bin"].sha256 for side in self.sides()]
         borders = [str([section.predicted for section in summary.sections]) for summary in self.sides().values()]
-        parts = [self.token_type, *streams, *borders, self.tokenizer.fingerprint]
+        labels = [record.sha256 for name, record in sorted(self.files.items()) if name.endswith("/labels.bin")]
+        parts = [self.token_type, *streams, *borders, self.tokenizer.fingerprint, *labels]
         return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
     def sides(self) -> dict[SideName, SideSummary]:
@@ -216,7 +221,10 @@ def refuse_other_sum(file: Path) -> None:
 
 
 def _read_side(raw: dict[str, Any]) -> SideSummary:
-    return SideSummary(**{**raw, "sections": tuple(SectionSummary(**section) for section in raw["sections"])})
+    sections = tuple(SectionSummary(**section) for section in raw["sections"])
+    # stores that were made before there were labels have none
+    labels = read_labels(raw["labels"]) if raw.get("labels") is not None else None
+    return SideSummary(**{**raw, "sections": sections, "labels": labels})
 
 
 class SideFiles:
@@ -226,12 +234,18 @@ class SideFiles:
         self._path = path
         self._token_type = token_type
         self._checked = CheckedFile(path / "tokens.bin")
+        self._checked_labels = CheckedFile(path / "labels.bin")
 
     def read(self, first: int, end: int) -> npt.NDArray[np.unsignedinteger[Any]]:
         """Tokens first .. end - 1 of the stream; DataError if they are not what was prepared."""
         width = self._tokens.itemsize
         self._checked.check(first * width, min(end, len(self._tokens)) * width)
         return self._tokens[first:end]
+
+    def read_labels(self, first: int, end: int) -> npt.NDArray[np.unsignedinteger[Any]]:
+        """The labels of the same tokens."""
+        self._checked_labels.check(2 * first, 2 * min(end, len(self._labels)))
+        return self._labels[first:end]
 
     def read_all(self) -> npt.NDArray[np.unsignedinteger[Any]]:
         return self.read(0, len(self._tokens))
@@ -250,6 +264,12 @@ class SideFiles:
         import numpy as np
 
         return np.memmap(self._path / "tokens.bin", dtype=np.dtype(self._token_type).newbyteorder("<"), mode="r")
+
+    @cached_property
+    def _labels(self) -> npt.NDArray[np.unsignedinteger[Any]]:
+        import numpy as np
+
+        return np.memmap(self._path / "labels.bin", dtype=np.dtype("<u2"), mode="r")
 
 
 class Side:
@@ -279,6 +299,10 @@ class Side:
     def read(self, first: int, end: int) -> npt.NDArray[np.unsignedinteger[Any]]:
         """Tokens first .. end - 1 of the stream, where only these are wanted of a corpus of any size."""
         return self._files.read(first, end)
+
+    def read_labels(self, first: int, end: int) -> npt.NDArray[np.unsignedinteger[Any]]:
+        """The labels of these tokens (data/labels.py), of a side that has any."""
+        return self._files.read_labels(first, end)
 
     @property
     def tokens(self) -> npt.NDArray[np.unsignedinteger[Any]]:

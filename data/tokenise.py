@@ -19,6 +19,7 @@ from runjob.data.corpus import Part
 from runjob.data.documents import Document
 from runjob.data.encode import Batch, Encoded, Mark, encode
 from runjob.data.journal import End, Journal, made_by, read_journal
+from runjob.data.labels import Tags
 from runjob.data.progress import Reporter
 from runjob.data.selection import Selection
 from runjob.data.split import divide, sides_of
@@ -50,7 +51,8 @@ class Written:
 
 @dataclass(frozen=True, kw_only=True)
 class Tokenising:
-    """`token_budget` None takes everything. `unchanged`: is the corpus still what the store is called by?"""
+    """`token_budget` None takes everything. `unchanged`: is the corpus still what the store is called by? `tags` of the
+    spans beside the text, None where it is read alone."""
 
     selection: Selection
     unchanged: Callable[[], bool]
@@ -59,6 +61,7 @@ class Tokenising:
     token_budget: int | None
     reporter: Reporter
     sizes: Sizes
+    tags: Tags | None = None
 
     def documents(self) -> Divided:
         """What the store will hold, in its order."""
@@ -68,13 +71,14 @@ class Tokenising:
         """The sides under `folder`, from where the journal says that they are whole."""
         before = read_journal(journal)
         eos_id, width = tokenizers.end_of_document(tokenizer), token_type(len(tokenizer))
+        classes = None if self.tags is None else len(self.tags.names)
         sides: dict[SideName, SideWriter] = {}
         with ExitStack() as stack:
             for side in sides_of(self.split):
                 state = None if before is None else before.sides[side]
                 if state is None:
                     shutil.rmtree(folder / side, ignore_errors=True)  # of a part that was never noted
-                writer = SideWriter(folder / side, eos_id=eos_id, token_type=width, state=state)
+                writer = SideWriter(folder / side, eos_id=eos_id, token_type=width, state=state, classes=classes)
                 sides[side] = stack.enter_context(writer)
             if before is not None and before.end is not None:
                 end = before.end
@@ -94,6 +98,7 @@ class Tokenising:
             tokenizers.backend_for_corpus(tokenizer),
             eos_id=tokenizers.end_of_document(tokenizer),
             token_type=token_type(len(tokenizer)),
+            tags=self.tags,
         )
         end = None
         with closing(encoded):
@@ -131,6 +136,7 @@ class Tokenising:
                 batch = Batch(section=part.section)
             batch.sides.append(side)
             batch.texts.append(document.text)
+            batch.labelled.append(document.labelled)
             batch.characters += len(document.text)
             batch.read_bytes = corpus.done
             if marked:
@@ -148,7 +154,8 @@ class Tokenising:
             while writer.sections < batch.section:
                 writer.end_section()
             chosen = [number for number in range(len(rows)) if batch.sides[number] == side]
-            writer.extend([batch.texts[number] for number in chosen], [rows[number] for number in chosen])
+            tagged = [encoded.tagged[number] for number in chosen] if self.tags is not None else []
+            writer.extend([batch.texts[number] for number in chosen], [rows[number] for number in chosen], tagged)
         self.reporter.reach(
             batch.read_bytes,
             documents=len(rows),

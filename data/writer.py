@@ -5,6 +5,7 @@ Both files only grow. The header of offsets.npy tells the number of documents an
 it is written first and once more at the end.
 """
 
+import dataclasses
 import hashlib
 import io
 import os
@@ -17,6 +18,8 @@ from typing import Any
 
 import numpy as np
 
+from runjob.data.label_counts import LabelsSummary
+from runjob.data.labels import CODE, NONE, Tagged
 from runjob.data.store import SectionSummary, SideSummary, TokenType
 from runjob.schemas.errors import DataError
 
@@ -32,6 +35,14 @@ def token_type(vocab_size: int) -> TokenType:
 
 
 @dataclass(frozen=True, kw_only=True)
+class LabelsState:
+    """How far labels.bin was."""
+
+    sha256: str
+    summary: LabelsSummary
+
+
+@dataclass(frozen=True, kw_only=True)
 class SideState:
     """How far a side was when its files were last on the disk; the digests are of their data up to there."""
 
@@ -42,6 +53,7 @@ class SideState:
     sections: tuple[SectionSummary, ...]
     tokens_sha256: str
     ends_sha256: str
+    labels: LabelsState | None = None
 
 
 class GrowingFile:
@@ -85,20 +97,65 @@ class GrowingFile:
         self._file.close()
 
 
-class SideWriter:
-    """tokens.bin and offsets.npy under `path`: EOS, document, EOS, document, ... EOS. With `state` the files of an
-    earlier writer are gone on with from there; DataError if they are damaged."""
+class LabelsFile:
+    """labels.bin, and what is counted of it on the way."""
 
-    def __init__(self, path: Path, *, eos_id: int, token_type: TokenType, state: SideState | None = None) -> None:
+    def __init__(self, path: Path, *, classes: int) -> None:
+        self._file = GrowingFile(path, begin=0)
+        self._counts: np.ndarray[Any, np.dtype[np.int64]] = np.zeros(classes, dtype=np.int64)
+        self._spans = self._unmet = 0
+
+    def append(self, tagged: Sequence[Tagged]) -> None:
+        """Of each document its labels, with that of its EOS."""
+        for one in tagged:
+            numbers = np.frombuffer(one.numbers, dtype=np.uint16)
+            self._counts += np.bincount(numbers[numbers != NONE], minlength=len(self._counts))
+            self._spans += one.spans
+            self._unmet += one.unmet
+        self._file.append(b"".join(one.numbers for one in tagged))
+
+    @property
+    def summary(self) -> LabelsSummary:
+        return LabelsSummary(counts=tuple(self._counts.tolist()), spans=self._spans, unmet=self._unmet)
+
+    def flush(self) -> LabelsState:
+        return LabelsState(sha256=self._file.flush(), summary=self.summary)
+
+    def go_on_after(self, tokens: int, state: LabelsState) -> None:
+        self._file.go_on_after(tokens * 2, state.sha256)
+        self._counts = np.array(state.summary.counts, dtype=np.int64)
+        self._spans, self._unmet = state.summary.spans, state.summary.unmet
+
+    def close(self) -> None:
+        self._file.close()
+
+
+class SideWriter:
+    """tokens.bin and offsets.npy under `path`: EOS, document, EOS, document, ... EOS; and where the head that will
+    learn from them has `classes`, labels.bin. With `state` the files of an earlier writer are gone on with from there;
+    DataError if they are damaged."""
+
+    def __init__(
+        self,
+        path: Path,
+        *,
+        eos_id: int,
+        token_type: TokenType,
+        state: SideState | None = None,
+        classes: int | None = None,
+    ) -> None:
         path.mkdir(exist_ok=state is not None)
         self._eos_id = eos_id
         self._code = TYPE_CODES[token_type]
         self._tokens = GrowingFile(path / "tokens.bin", begin=0)
         self._ends = GrowingFile(path / "offsets.npy", begin=len(_header(0)))
+        self._labels = None if classes is None else LabelsFile(path / "labels.bin", classes=classes)
         self.documents = self.tokens = self.bytes = self.words = 0
         self._closed: list[SectionSummary] = []
         if state is None:
             self._append([array(self._code, [eos_id])])
+            if self._labels is not None:
+                self._labels.append([Tagged(numbers=array(CODE, [NONE]), spans=0, unmet=0)])
         else:
             try:
                 self._go_on(state)
@@ -110,9 +167,11 @@ class SideWriter:
         """One document and the EOS that closes it."""
         self.extend([text], [array(self._code, [*ids, self._eos_id])])
 
-    def extend(self, texts: Sequence[str], rows: Sequence["array[int]"]) -> None:
-        """Documents with the tokens of each, its EOS among them."""
+    def extend(self, texts: Sequence[str], rows: Sequence["array[int]"], tagged: Sequence[Tagged] = ()) -> None:
+        """Documents with the tokens of each, its EOS among them, and where there are labels those of each token."""
         self._append(rows)
+        if self._labels is not None:
+            self._labels.append(tagged)
         self.documents += len(texts)
         self.bytes += sum(len(text.encode()) for text in texts)
         self.words += sum(len(text.split()) for text in texts)
@@ -141,13 +200,15 @@ class SideWriter:
             sections=tuple(self._closed),
             tokens_sha256=self._tokens.flush(),
             ends_sha256=self._ends.flush(),
+            labels=None if self._labels is None else self._labels.flush(),
         )
 
     def close(self) -> SideSummary:
         """Finish both files; what was written in all."""
         self._ends.rewrite(_header(self.documents + 1))
         self._shut()
-        return SideSummary.of(*self._closed, self._open_section())
+        labels = None if self._labels is None else self._labels.summary
+        return dataclasses.replace(SideSummary.of(*self._closed, self._open_section()), labels=labels)
 
     def __enter__(self) -> "SideWriter":
         return self
@@ -160,11 +221,16 @@ class SideWriter:
     def _shut(self) -> None:
         self._tokens.close()
         self._ends.close()
+        if self._labels is not None:
+            self._labels.close()
 
     def _go_on(self, state: SideState) -> None:
         width = array(self._code).itemsize
         self._tokens.go_on_after(state.tokens * width, state.tokens_sha256)
         self._ends.go_on_after((state.documents + 1) * 8, state.ends_sha256)
+        if self._labels is not None:
+            assert state.labels is not None, "the journal is of the same job"
+            self._labels.go_on_after(state.tokens, state.labels)
         self.documents, self.tokens, self.bytes, self.words = state.documents, state.tokens, state.bytes, state.words
         self._closed = list(state.sections)
 

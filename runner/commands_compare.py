@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 from runjob.runner.command import Command, add_json, job_id
 from runjob.runner.comparison import ON_OTHER_DATA, Measured, Row, compare_runs, find_runs, on_other_data, short_names
 from runjob.runner.differences import GROUPS, Difference, find_code_differences, find_differences
-from runjob.runner.direction import best_of
 from runjob.runner.grid import Cell, Part, duration, in_words, print_grid
 from runjob.runner.run_facts import Fact, Facts, deepspeed_facts, facts_of, job_facts, look_at
 from runjob.runner.text import print_json
+from runjob.schemas.direction import best_of
 from runjob.schemas.run import RunDir, find_run, home
 
 if TYPE_CHECKING:

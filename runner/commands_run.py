@@ -162,10 +162,13 @@ def exit_code(run: RunDir, status: Status) -> int:
 def next_commands(run: RunDir, state: str) -> list[str]:
     match state:
         case "finished":
+            from runjob.schemas.label_rules import LABELLED
             from runjob.schemas.read import read_job_json
 
-            use = "fill-mask" if read_job_json(run.job).job.objective.kind in ("mlm", "plm") else "generate"
-            return [f"runjob {use} {run.id}", f"runjob export {run.id} --to DIR", f"model: {run.model}"]
+            kind = read_job_json(run.job).job.objective.kind
+            use = "fill-mask" if kind in ("mlm", "plm") else "generate"
+            uses = [] if kind in LABELLED else [f"runjob {use} {run.id}"]
+            return [*uses, f"runjob export {run.id} --to DIR", f"model: {run.model}"]
         case "failed":
             return [f"runjob why {run.id}", f"runjob resume {run.id}"]
         case _:

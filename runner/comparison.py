@@ -5,11 +5,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from runjob.runner.direction import best_of
 from runjob.runner.history import COMMON, History
 from runjob.runner.run_facts import Seen, job_facts
 from runjob.runner.runs import planned_steps, read_progress
 from runjob.runner.text import did_you_mean
+from runjob.schemas.direction import best_of
 from runjob.schemas.errors import JobError
 from runjob.schemas.group import GroupDir, find_jobs
 from runjob.schemas.job_json import read_job_json

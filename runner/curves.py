@@ -10,8 +10,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from runjob.runner.direction import best_of
 from runjob.runner.history import COMMON, History, Record
+from runjob.schemas.direction import best_of
 
 # What a screen can show
 MOST_POINTS = 2000

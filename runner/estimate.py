@@ -33,7 +33,9 @@ from runjob.schemas.job_model import (
     ScratchMPNet,
     StudentInit,
     TileInit,
+    TokenClassification,
 )
+from runjob.schemas.tags import PREFIXES
 from runjob.schemas.teacher import gated_size
 from runjob.schemas.tokenizer_files import read_tokenizer
 
@@ -63,7 +65,23 @@ def count_parameters(job: Job) -> int | None:
     init = job.model.init
     if isinstance(job.objective, CharAR) and isinstance(init, ScratchCanine):
         return scratch_parameters(init, vocabulary) + order_parameters(init)
+    if isinstance(job.objective, TokenClassification):
+        return scratch_parameters(init, vocabulary) - text_head(init, vocabulary) + label_head(init, job.objective)
     return scratch_parameters(init, vocabulary)
+
+
+def text_head(init: ScratchInit | StudentInit, vocabulary: int) -> int:
+    """What a head of labels does without: all of the head but the table of tokens; of ModernBERT's its bias alone."""
+    if isinstance(init, ScratchModernBert | StudentInit):
+        return vocabulary
+    if isinstance(init, ScratchMPNet):
+        vocabulary = -(-vocabulary // init.vocabulary_multiple) * init.vocabulary_multiple
+    return init.hidden_size * init.hidden_size + init.hidden_size + 2 * init.hidden_size + vocabulary
+
+
+def label_head(init: ScratchInit | StudentInit, objective: TokenClassification) -> int:
+    """A row and a bias for each tag."""
+    return (init.hidden_size + 1) * (1 + len(PREFIXES[objective.scheme]) * len(objective.labels))
 
 
 def scratch_parameters(init: ScratchInit | StudentInit, vocabulary: int) -> int:

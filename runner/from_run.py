@@ -27,6 +27,7 @@ FAMILIES = {
     "mlm": ("bert", "roberta", "modernbert", "deberta-v2", "mpnet", "canine"),
     "char_ar": ("canine",),
     "plm": ("mpnet",),
+    "token_classification": ("bert", "roberta", "modernbert", "deberta-v2", "mpnet"),
 }
 ORIGIN = "the run, at submission"
 TOKENIZER = "data.tokenizer.path"

@@ -20,7 +20,8 @@ def event_line(record: dict[str, Any], *, steps: int | None) -> str | None:
             return "  ".join(filter(None, [*parts, number(record, "tokens_per_s", "{:,.0f} tokens/s")]))
         case "eval":
             skip = {"event", "step", "time", "attempt"}
-            shown = [number(record, key, measured_form(key, record[key])) for key in record if key not in skip]
+            told = [key for key in record if key not in skip and not key.startswith(("precision/", "recall/"))]
+            shown = [number(record, key, measured_form(key, record[key])) for key in told]
             return "  ".join(filter(None, [where, "eval", *shown]))
         case "checkpoint":
             return f"{where}  checkpoint saved"
@@ -29,7 +30,7 @@ def event_line(record: dict[str, Any], *, steps: int | None) -> str | None:
             return "\n  ".join([said, *record["first"]])
         case "init" if "teacher" in record:
             return f"{where}  {student_line(record)}"
-        case "start" | "init" | "samples":
+        case "start" | "init" | "samples" | "confusion":
             return None
         case "advice":
             return f"{where}  advice: {record['advice']}"

@@ -20,7 +20,7 @@ from runjob.runner.memory_sizes import Micro
 from runjob.runner.model_shape import Shape, shape_of
 from runjob.schemas.end_to_end import end_to_end
 from runjob.schemas.job import Job
-from runjob.schemas.job_model import CausalLM
+from runjob.schemas.job_model import CausalLM, Objective, TokenClassification
 from runjob.schemas.plan import Batch
 
 MIB = 2**20
@@ -151,12 +151,19 @@ def micro_of(job: Job, shape: Shape, batch: Batch) -> Micro:
     return Micro(
         rows=batch.micro_batch if batch.micro_tokens is None else max(batch.micro_tokens // length, 1),
         length=length,
-        hidden=None if isinstance(objective, CausalLM) else round(objective.probability * length),
+        hidden=asked_in(objective, length),
         # padding of a decoder's rows is hidden by the same mask as what lies ahead
         masked=job.data.attention == "document" or (lines and shape.family == "gpt2"),
         apart=end_to_end(job, family=shape.family),
         objective=objective.kind,
     )
+
+
+def asked_in(objective: Objective, length: int) -> int | None:
+    """How many places of a row the head sees; None: all."""
+    if isinstance(objective, CausalLM | TokenClassification):
+        return None
+    return round(objective.probability * length)
 
 
 def standing_parts(step: Step) -> list[Part]:

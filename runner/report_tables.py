@@ -6,12 +6,12 @@ from typing import Any
 
 from runjob.runner.comparison import ON_OTHER_DATA, on_other_data, short_names
 from runjob.runner.comparison import Row as Compared
-from runjob.runner.direction import best_of
 from runjob.runner.grid import duration, in_words
 from runjob.runner.history import History
 from runjob.runner.html import Content, Html, Row, joined, table, tag
 from runjob.runner.report import Reported, day_and_time
 from runjob.runner.run_facts import Fact, Group
+from runjob.schemas.direction import best_of
 
 SIDES = ("train", "validation", "test")
 MISSING = "-"

@@ -51,7 +51,7 @@ def split_fits_the_source(job: Values) -> Iterator[tuple[str, str]]:
             "`files` names files and a data set of the Hub has subsets; write `{kind: subsets, validation: validation}`"
         )
         yield "data.split.kind", said
-    elif split == "subsets" and kind in ("text", "jsonl", "parquet"):
+    elif split == "subsets" and kind in ("text", "jsonl", "parquet", "conll"):
         yield "data.split.kind", f"`subsets` is for `kind: hub`; for {kind} write `files`, hash or first"
     elif split in ("files", "subsets") and kind == "mix":
         yield "data.split.kind", f"`{split}` can't say which of several sources is meant; write hash or first"

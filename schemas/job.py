@@ -130,9 +130,11 @@ class Training:
 
 @dataclass(frozen=True, kw_only=True)
 class EarlyStopping:
-    """Stop when `metric` has not fallen by more than `min_delta` for `patience`."""
+    """Stop when `metric` has not got better by more than `min_delta` for `patience`."""
 
-    metric: Literal["loss", "perplexity", "bits_per_byte", "masked_bits_per_byte", "rare_token_perplexity"]
+    metric: Literal[
+        "loss", "perplexity", "bits_per_byte", "masked_bits_per_byte", "rare_token_perplexity", "f1", "accuracy"
+    ]
     patience: Quantity
     min_delta: float
 
@@ -150,7 +152,12 @@ class Evaluation:
     every: Quantity
     at_start: bool
     micro_batch: int | None
-    best: Literal["loss", "perplexity", "bits_per_byte", "masked_bits_per_byte", "rare_token_perplexity"] | None
+    best: (
+        Literal[
+            "loss", "perplexity", "bits_per_byte", "masked_bits_per_byte", "rare_token_perplexity", "f1", "accuracy"
+        ]
+        | None
+    )
     early_stopping: EarlyStopping | None
     baseline: Literal["interpolated_bigram", "character_bigram"] | None
     also_hide: tuple[float, ...]

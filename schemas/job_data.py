@@ -149,11 +149,12 @@ class TextData(Treatment):
 
 @dataclass(frozen=True, kw_only=True)
 class JsonlData(Treatment):
-    """One JSON object a line; the document is its `field`."""
+    """One JSON object a line; the document is its `field`, and `target` what is to be predicted of it."""
 
     kind: Literal["jsonl"]
     path: tuple[str, ...]
     field: str
+    target: str | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -180,8 +181,16 @@ class HubData(Treatment):
     field: str
 
 
+@dataclass(frozen=True, kw_only=True)
+class ConllData(Treatment):
+    """Tokens and their BIO tags in columns; the document is a sentence."""
+
+    kind: Literal["conll"]
+    path: tuple[str, ...]
+
+
 # One source of documents, for itself or as each one of a mixture is read
-SingleData = TextData | JsonlData | ParquetData | HubData
+SingleData = TextData | JsonlData | ParquetData | HubData | ConllData
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -232,7 +241,7 @@ class MixData(Treatment):
     sources: tuple[MixedSource, ...]
 
 
-Data = TextData | JsonlData | ParquetData | HubData | MixData
+Data = TextData | JsonlData | ParquetData | HubData | MixData | ConllData
 
 
 def streamed(data: Data) -> TypeGuard[HubData]:

@@ -180,4 +180,17 @@ class PermutedLM:
     replace: Replace
 
 
-Objective = CausalLM | MaskedLM | CharAR | PermutedLM
+Scheme = Literal["BIO", "BILOU"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TokenClassification:
+    """The tag of every token, of which spans of these labels are read; `labels` in the order of the head's outputs."""
+
+    kind: Literal["token_classification"]
+    labels: tuple[str, ...]
+    scheme: Scheme
+    class_weights: Literal["balanced"] | dict[str, float] | None
+
+
+Objective = CausalLM | MaskedLM | CharAR | PermutedLM | TokenClassification

@@ -5,6 +5,7 @@ import re
 from collections.abc import Iterator
 
 from runjob.schemas.characters import longest_row, padded_length
+from runjob.schemas.label_rules import LABELLED
 from runjob.schemas.values import Values
 
 # (path, message)
@@ -82,12 +83,18 @@ def students_are_masked_models(job: Values) -> Findings:
 
 def metrics_fit_the_objective(job: Values) -> Findings:
     kind = job["objective.kind"]
+    if kind in LABELLED:  # label_rules.py has their own
+        return
     wrong, right = ("masked_bits_per_byte", "loss") if kind == "clm" else ("bits_per_byte", "masked_bits_per_byte")
     for path, metric in job.watched():
         if metric == wrong:
             yield path, f"{wrong} is not measured by the objective {kind}; write `{right}`"
         if metric == "rare_token_perplexity":
             yield from _has_added_tokens(job, path)
+
+
+def baselines_fit_the_objective(job: Values) -> Findings:
+    kind = job["objective.kind"]
     if kind != "clm" and job["evaluation.baseline"] == "interpolated_bigram":
         said = f"a bigram model predicts the next token, and {kind} does not; write null"
         yield "evaluation.baseline", f"{said}, or with `unit: char` character_bigram"
@@ -207,6 +214,7 @@ MODEL_RULES = (
     objective_fits_the_architecture,
     students_are_masked_models,
     metrics_fit_the_objective,
+    baselines_fit_the_objective,
     shares_add_up,
     spans_leave_room,
     other_shares_differ,

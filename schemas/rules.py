@@ -14,6 +14,7 @@ from runjob.schemas.batch_rule import batch_problem
 from runjob.schemas.data_rules import DATA_RULES
 from runjob.schemas.derived import dotted_keys, refuse_derived
 from runjob.schemas.kernels import kernels_problem
+from runjob.schemas.label_rules import LABEL_RULES
 from runjob.schemas.model_rules import MODEL_RULES
 from runjob.schemas.problems import DEFAULT, Mark, Problem
 from runjob.schemas.stream_rules import STREAM_RULES
@@ -302,6 +303,7 @@ RULES: tuple[Rule, ...] = (
     few_steps_of_the_run_are_profiled,
     *STREAM_RULES,
     *MODEL_RULES,
+    *LABEL_RULES,
 )
 
 

@@ -35,7 +35,14 @@ from runjob.runner.worker.models.init import (
     enable_gradient_checkpointing,
 )
 from runjob.runner.worker.models.kept_gradient import keep_gradients
-from runjob.runner.worker.objective import identity_of, open_module, open_other_shares, open_reader
+from runjob.runner.worker.objective import (
+    head_labels,
+    identity_of,
+    open_module,
+    open_other_shares,
+    open_reader,
+    tags_of,
+)
 from runjob.runner.worker.optimizer_state import scatter
 from runjob.runner.worker.parts import Parts
 from runjob.runner.worker.profiling import Profiler
@@ -93,6 +100,7 @@ def assemble(run: RunDir, attempt: Attempt, job: Job, plan: Plan, stop_watch: St
         seed=seed_of(job.seed, "init"),
         tokenizer_at=store.tokenizer,
         filled_later=start.checkpoint is not None,
+        labels=head_labels(job),
     )
     check_positions(network, sequence_length=job.data.sequence_length)
     if job.data.attention == "document":
@@ -107,7 +115,7 @@ def assemble(run: RunDir, attempt: Attempt, job: Job, plan: Plan, stop_watch: St
     kernels = choose_kernels(job, exchange)
     if kernels.why_not is None:
         install(network)
-    module = open_module(job, network, store.summary.tokenizer)
+    module = open_module(job, network, store.summary.tokenizer, store.summary.train.labels)
     if job.training.compile and (lacking := missing_compiler(job.hardware.device)) is not None:
         raise MissingError(lacking)
     engine = Engine(module, run.deepspeed, ranks=exchange.ranks, compiled=job.training.compile)
@@ -142,6 +150,7 @@ def assemble(run: RunDir, attempt: Attempt, job: Job, plan: Plan, stop_watch: St
             added=reader.added,
             sources=names_of(job.data) if isinstance(job.data, MixData) else (),
             others=open_other_shares(job, store, store.validation),
+            tags=tags_of(job),
             exchange=exchange,
         ),
         exchange=exchange,

@@ -5,6 +5,7 @@ The facts are gathered by whoever exports; a line whose fact is unknown is left 
 
 from dataclasses import dataclass
 
+from runjob.runner.worker.card_classes import USE, ClassFacts, classified_line, entity_lines
 from runjob.runner.worker.metrics import Metrics
 from runjob.schemas.job import Generation
 from runjob.schemas.quantities import counted
@@ -60,7 +61,8 @@ class TrainingFacts:
 @dataclass(frozen=True, kw_only=True)
 class EvaluationFacts:
     """Of the exported step, on the whole validation side. `rare` is the perplexity of added tokens and how many of them
-    were predicted, `fragmentation` the share of the job's terms that are split; `baseline` its name and perplexity."""
+    were predicted, `fragmentation` the share of the job's terms that are split; `baseline` its name and perplexity;
+    `entities`: precision and the like by their names in the events."""
 
     step: int
     loss: float
@@ -71,6 +73,7 @@ class EvaluationFacts:
     fragmentation: float | None
     best_of: str | None
     baseline: tuple[str, float] | None
+    entities: Metrics
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -85,7 +88,7 @@ class SeenOnce:
 
 @dataclass(frozen=True, kw_only=True)
 class CardFacts:
-    """`masking`: what was hidden, where the model was trained to fill gaps."""
+    """`masking`: what was hidden, where the model was trained to fill gaps; `classes` where it classifies tokens."""
 
     name: str
     id: str
@@ -98,6 +101,7 @@ class CardFacts:
     evaluation: EvaluationFacts | None
     test: SeenOnce | None
     masking: str | None
+    classes: ClassFacts | None
     prompts: tuple[str, ...]
     generation: Generation
 
@@ -122,6 +126,7 @@ def _front_matter(facts: CardFacts) -> str:
     lines += [f"license: {facts.license}"] if facts.license is not None else []
     lines += [f"language: {_quoted(facts.language)}"] if facts.language is not None else []
     task = "text-generation" if facts.masking is None else "fill-mask"
+    task = "token-classification" if facts.classes is not None else task
     lines += ["library_name: transformers", f"pipeline_tag: {task}", "---", ""]
     return "\n".join(lines)
 
@@ -131,6 +136,8 @@ def _section(title: str, lines: list[str]) -> str:
 
 
 def _use(facts: CardFacts) -> list[str]:
+    if facts.classes is not None:
+        return USE
     if facts.model.architecture.startswith("Canine"):
         # transformers has no such class; runjob brings it
         name = facts.model.architecture
@@ -185,6 +192,9 @@ def _evaluation(facts: CardFacts) -> list[str]:
         predicted = "the documents of the validation side, as far as a row holds them"
     if facts.masking is not None:
         predicted = "the hidden tokens of the whole validation side, the same in every evaluation"
+    if facts.classes is not None:
+        evaluated = f"after step {found.step:,} ({which}), with a loss of {found.loss:.4f} nats per token"
+        return [*entity_lines(facts.classes, found.entities, evaluated), *_test(facts.test)]
     lines = [
         f"On {predicted}, after step {found.step:,} ({which}):",
         "",
@@ -264,6 +274,7 @@ def _training(facts: CardFacts) -> list[str]:
         f"- learning rate {run.learning_rate:g}, {run.schedule}",
         f"- {run.optimizer}",
         *([f"- {facts.masking}"] if facts.masking is not None else []),
+        *([f"- {classified_line(facts.classes)}"] if facts.classes is not None else []),
         f"- precision {run.precision}, on {run.hardware}",
         f"- {versions}",
     ]

@@ -12,6 +12,7 @@ from runjob.data.blocks import Index
 from runjob.data.corpus import alone
 from runjob.data.store import LeftOut, Summary
 from runjob.runner.worker.card import CardFacts, DataFacts, EvaluationFacts, ModelFacts, SeenOnce, TrainingFacts
+from runjob.runner.worker.card_classes import ENTITY_METRICS, class_facts
 from runjob.runner.worker.metrics import Metrics
 from runjob.schemas.job import AdamW, ConstantSchedule, Job, Schedule
 from runjob.schemas.job_data import (
@@ -38,6 +39,7 @@ from runjob.schemas.job_model import (
     PretrainedInit,
     RunInit,
     TileInit,
+    TokenClassification,
 )
 from runjob.schemas.run import RunDir
 
@@ -78,6 +80,7 @@ def gather_facts(
         evaluation=_evaluation(job, events, step),
         test=_seen_once(summary, test),
         masking=_masking(job.objective),
+        classes=class_facts(job, summary),
         prompts=job.evaluation.prompts,
         generation=job.evaluation.generation,
     )
@@ -180,13 +183,13 @@ def _rows(data: Data, objective: Objective) -> str:
     if data.layout == "lines":
         longer = "cut off there" if data.long_documents == "truncate" else "in several"
         rows = f"rows of at most {data.sequence_length:,} tokens, one document each, longer ones {longer}"
-    if isinstance(objective, MaskedLM | CharAR | PermutedLM):
+    if isinstance(objective, MaskedLM | CharAR | PermutedLM | TokenClassification):
         return f"{rows}, between the tokenizer's special tokens"
     return f"{rows}; an end-of-text token closes every document and is learnt"
 
 
 def _masking(objective: Objective) -> str | None:
-    if isinstance(objective, CausalLM):
+    if isinstance(objective, CausalLM | TokenClassification):
         return None
     if isinstance(objective, PermutedLM):
         shares = objective.replace
@@ -268,6 +271,7 @@ def _evaluation(job: Job, events: list[dict[str, Any]], step: int) -> Evaluation
         masked_bits_per_byte=found.get("masked_bits_per_byte"),
         rare=(found["rare_token_perplexity"], found["rare_tokens"]) if "rare_tokens" in found else None,
         fragmentation=found.get("fragmentation"),
+        entities={name: value for name, value in found.items() if name.partition("/")[0] in ENTITY_METRICS},
         best_of=job.evaluation.best,
         baseline=None if baseline is None else (baseline["method"], baseline["perplexity"]),
     )

@@ -3,7 +3,7 @@ comparable, and the same micro batches for any number of ranks."""
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import Literal, Protocol
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -12,13 +12,17 @@ import torch
 from runjob.data.added import Added
 from runjob.data.batches import IGNORED, MicroBatch
 from runjob.data.cut import Limit
+from runjob.data.labels import Tags
 from runjob.data.rows import Rows
 from runjob.data.stream import EvaluationStream
 from runjob.runner.worker.exchange import Exchange
+from runjob.runner.worker.label_metrics import Confusion, tag_metrics
 from runjob.runner.worker.metrics import Metrics, bits_per_byte, mean_loss, perplexity
 from runjob.runner.worker.models.causal_lm import Nats
+from runjob.runner.worker.models.loading import Task
 from runjob.runner.worker.schedule import Clock
 from runjob.runner.worker.state import Best, TrainingState
+from runjob.schemas.direction import is_better
 from runjob.schemas.errors import DataError
 from runjob.schemas.job import EarlyStopping
 
@@ -35,21 +39,29 @@ class Network(Protocol):
 class Evaluator:
     """`token_bytes` by id, where only some tokens are predicted and their bytes are known; `added` where the
     tokenizer has tokens that somebody added to it; `sources` of a mixture whose losses are to be told apart;
-    `others`: the same rows hidden otherwise, by the ending of their metrics."""
+    `others`: the same rows hidden otherwise, by the ending of their metrics; `tags` where tokens are classified."""
 
     rows: Rows
     limit: Limit
     exchange: Exchange
-    objective: Literal["clm", "mlm", "char_ar", "plm"]
+    objective: Task
     token_bytes: npt.NDArray[np.int64] | None
     added: Added | None
     sources: tuple[str, ...]
     others: Mapping[str, Rows] = field(default_factory=dict)
+    tags: Tags | None = None
 
-    def run(self, network: Network, *, moved: Callable[[], None] = lambda: None) -> Metrics:
+    def run(
+        self,
+        network: Network,
+        *,
+        moved: Callable[[], None] = lambda: None,
+        confused: Callable[[Confusion], None] = lambda confusion: None,
+    ) -> Metrics:
         """`loss` (nats a predicted token) and `perplexity` of the whole side; `bits_per_byte` of its text, or
         `masked_bits_per_byte` of the text that is hidden; what is said of added tokens; loss and perplexity of the
-        others; `loss/NAME` of each source. `moved` is called with each micro batch of this rank. Collective."""
+        others; `loss/NAME` of each source; of classified tokens what label_metrics.py says. `moved` is called with each
+        micro batch of this rank, `confused` is told which label was taken for which. Collective."""
         counted = Counted(self.token_bytes, self.added, moved)
         found, losses = Nats(), Metrics()
         for name, span in self._passes():
@@ -68,6 +80,11 @@ class Evaluator:
         metrics: Metrics = {"loss": loss, "perplexity": perplexity(loss), **self._bits(nats, counted)}
         if self.added is not None:
             metrics |= self._rare(self.added, self._over_ranks(found.watched), int(self._over_ranks(counted.watched)))
+        if self.tags is not None:
+            assert found.tally is not None, "every rank has a micro batch"
+            of_labels, confusion = tag_metrics(self.exchange.summed(found.tally), self.tags)
+            confused(confusion)
+            metrics |= of_labels
         for name, rows in self.others.items():
             metrics |= self._hidden_otherwise(name, rows, network, moved)
         return metrics | losses
@@ -146,9 +163,12 @@ def measured(metrics: Metrics, metric: str) -> float:
     evaluation would change: all of them hide the same."""
     value = metrics[metric]
     if value is None:
+        what = "no added token (data.tokenizer.terms) is predicted"
+        if metric == "f1":
+            what = "no span stands, and none is predicted,"
         raise DataError(
-            f"evaluation: {metric} can't be measured: no added token (data.tokenizer.terms) is predicted in "
-            "the validation side; raise the share of data.split.validation, or write `loss` as the metric"
+            f"evaluation: {metric} can't be measured: {what} in the validation side; raise the share of "
+            "data.split.validation, or write `loss` as the metric"
         )
     return value
 
@@ -156,16 +176,17 @@ def measured(metrics: Metrics, metric: str) -> float:
 def note_best(state: TrainingState, metric: str, metrics: Metrics) -> bool:
     """Remember this evaluation if it is the best so far; true if it is. NaN never is."""
     value = measured(metrics, metric)
-    if state.best is None or value < state.best.value:
+    if state.best is None or is_better(metric, value, state.best.value):
         state.best = Best(step=state.step, value=value)
         return True
     return False
 
 
 def out_of_patience(state: TrainingState, rule: EarlyStopping, metrics: Metrics, clock: Clock) -> bool:
-    """Count an evaluation for early stopping; true when the metric has not fallen by more than min_delta too long."""
+    """Count an evaluation for early stopping; true when for too long the metric has got better by no more than
+    min_delta."""
     patience, value = state.patience, measured(metrics, rule.metric)
-    if patience.value is None or value < patience.value - rule.min_delta:
+    if patience.value is None or is_better(rule.metric, value, patience.value, by=rule.min_delta):
         patience.value, patience.step, patience.evaluations = value, state.step, 0
         return False
     patience.evaluations += 1

@@ -57,6 +57,11 @@ class Exchange:
         each = [_AFTER.unpack(raw) for raw in self._gather(_AFTER.pack(loss_sum, seconds))]
         return tuple(loss for loss, _ in each), tuple(seconds for _, seconds in each)
 
+    def summed(self, mine: torch.Tensor) -> torch.Tensor:
+        """Of all ranks, number by number; int64."""
+        each = [torch.frombuffer(bytearray(raw), dtype=torch.int64) for raw in self._gather(mine.numpy().tobytes())]
+        return torch.stack(each).sum(0)
+
     def all_have(self, mine: bool) -> bool:
         """Do all ranks have what this one has?"""
         return all(raw != bytes(1) for raw in self._gather(bytes([mine])))

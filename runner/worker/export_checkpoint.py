@@ -11,6 +11,7 @@ from runjob.runner.worker.checkpoint import Checkpoint, newest_complete, open_ch
 from runjob.runner.worker.export import export_model
 from runjob.runner.worker.models.filling import without_filling
 from runjob.runner.worker.models.init import build_network
+from runjob.runner.worker.objective import head_labels
 from runjob.runner.worker.seeds import seed_of
 from runjob.runner.worker.start import refuse_foreign
 from runjob.schemas.errors import JobError, StateError
@@ -33,6 +34,7 @@ def export_checkpoint(run: RunDir, wanted: str, to: Path) -> str:
         seed=seed_of(job.seed, "init"),
         tokenizer_at=store.tokenizer,
         filled_later=True,
+        labels=head_labels(job),
     )
     refuse_foreign(checkpoint, run_identity(job, store, network))
     started = list(run.read_events("start"))

@@ -14,6 +14,9 @@ from runjob.data import tokenizers
 from runjob.data.added import Added, open_added
 from runjob.data.characters import reads_characters, utf8_bytes
 from runjob.data.corruptions import Masking
+from runjob.data.label_counts import LabelsSummary
+from runjob.data.labelled_rows import LabelledRows
+from runjob.data.labels import Tags, labelling_of
 from runjob.data.masked_rows import MaskedRows, build_masking, character_masking, marks_of
 from runjob.data.ordered_rows import OrderedRows
 from runjob.data.rows import Rows, open_rows
@@ -24,18 +27,20 @@ from runjob.runner.worker.models.filling import has_filling
 from runjob.runner.worker.models.masked_lm import MaskedLMObjective, check_family
 from runjob.runner.worker.models.ordered_characters import OrderedCharactersObjective
 from runjob.runner.worker.models.permuted_lm import PermutedLMObjective, check_streams
+from runjob.runner.worker.models.token_classes import TokenClassesObjective, check_token_family, weights_of
 from runjob.schemas.end_to_end import end_to_end
 from runjob.schemas.errors import JobError
 from runjob.schemas.job import Job, watched_metrics
 from runjob.schemas.job_data import Data
-from runjob.schemas.job_model import CausalLM, CharAR, MaskedLM, PermutedLM, Replace
+from runjob.schemas.job_model import CausalLM, CharAR, MaskedLM, PermutedLM, Replace, TokenClassification
 
 
 @dataclass(frozen=True, kw_only=True)
 class Reader:
     """How an objective reads. `data` is the job's, with `sequence_length` what a row holds of text; `finish` makes of
     rows of text those that the network gets; `token_bytes` (by id) counts the text that is predicted, None where that
-    is all of it, or where the tokenizer doesn't tell; `added` is None where nobody added tokens to the vocabulary."""
+    is all of it, or where the tokenizer doesn't tell; `added` is None where nobody added tokens to the vocabulary, or
+    nobody predicts them."""
 
     data: Data
     eos: bool
@@ -60,6 +65,8 @@ def open_reader(job: Job, store: Store) -> Reader:
             return _ordered_reader(job, objective, store)
         case PermutedLM() as objective:
             return _permuted_reader(job, objective, store)
+        case TokenClassification():
+            return _labelled_reader(job, store)
 
 
 def _masked_reader(job: Job, objective: MaskedLM, store: Store) -> Reader:
@@ -79,7 +86,7 @@ def _masked_reader(job: Job, objective: MaskedLM, store: Store) -> Reader:
 def _masked(job: Job, store: Store, masking: Masking, token_bytes: npt.NDArray[np.int64] | None) -> Reader:
     tokenizer = store.summary.tokenizer
     return Reader(
-        data=dataclasses.replace(job.data, sequence_length=job.data.sequence_length - marks_of(tokenizer)),
+        data=within_marks(job.data, tokenizer),
         eos=False,
         finish=lambda rows: MaskedRows(rows, tokenizer, masking, seed=job.seed),
         token_bytes=token_bytes,
@@ -107,6 +114,35 @@ def _with_order(reader: Reader, *, seed: int) -> Reader:
     return dataclasses.replace(reader, finish=lambda rows: OrderedRows(reader.finish(rows), seed=seed))
 
 
+def _labelled_reader(job: Job, store: Store) -> Reader:
+    tags, tokenizer = tags_of(job), store.summary.tokenizer
+    assert tags is not None
+    return Reader(
+        data=within_marks(job.data, tokenizer),
+        eos=False,
+        finish=lambda rows: LabelledRows(rows, tokenizer, tags),
+        token_bytes=None,
+        added=None,
+    )
+
+
+def within_marks(data: Data, tokenizer: TokenizerSummary) -> Data:
+    """What is left of a row between the tokenizer's marks."""
+    return dataclasses.replace(data, sequence_length=data.sequence_length - marks_of(tokenizer))
+
+
+def tags_of(job: Job) -> Tags | None:
+    """None where the objective classifies no tokens."""
+    labelling = labelling_of(job)
+    return None if labelling is None else labelling.tags
+
+
+def head_labels(job: Job) -> tuple[str, ...]:
+    """What the outputs of a head of its own are called, in their order; none where the head is the vocabulary's."""
+    tags = tags_of(job)
+    return () if tags is None else tags.names
+
+
 def open_other_shares(job: Job, store: Store, side: Side) -> dict[str, Rows]:
     """The side's rows with other shares of them hidden (evaluation.also_hide), by the ending of what is measured."""
     objective = job.objective
@@ -119,8 +155,10 @@ def open_other_shares(job: Job, store: Store, side: Side) -> dict[str, Rows]:
     return {name: open_reader(one, store).open(side) for name, one in jobs.items()}
 
 
-def open_module(job: Job, network: PreTrainedModel, tokenizer: TokenizerSummary) -> nn.Module:
-    """What the engine trains."""
+def open_module(
+    job: Job, network: PreTrainedModel, tokenizer: TokenizerSummary, labels: LabelsSummary | None = None
+) -> nn.Module:
+    """What the engine trains; `labels` of the training side."""
     vocabulary = tokenizer.vocab_size if has_filling(job.model) else None
     match job.objective:
         case CausalLM():
@@ -134,6 +172,11 @@ def open_module(job: Job, network: PreTrainedModel, tokenizer: TokenizerSummary)
         case PermutedLM():
             check_streams(network)
             return PermutedLMObjective(network, vocabulary=vocabulary, recompute=job.training.gradient_checkpointing)
+        case TokenClassification() as objective:
+            check_token_family(network)
+            tags = tags_of(job)
+            assert tags is not None
+            return TokenClassesObjective(network, tags, weights_of(objective, tags, labels))
 
 
 def identity_of(job: Job) -> object:
@@ -143,3 +186,5 @@ def identity_of(job: Job) -> object:
             return job.objective.kind
         case MaskedLM() | CharAR() | PermutedLM() as objective:
             return dataclasses.asdict(objective)
+        case TokenClassification() as objective:
+            return {**dataclasses.asdict(objective), "labels": list(objective.labels)}  # as JSON has it

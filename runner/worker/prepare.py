@@ -11,6 +11,7 @@ from typing import Any
 from runjob.data.added import added_ids, refuse_rare_metric
 from runjob.data.facts import measure
 from runjob.data.few import few_documents
+from runjob.data.labels import describe_labels, labelling_of
 from runjob.data.prepare import PreparedStore, Progress, prepare
 from runjob.data.space import in_words
 from runjob.data.store import Store
@@ -20,6 +21,7 @@ from runjob.runner.worker.same_data import refuse_other_data
 from runjob.schemas.end_to_end import rows_are_padded
 from runjob.schemas.errors import RunjobError
 from runjob.schemas.facts import Facts, keep_facts
+from runjob.schemas.job import Job
 from runjob.schemas.job_data import HubData, streamed
 from runjob.schemas.job_json import read_job_json
 from runjob.schemas.lifeline import die_with_parent
@@ -84,6 +86,7 @@ def main(run: RunDir, *, whole: bool) -> int:
             pinned=pinned_sources(run),
             admit=functools.partial(refuse_other_data, run),
             whole=whole,
+            labelling=labelling_of(job),
         )
         if not added_ids(store.path / "tokenizer"):
             refuse_rare_metric(job)
@@ -101,6 +104,7 @@ def main(run: RunDir, *, whole: bool) -> int:
         f"vocabulary {store.summary.tokenizer.vocab_size:,}"
     )
     tell_left_out("left out", store)
+    tell_labels(job, store)
     if (said := few_documents(job.data, train.documents)) is not None:
         print(f"advice: {said}")
     if budget := store.summary.budget:
@@ -119,6 +123,13 @@ def tell_left_out(said: str, store: PreparedStore) -> None:
         print(f"{said}: {left_out}")
     for row in store.bad_rows:
         print(f"  {row}")
+
+
+def tell_labels(job: Job, store: PreparedStore) -> None:
+    """Of each side the spans by label, and those that no tokens say."""
+    for name, side in store.summary.sides().items():
+        if (said := describe_labels(job, side)) is not None:
+            print(f"{name}: {said}")
 
 
 def named(store: PreparedStore) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from runjob.data.batches import batch_digest
 from runjob.runner.worker.advice import Step, Told, above_guessing
 from runjob.runner.worker.evaluate import measured, note_best, out_of_patience
 from runjob.runner.worker.exchange import Agreement
+from runjob.runner.worker.label_metrics import Confusion
 from runjob.runner.worker.memory import answering_memory, peak_memory
 from runjob.runner.worker.parts import Parts
 from runjob.runner.worker.profiling import Profiled
@@ -96,7 +97,12 @@ def evaluate(parts: Parts) -> bool:
     report_progress(parts, now=True, doing="evaluation")
     began = time.perf_counter()
     with answering_memory(parts.job, run_id=parts.run.id, ranks=ranks, where="evaluation"):
-        metrics = parts.evaluator.run(parts.engine, moved=lambda: report_progress(parts, now=False, doing="evaluation"))
+        confusions: list[Confusion] = []
+        metrics = parts.evaluator.run(
+            parts.engine,
+            moved=lambda: report_progress(parts, now=False, doing="evaluation"),
+            confused=confusions.append,
+        )
     parts.pulse.took("evaluation", time.perf_counter() - began)
     if not math.isfinite(measured(metrics, "loss")):
         raise NumericsError(
@@ -107,6 +113,8 @@ def evaluate(parts: Parts) -> bool:
         measured(metrics, metric)
     state.last_evaluation = metrics
     parts.journal.log("eval", step=state.step, **metrics)
+    for confusion in confusions:
+        parts.journal.log("confusion", step=state.step, labels=confusion.labels, tokens=confusion.tokens)
     advise(parts, state.watch.after_evaluation(measured(metrics, "loss")))
     parts.evaluation_cadence.restart()
     report_progress(parts, now=True)

@@ -12,7 +12,7 @@ from runjob.runner.worker.metrics import Metrics
 
 @dataclass(kw_only=True)
 class Best:
-    """The best evaluation so far by the job's metric (lower is better for all we have)."""
+    """The best evaluation so far by the job's metric (schemas/direction.py says which way)."""
 
     step: int
     value: float

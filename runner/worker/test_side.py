@@ -16,7 +16,7 @@ from runjob.runner.worker.evaluate import Evaluator
 from runjob.runner.worker.metrics import Metrics
 from runjob.runner.worker.models.causal_lm import Nats
 from runjob.runner.worker.models.init import build_network
-from runjob.runner.worker.objective import open_module, open_other_shares, open_reader
+from runjob.runner.worker.objective import head_labels, open_module, open_other_shares, open_reader, tags_of
 from runjob.runner.worker.seeds import seed_of
 
 
@@ -50,6 +50,7 @@ def evaluate_test_side(assembly: Assembly, checkpoint: Checkpoint) -> Metrics | 
         seed=seed_of(job.seed, "init"),
         tokenizer_at=store.tokenizer,
         filled_later=True,
+        labels=head_labels(job),
     )
     load_weights(network, checkpoint)
     reader = open_reader(job, store)
@@ -62,6 +63,7 @@ def evaluate_test_side(assembly: Assembly, checkpoint: Checkpoint) -> Metrics | 
         added=reader.added,
         sources=(),
         others=open_other_shares(job, store, store.test),
+        tags=tags_of(job),
     )
-    module = open_module(job, network, store.summary.tokenizer)
+    module = open_module(job, network, store.summary.tokenizer, store.summary.train.labels)
     return evaluator.run(Finished(module, parts.engine.device))

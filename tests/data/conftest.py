@@ -95,15 +95,24 @@ def make_text() -> MakeText:
 
 @pytest.fixture
 def make_jsonl() -> MakeJsonl:
-    def make(*paths: Path | str, field: str = "text", filter: Filter = EVERY, bad_rows: float = 0.0) -> JsonlData:
+    def make(
+        *paths: Path | str,
+        field: str = "text",
+        target: str | None = None,
+        filter: Filter = EVERY,
+        bad_rows: float = 0.0,
+        normalize: Normalize = NOTHING,
+        tokenizer: Tokenizer = BPE,
+    ) -> JsonlData:
         return JsonlData(
             kind="jsonl",
             path=tuple(map(str, paths)),
             field=field,
+            target=target,
             min_length=0,
             sequence_length=16,
-            **{**PLAIN, "bad_rows": bad_rows, "filter": filter},
-            tokenizer=BPE,
+            **{**PLAIN, "bad_rows": bad_rows, "filter": filter, "normalize": normalize},
+            tokenizer=tokenizer,
             split=HALF,
         )
 

@@ -24,22 +24,31 @@ class Answer(NamedTuple):
     loss_sum: torch.Tensor  # float64, nats over all predicted tokens
     predicted: torch.Tensor  # int64
     watched_sum: torch.Tensor | None = None  # float64, nats over those of them that somebody watches
+    tally: torch.Tensor | None = None  # int64, of an evaluation of labels (label_metrics.py)
 
 
 @dataclass(kw_only=True)
 class Nats:
-    """Losses summed over an evaluation, and of them those of watched labels."""
+    """Losses summed over an evaluation, and of them those of watched labels; where labels are evaluated, what was
+    counted of them."""
 
     all: float = 0.0
     watched: float = 0.0
+    tally: torch.Tensor | None = None
 
     def add(self, answer: Answer) -> None:
         self.all += float(answer.loss_sum)
         self.watched += float(answer.watched_sum) if answer.watched_sum is not None else 0.0
+        self._count(answer.tally)
 
     def join(self, other: "Nats") -> None:
         self.all += other.all
         self.watched += other.watched
+        self._count(other.tally)
+
+    def _count(self, tally: torch.Tensor | None) -> None:
+        if tally is not None:
+            self.tally = tally if self.tally is None else self.tally + tally
 
 
 class CausalLMObjective(nn.Module):

@@ -1,6 +1,8 @@
 """Configurations of new networks: what a job says, in the words of transformers; all that a job does not say is the
 family as it was released."""
 
+from collections.abc import Sequence
+
 from transformers import (
     BertConfig,
     CanineConfig,
@@ -187,8 +189,16 @@ def inner_size(init: ScratchBert | ScratchCanine | ScratchDebertaV2 | ScratchMPN
 
 
 def classes_in(config: PreTrainedConfig) -> int:
-    """How many ids a network of this configuration tells apart in what it predicts."""
+    """How many ids, or labels, a network of this configuration tells apart in what it predicts."""
+    if any(name.endswith("ForTokenClassification") for name in config.architectures or ()):
+        return int(config.num_labels)
     return int(config.character_table if config.model_type == "canine" else config.vocab_size)
+
+
+def name_labels(config: PreTrainedConfig, labels: Sequence[str]) -> None:
+    """Of a head of labels: what its outputs are called, which is how many there are."""
+    config.id2label = dict(enumerate(labels))
+    config.label2id = {label: number for number, label in enumerate(labels)}
 
 
 def positions_of(config: PreTrainedConfig) -> int | None:

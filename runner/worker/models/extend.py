@@ -78,7 +78,7 @@ def _new_tokens(tokenizer: Any, before: Any, source: Source) -> list[int]:  # no
 @torch.no_grad()
 def _set_to_means(network: PreTrainedModel, pieces: Mapping[int, list[int]]) -> None:
     output = network.get_output_embeddings()
-    tables = [network.get_input_embeddings().weight, output.weight, getattr(output, "bias", None)]
+    tables = [network.get_input_embeddings().weight, getattr(output, "weight", None), getattr(output, "bias", None)]
     for table in {id(one): one for one in tables if one is not None}.values():
         for token, old in pieces.items():
             table[token] = table[old].mean(dim=0)

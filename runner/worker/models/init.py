@@ -17,7 +17,7 @@ from transformers import PreTrainedModel
 from runjob.data.characters import reads_characters
 from runjob.data.samples import locate_model
 from runjob.data.store import TokenizerSummary
-from runjob.runner.worker.models.configs import new_config, positions_of, refuse_padding
+from runjob.runner.worker.models.configs import name_labels, new_config, positions_of, refuse_padding
 from runjob.runner.worker.models.extend import Extended, extend_network
 from runjob.runner.worker.models.loading import AUTO, NAMES, Source, Task, attention_of, load
 from runjob.runner.worker.models.student import Made, Tensor, make_student, refuse_teacher
@@ -79,25 +79,27 @@ def build_network(
     seed: int,
     tokenizer_at: Path | None = None,
     filled_later: bool = False,
+    labels: tuple[str, ...] = (),
 ) -> tuple[PreTrainedModel, InitReport]:
     """The job's network in fp32 on the CPU, and the report; torch's own generator is left as it was. `tokenizer_at`:
     where the tokenizer lies, which a checkpoint's own is compared with; None takes their ids for the same.
-    `filled_later`: the run's own weights take the place of these, so no teacher is asked for, wherever it is by now."""
+    `filled_later`: the run's own weights take the place of these, so no teacher is asked for, wherever it is by now;
+    `labels`: what the outputs of a head of its own are called."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         match model.init:
             case PretrainedInit() as init:
                 trusted = init.trust_remote_code
                 source = Source(field="model.init.path", path=init.path, revision=init.revision, trusted=trusted)
-                return _pretrained(source, task, model.allow_new, tokenizer, tokenizer_at)
+                return _pretrained(source, task, model.allow_new, tokenizer, tokenizer_at, labels)
             case RunInit() as init:
                 refuse_other_weights(init)
                 source = Source(field=f"model.init.id: {init.id}", path=init.path, revision=None)
-                return _pretrained(source, task, model.allow_new, tokenizer, tokenizer_at)
+                return _pretrained(source, task, model.allow_new, tokenizer, tokenizer_at, labels)
             case GuideInit() | TileInit() as init if not filled_later:
                 return _student(init, task, tokenizer, tokenizer_at)
             case init:
-                return _scratch(init, task, tokenizer)
+                return _scratch(init, task, tokenizer, labels)
 
 
 def refuse_other_weights(init: RunInit) -> None:
@@ -137,9 +139,11 @@ def enable_gradient_checkpointing(network: PreTrainedModel) -> None:
 
 
 def _scratch(
-    init: ScratchInit | StudentInit, task: Task, tokenizer: TokenizerSummary
+    init: ScratchInit | StudentInit, task: Task, tokenizer: TokenizerSummary, labels: tuple[str, ...] = ()
 ) -> tuple[PreTrainedModel, InitReport]:
     config = new_config(init, tokenizer)
+    if labels:
+        name_labels(config, labels)
     network = AUTO[task].from_config(config, dtype=torch.float32, attn_implementation=attention_of(config))
     if isinstance(init, ScratchMPNet):
         _drop_activations(network, init.activation_dropout)
@@ -175,8 +179,9 @@ def _pretrained(
     allow_new: tuple[str, ...],
     tokenizer: TokenizerSummary,
     tokenizer_at: Path | None,
+    labels: tuple[str, ...] = (),
 ) -> tuple[PreTrainedModel, InitReport]:
-    network, found = _load(source, task)
+    network, found = _load(source, task, labels)
     if found["mismatched_keys"]:
         shapes = "; ".join(
             f"{name}: {tuple(have)} instead of {tuple(want)}" for name, have, want in found["mismatched_keys"]
@@ -193,13 +198,13 @@ def _pretrained(
     return network, replace(report, extended=extended)
 
 
-def _load(source: Source, task: Task) -> tuple[PreTrainedModel, dict[str, Any]]:
+def _load(source: Source, task: Task, labels: tuple[str, ...]) -> tuple[PreTrainedModel, dict[str, Any]]:
     """The network and transformers' account of the load, in fp32, from safetensors."""
     directory = Path(source.path)
     if directory.is_dir() and not (directory / "config.json").exists():
         raise MissingError(f"{source}: no config.json there; a model directory of transformers has one")
     try:
-        return load(source.path, task, revision=source.revision or "main", trusted=source.trusted)
+        return load(source.path, task, revision=source.revision or "main", trusted=source.trusted, labels=labels)
     except OSError as error:
         place = "that directory" if directory.is_dir() else "neither a directory here nor in the hub cache"
         raise MissingError(

@@ -58,9 +58,10 @@ class KeptEmbedding(nn.Embedding):
 def keep_gradients(network: PreTrainedModel) -> None:
     """Of the network's head and its embeddings. For gradients that are the parameters' own `.grad`, on a processor."""
     head = network.get_output_embeddings()
-    head.kept_gradient = KeptGradient(head.weight)
+    if head is not None:  # a head of labels is small
+        head.kept_gradient = KeptGradient(head.weight)
     for module in network.modules():
-        if type(module) is nn.Embedding and module.weight is head.weight:
+        if type(module) is nn.Embedding and head is not None and module.weight is head.weight:
             module.sparse = True
         elif type(module) is nn.Embedding and module.weight.nbytes >= LARGE_BYTES:
             module.__class__, module.sparse = KeptEmbedding, True

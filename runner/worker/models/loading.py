@@ -1,7 +1,7 @@
 """Which class of transformers a model directory or a configuration stands for, and how it is read: in fp32, from
 safetensors only, without code of its repository unless the job trusts it, with an account of every tensor."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -12,6 +12,7 @@ from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
     AutoModelForMaskedLM,
+    AutoModelForTokenClassification,
     PreTrainedConfig,
     PreTrainedModel,
 )
@@ -20,19 +21,22 @@ from transformers.utils import TRANSFORMERS_DYNAMIC_MODULE_NAME
 # transformers has no masked model of CANINE; importing ours makes it one of its AutoModelForMaskedLM
 from runjob.runner.worker.models import canine as canine
 from runjob.runner.worker.models.canine_ordered import AutoModelForOrderedCharacters, CanineForOrderedCharacters
+from runjob.runner.worker.models.configs import name_labels
 
-Task = Literal["clm", "mlm", "char_ar", "plm"]
+Task = Literal["clm", "mlm", "char_ar", "plm", "token_classification"]
 AUTO: dict[Task, Any] = {
     "clm": AutoModelForCausalLM,
     "mlm": AutoModelForMaskedLM,
     "char_ar": AutoModelForOrderedCharacters,
     "plm": AutoModelForMaskedLM,
+    "token_classification": AutoModelForTokenClassification,
 }
 NAMES: dict[Task, str] = {
     "clm": "causal language model",
     "mlm": "masked language model",
     "char_ar": "model that reads characters",
     "plm": "masked language model",
+    "token_classification": "model that classifies tokens",
 }
 
 # The public checkpoints of DeBERTa-v3 keep their head under other names than transformers' class, which computes the
@@ -71,6 +75,8 @@ def task_of(config: PreTrainedConfig) -> Task:
     architectures = config.architectures or []
     if CanineForOrderedCharacters.__name__ in architectures:
         return "char_ar"
+    if any(name.endswith("ForTokenClassification") for name in architectures):
+        return "token_classification"
     return "mlm" if any(name.endswith("ForMaskedLM") for name in architectures) else "clm"
 
 
@@ -101,12 +107,29 @@ def read_config(path: str | Path, *, revision: str, local: bool, trusted: bool) 
     return config
 
 
+def refuse_other_labels(config: PreTrainedConfig, labels: Sequence[str]) -> None:
+    """Weights of a head mean what its outputs are called, in their order."""
+    theirs = [config.id2label[number] for number in sorted(config.id2label)]
+    if task_of(config) == "token_classification" and theirs != list(labels):
+        raise ValueError(f"its head is of the labels {', '.join(theirs)}, and the job's of {', '.join(labels)}")
+
+
 def load(
-    path: str | Path, task: Task | None, *, revision: str = "main", local: bool = False, trusted: bool = False
+    path: str | Path,
+    task: Task | None,
+    *,
+    revision: str = "main",
+    local: bool = False,
+    trusted: bool = False,
+    labels: Sequence[str] = (),
 ) -> tuple[PreTrainedModel, dict[str, Any]]:
     """The network and transformers' account of the load; `task` None takes what the directory was trained for.
-    `trusted`: code that lies there runs, as whoever asks."""
+    `trusted`: code that lies there runs, as whoever asks; `labels` of a head that has some, ValueError where the
+    checkpoint's own head is of others."""
     config = read_config(path, revision=revision, local=local, trusted=trusted)
+    if labels:
+        refuse_other_labels(config, labels)
+        name_labels(config, labels)
     if config.model_type == "deberta-v2":
         config.legacy = True
     network, found = AUTO[task_of(config) if task is None else task].from_pretrained(

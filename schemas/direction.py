@@ -20,6 +20,21 @@ def direction_of(metric: str) -> Literal["lower", "higher"] | None:
     return None
 
 
+def is_better(metric: str, value: float, than: float, *, by: float = 0.0) -> bool:
+    """By more than `by`. NaN is never better; of a metric that nobody knows, nothing is.
+
+    >>> is_better("loss", 2.0, 2.1), is_better("f1", 0.5, 0.6), is_better("f1/TIME", 0.65, 0.6, by=0.1)
+    (True, False, False)
+    """
+    match direction_of(metric):
+        case "lower":
+            return value < than - by
+        case "higher":
+            return value > than + by
+        case None:
+            return False
+
+
 def best_of(values: Iterable[float | None], metric: str) -> float | None:
     """The best of them, those that are not there aside; none where it is not known which way is better."""
     there = [value for value in values if value is not None]

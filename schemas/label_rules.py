@@ -1,0 +1,108 @@
+"""Rules about objectives that learn from labels beside the text: what of the job belongs to them alone, what goes with
+them, and what does not."""
+
+from collections.abc import Iterator
+
+from runjob.schemas.tags import NOTHING
+from runjob.schemas.values import Values
+
+# (path, message)
+Findings = Iterator[tuple[str, str]]
+
+LABELLED = ("token_classification",)
+# Metrics of classes, higher is better; what is measured of predicted text is not measured of them
+OF_CLASSES = ("f1", "accuracy")
+OF_TEXT = ("bits_per_byte", "masked_bits_per_byte", "rare_token_perplexity")
+# Families that have a head for each token (runner/worker/models/token_classes.py)
+FAMILIES = ("bert", "modernbert", "deberta_v2", "mpnet")
+
+
+def labels_differ(job: Values) -> Findings:
+    labels = job["objective.labels"]
+    if twice := sorted({label for label in labels if labels.count(label) > 1}):
+        yield "objective.labels", f"{', '.join(twice)} stands there twice; delete one of them"
+    if NOTHING in labels:
+        said = f"{NOTHING} is what a token is called that belongs to no span"
+        yield "objective.labels", f"{said}; delete it: it needs no label"
+
+
+def weights_are_of_labels(job: Values) -> Findings:
+    weights = job["objective.class_weights"]
+    if not isinstance(weights, dict):
+        return
+    known = [NOTHING, *job["objective.labels"]]
+    for label in weights:
+        if label not in known:
+            yield f"objective.class_weights.{label}", f"no label of this job; known: {', '.join(known)}"
+
+
+def labels_come_from_somewhere(job: Values) -> Findings:
+    kind, objective = job["data.kind"], job["objective.kind"]
+    if objective not in LABELLED:
+        return
+    if kind not in ("jsonl", "conll"):
+        said = f"{objective} learns from labels, which {kind} does not have; write `kind: jsonl` with"
+        yield "data.kind", f"{said} `target: entities`, or `kind: conll`"
+    elif kind == "jsonl" and job["data.target"] is None:
+        said = f"missing; write the key that holds what {objective} predicts"
+        yield "data.target", f"{said}, for example `target: entities`"
+
+
+def labels_are_learnt_from(job: Values) -> Findings:
+    kind, objective = job["data.kind"], job["objective.kind"]
+    if objective in LABELLED:
+        return
+    if kind == "conll":
+        said = f"{objective} reads text without tags; write `kind: text`, or `objective: {{kind: token_classification"
+        yield "data.kind", f"{said}, labels: [...]}}`"
+    elif kind == "jsonl" and job["data.target"] is not None:
+        yield "data.target", f"{objective} learns from text alone; delete it"
+
+
+def a_row_is_a_labelled_document(job: Values) -> Findings:
+    objective = job["objective.kind"]
+    if objective in LABELLED and job["data.layout"] != "lines":
+        said = f"{objective} reads one document a row, as whoever asks the finished model will"
+        yield "data.layout", f"{said}; write `layout: lines`"
+
+
+def the_family_has_such_a_head(job: Values) -> Findings:
+    architecture, objective = job["model.init.architecture"], job["objective.kind"]
+    if objective in LABELLED and architecture not in FAMILIES:
+        said = f"{objective} has heads for {', '.join(FAMILIES)}, not for {architecture}"
+        yield "model.init.architecture", f"{said}; write one of these"
+
+
+def characters_have_no_such_head(job: Values) -> Findings:
+    objective = job["objective.kind"]
+    if objective in LABELLED and job["data.tokenizer.kind"] == "characters":
+        said = f"characters are read by canine, for which {objective} has no head; name a tokenizer of pieces"
+        yield "data.tokenizer.kind", f"{said}, or train one: {{kind: train, algorithm: wordpiece}}"
+
+
+def metrics_fit_the_labels(job: Values) -> Findings:
+    objective = job["objective.kind"]
+    for path, metric in job.watched():
+        if objective in LABELLED and metric in OF_TEXT:
+            yield path, f"{metric} is of predicted text, and {objective} predicts labels; write `f1`"
+        if objective not in LABELLED and metric in OF_CLASSES:
+            yield path, f"{metric} is of predicted labels, and {objective} predicts text; write `loss`"
+
+
+def labels_answer_no_prompt(job: Values) -> Findings:
+    objective = job["objective.kind"]
+    if objective in LABELLED and job["evaluation.prompts"]:
+        yield "evaluation.prompts", f"a model of {objective} goes on from no text; write []"
+
+
+LABEL_RULES = (
+    labels_differ,
+    weights_are_of_labels,
+    labels_come_from_somewhere,
+    labels_are_learnt_from,
+    a_row_is_a_labelled_document,
+    the_family_has_such_a_head,
+    characters_have_no_such_head,
+    metrics_fit_the_labels,
+    labels_answer_no_prompt,
+)
