@@ -31,6 +31,10 @@ def export_sentences(model: Path, to: Path) -> int:
     """Write the directory, read it back, compare; how many numbers a sentence becomes."""
     network = load_network(model)
     config = network.config
+    if task_of(config) == "token_classification":
+        raise JobError(
+            f"--format sentence-transformers: {model} classifies tokens; export the run of its backbone, or hf"
+        )
     if task_of(config) != "mlm" or config.model_type == "canine":
         raise JobError(
             f"--format sentence-transformers: {model} is of the family {config.model_type}; sentences are read by "

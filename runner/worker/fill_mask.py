@@ -20,7 +20,7 @@ from runjob.runner.worker.fill_characters import EXAMPLE as CHARACTERS
 from runjob.runner.worker.fill_characters import GAP, CharacterText, likeliest, name_of, written
 from runjob.runner.worker.fill_speed import measure_fill_speed
 from runjob.runner.worker.models.configs import positions_of
-from runjob.runner.worker.models.loading import task_of
+from runjob.runner.worker.models.loading import refuse_labels, task_of
 from runjob.runner.worker.models.masked_lm import MaskedLMObjective, check_family
 from runjob.runner.worker.prompts import add_questions, answer, converse, find_target, keep_samples, read_prompts
 from runjob.schemas.errors import JobError, MissingError, NumericsError
@@ -130,6 +130,7 @@ def open_filler(model: Path, *, device: str) -> Filler | CharacterFiller:
     if device == "cuda" and not torch.cuda.is_available():
         raise MissingError("--device cuda: torch sees no GPU here; try --device cpu")
     network: PreTrainedModel = load_network(model).to(device)
+    refuse_labels(model, network.config)
     if task_of(network.config) == "clm":
         raise JobError(f"{model}: this model goes on from a text and has no gaps to fill; type: runjob generate")
     return CharacterFiller(model, network) if network.config.model_type == "canine" else Filler(model, network)

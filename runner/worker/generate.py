@@ -21,7 +21,7 @@ from runjob.runner.worker.fill_characters import GAP
 from runjob.runner.worker.generate_characters import CharacterWriter
 from runjob.runner.worker.generate_speed import measure_speed
 from runjob.runner.worker.models.canine_ordered import CanineForOrderedCharacters
-from runjob.runner.worker.models.loading import task_of
+from runjob.runner.worker.models.loading import refuse_labels, task_of
 from runjob.runner.worker.prompts import (
     Target,
     add_questions,
@@ -71,6 +71,7 @@ def open_writer(model: Path, *, device: str) -> Writer | CharacterWriter:
     if device == "cuda" and not torch.cuda.is_available():
         raise MissingError("--device cuda: torch sees no GPU here; try --device cpu")
     network: PreTrainedModel = load_network(model).to(device)
+    refuse_labels(model, network.config)
     if isinstance(network, CanineForOrderedCharacters):
         return CharacterWriter(model, network)
     if task_of(network.config) != "clm":

@@ -9,6 +9,9 @@ from transformers import AutoModelForTokenClassification, PreTrainedModel
 
 from runjob.data.labels import Tags
 from runjob.runner.estimate import label_head, scratch_parameters, text_head
+from runjob.runner.worker.export_sentences import export_sentences
+from runjob.runner.worker.fill_mask import open_filler
+from runjob.runner.worker.generate import open_writer
 from runjob.runner.worker.models.extend import _set_to_means
 from runjob.runner.worker.models.init import InitReport, build_network
 from runjob.runner.worker.models.kept_gradient import keep_gradients
@@ -83,6 +86,17 @@ def test_a_head_of_the_same_labels_is_loaded_and_one_of_others_refused(tmp_path)
         tagger(finished(tmp_path), tags=turned, allow_new=("head",))
     plain = AutoModelForTokenClassification.from_pretrained(tmp_path)
     assert plain.config.id2label[8] == "U-TIME"
+
+
+def test_who_asks_a_tagger_for_text_is_told_what_it_is(tmp_path):
+    network, _ = tagger(FAMILIES["bert"])
+    network.config.architectures = [type(network).__name__]
+    network.save_pretrained(tmp_path)
+    for ask in (open_filler, open_writer):
+        with pytest.raises(JobError, match="this model says of which kind tokens are, and writes no text"):
+            ask(tmp_path, device="cpu")
+    with pytest.raises(JobError, match="classifies tokens; export the run of its backbone, or hf"):
+        export_sentences(tmp_path, tmp_path / "sentences")
 
 
 def test_a_decoder_has_no_such_head():

@@ -22,6 +22,7 @@ from transformers.utils import TRANSFORMERS_DYNAMIC_MODULE_NAME
 from runjob.runner.worker.models import canine as canine
 from runjob.runner.worker.models.canine_ordered import AutoModelForOrderedCharacters, CanineForOrderedCharacters
 from runjob.runner.worker.models.configs import name_labels
+from runjob.schemas.errors import JobError
 
 Task = Literal["clm", "mlm", "char_ar", "plm", "token_classification"]
 AUTO: dict[Task, Any] = {
@@ -78,6 +79,14 @@ def task_of(config: PreTrainedConfig) -> Task:
     if any(name.endswith("ForTokenClassification") for name in architectures):
         return "token_classification"
     return "mlm" if any(name.endswith("ForMaskedLM") for name in architectures) else "clm"
+
+
+def refuse_labels(model: Path, config: PreTrainedConfig) -> None:
+    """JobError for a model that says no text; `model` as its user calls it."""
+    if task_of(config) == "token_classification":
+        raise JobError(
+            f"{model}: this model says of which kind tokens are, and writes no text; its README.md says how it is asked"
+        )
 
 
 def runs_its_own_code(network: PreTrainedModel) -> bool:
