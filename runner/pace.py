@@ -3,7 +3,7 @@ the job would, at such a place, with so many ranks and threads. What must be equ
 of UNFELT; a field that is new here counts as felt, so that a time is rather unknown than wrong.
 
 A `plan` has no time to read thousands of runs. It looks at LOOKED of them, those of the job's own name before the
-others and the newest first, and of the one that fits at the end of its records.
+others and the last used first, and of the one that fits at the end of its records.
 """
 
 import heapq
@@ -11,7 +11,7 @@ import mmap
 import statistics
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,7 @@ from runjob.schemas.errors import RunjobError
 from runjob.schemas.json_object import read_object
 from runjob.schemas.machine import kernel_compiler
 from runjob.schemas.plan import Plan
-from runjob.schemas.run import RunDir, created_at, parse_event, run_ids
+from runjob.schemas.run import RunDir, parse_event, run_ids, written_at
 
 Record = dict[str, Any]
 LOOKED = 60
@@ -106,7 +106,8 @@ class Paces:
         return run_ids(self.home)
 
     def _newest(self, ids: list[str], count: int) -> list[RunDir]:
-        chosen = heapq.nlargest(count, ids, key=lambda one: created_at(f"{self.home}/{one}"))
+        """By when a file was last made in it: to ask each for its job.yaml takes half as long again."""
+        chosen = heapq.nlargest(count, ids, key=lambda one: written_at(f"{self.home}/{one}"))
         return [RunDir(self.home / one) for one in chosen]
 
 
@@ -115,6 +116,7 @@ def felt(values: Mapping[str, Any]) -> dict[str, Any]:
     return {path: value for path, value in leaves(dict(values), "") if not is_unfelt(path)}
 
 
+@cache
 def is_unfelt(path: str) -> bool:
     parts = path.split(".")
     return any(".".join(parts[:length]) in UNFELT for length in range(1, len(parts) + 1))
@@ -123,12 +125,16 @@ def is_unfelt(path: str) -> bool:
 def same_computation(run: RunDir, wanted: Mapping[str, Any]) -> dict[str, Any] | None:
     """The values of its job if all that is felt is as wanted; else, or where nobody can read them, None."""
     raw = read_object(run.job)
-    values, origins = (raw["job"], raw["origins"]) if {"job", "origins"} <= raw.keys() else ({}, {})
-    have = dict(leaves(values, ""))
+    if not {"job", "origins"} <= raw.keys():
+        return None
+    values: dict[str, Any] = raw["job"]
+    have = felt(values)
+    if have == wanted:
+        return values
     if any(path in have and have[path] != value for path, value in wanted.items()):
-        return None  # as of nearly all, so that no more is asked of them
+        return None
     try:
-        values, _ = complete(values, origins, run.job)
+        values, _ = complete(values, raw["origins"], run.job)  # an earlier runjob made it; 1 ms
     except RunjobError:
         return None
     return values if felt(values) == wanted else None

@@ -7,6 +7,7 @@ import re
 import shlex
 import shutil
 import statistics
+import time
 from pathlib import Path
 
 import pytest
@@ -35,8 +36,9 @@ def runs(home, monkeypatch) -> Path:
     for name in ("RUNJOB_HOME", "RUNJOB_CACHE", "XDG_CONFIG_HOME", "PATH"):
         monkeypatch.setenv(name, home.env[name])
     lay_out(home.runs)
-    for name in (KILLED, STRAIGHT):
+    for age, name in ((200, KILLED), (100, STRAIGHT)):
         edit_events(home.runs / name, made_here)
+        os.utime(home.runs / name, (time.time() - age,) * 2)
     return home.runs
 
 
@@ -81,12 +83,12 @@ def test_a_job_like_a_run_takes_its_median_step_times_its_steps_and_its_evaluati
         statistics.median(seconds_of(runs / STRAIGHT, attempt=1)),
         evaluation_of(runs / STRAIGHT, attempt=1),
     )
-    time = planned("training.length=100000 steps", "evaluation.every=1000 steps")
-    assert (time["source"], time["run"], time["steps"]) == ("measured", STRAIGHT, 100_000)
-    assert (time["seconds_per_step"], time["seconds_per_evaluation"]) == (step, pytest.approx(evaluation))
-    assert time["evaluations"] == 101  # the first before any training
-    assert time["seconds"] == pytest.approx(100_000 * step + 101 * evaluation)
-    hours = f"{time['seconds'] / 3600:.2g}"
+    said = planned("training.length=100000 steps", "evaluation.every=1000 steps")
+    assert (said["source"], said["run"], said["steps"]) == ("measured", STRAIGHT, 100_000)
+    assert (said["seconds_per_step"], said["seconds_per_evaluation"]) == (step, pytest.approx(evaluation))
+    assert said["evaluations"] == 101  # the first before any training
+    assert said["seconds"] == pytest.approx(100_000 * step + 101 * evaluation)
+    hours = f"{said['seconds'] / 3600:.2g}"
     text = planned("training.length=100000 steps", "evaluation.every=1000 steps", text=True)
     assert (
         f"time           about {hours} h: 100,000 steps of {step:.3g} s, the median of 59 of {STRAIGHT} (1 rank(s) x 1 "
@@ -97,9 +99,9 @@ def test_a_job_like_a_run_takes_its_median_step_times_its_steps_and_its_evaluati
 
 def test_of_a_run_that_was_resumed_the_newest_attempt_counts(planned, runs) -> None:
     shutil.rmtree(runs / STRAIGHT)
-    time = planned()
-    assert time["run"] == KILLED
-    assert time["seconds_per_step"] == statistics.median(seconds_of(runs / KILLED, attempt=3))
+    said = planned()
+    assert said["run"] == KILLED
+    assert said["seconds_per_step"] == statistics.median(seconds_of(runs / KILLED, attempt=3))
     (runs / KILLED / "attempts" / "4").mkdir()  # begun, and job.json may say other things since
     assert planned()["source"] == "unknown"
 
@@ -121,8 +123,8 @@ def test_of_a_run_that_was_resumed_the_newest_attempt_counts(planned, runs) -> N
     ],
 )
 def test_what_is_felt_in_a_step_must_be_the_same(planned, other: str) -> None:
-    time = planned(other)
-    assert (time["source"], time["seconds"], time["run"]) == ("unknown", None, None)
+    said = planned(other)
+    assert (said["source"], said["seconds"], said["run"]) == ("unknown", None, None)
 
 
 @pytest.mark.parametrize(
@@ -189,15 +191,15 @@ def test_a_run_from_before_a_field_was_there_had_its_default(planned, runs) -> N
 
 
 def test_evaluations_that_are_not_those_of_the_run_are_not_counted(planned, runs) -> None:
-    time = planned("data.split.validation=0.1")
-    assert (time["evaluations"], time["seconds"]) == (None, 60 * time["seconds_per_step"])
-    assert time["how"].endswith("; how long its evaluations take is not known")
+    said = planned("data.split.validation=0.1")
+    assert (said["evaluations"], said["seconds"]) == (None, 60 * said["seconds_per_step"])
+    assert said["how"].endswith("; how long its evaluations take is not known")
 
 
 def test_until_the_rows_are_counted_a_job_in_epochs_has_the_time_of_a_step_alone(planned) -> None:
-    time = planned("training.length=2 epochs")
-    assert (time["source"], time["seconds"], time["run"]) == ("unknown", None, STRAIGHT)
-    assert time["how"].endswith("and how many there are is not known")
+    said = planned("training.length=2 epochs")
+    assert (said["source"], said["seconds"], said["run"]) == ("unknown", None, STRAIGHT)
+    assert said["how"].endswith("and how many there are is not known")
 
 
 def test_a_pause_ends_the_time_and_an_early_stop_makes_it_the_most(planned) -> None:
@@ -229,14 +231,14 @@ def test_of_slurm_a_run_there_counts_and_a_limit_that_is_too_short_is_said(plann
     assert planned(block, launcher="slurm")["source"] == "unknown"  # that run went to no partition
     slurm = {"partition": "long", "constraint": None, "gres": None, "cpus": None, "container_image": None}
     edit_json(runs / STRAIGHT / "job.json", lambda raw: raw["job"]["hardware"].update(slurm=slurm))
-    time = planned(*limited, launcher="slurm")
-    assert time["run"] == STRAIGHT
-    pieces = -(-time["seconds"] // (3600 - 300))
-    assert time["careful"].startswith("hardware.time: 1:00:00, and training takes about ")
-    assert time["careful"].endswith(
+    said = planned(*limited, launcher="slurm")
+    assert said["run"] == STRAIGHT
+    pieces = -(-said["seconds"] // (3600 - 300))
+    assert said["careful"].startswith("hardware.time: 1:00:00, and training takes about ")
+    assert said["careful"].endswith(
         f": 300 s before each limit it is saved, requeued and waits again, {pieces - 1:.0f} time(s)"
     )
-    assert f"careful        {time['careful']}\n" in planned(*limited, launcher="slurm", text=True)
+    assert f"careful        {said['careful']}\n" in planned(*limited, launcher="slurm", text=True)
     assert planned(*limited, "hardware.time=9-00:00:00", launcher="slurm")["careful"] is None
     assert planned("hardware.slurm={partition: short}", launcher="slurm")["run"] is None
     assert planned()["run"] == KILLED
@@ -248,12 +250,12 @@ def test_of_a_known_gpu_here_nobody_has_measured_the_share_of_its_peak_is_assume
     assert known["source"] == "unknown"  # the table has it by another name, and nobody guesses
     name = "NVIDIA A10G"
     gpus(home.path / "bin", name, monkeypatch)
-    time = planned("hardware={device: cuda, gpus: 2}", "training.precision=bf16")
+    said = planned("hardware={device: cuda, gpus: 2}", "training.precision=bf16")
     peak = speeds().gpus[name].peak("bf16")
-    assert time["source"] == "estimated"
-    assert f"s, 30% (assumed) of 2 x {name}, {peak:g} TFLOP/s each in bf16 (table of " in time["how"]
-    assert time["cost"].endswith("GPU hours (2 GPU(s)); their price is not known here")
-    assert time["seconds"] == pytest.approx(60 * time["seconds_per_step"])
+    assert said["source"] == "estimated"
+    assert f"s, 30% (assumed) of 2 x {name}, {peak:g} TFLOP/s each in bf16 (table of " in said["how"]
+    assert said["cost"].endswith("GPU hours (2 GPU(s)); their price is not known here")
+    assert said["seconds"] == pytest.approx(60 * said["seconds_per_step"])
 
 
 def gpus(folder: Path, name: str, monkeypatch) -> None:
