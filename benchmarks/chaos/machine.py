@@ -147,10 +147,14 @@ def vanished(place: Place, references: References, job: Narrow) -> Trial:
     run = place.submit(job.file, job.sets, "--detach")
     wait_for(lambda: read_step(run) >= 5, place, run)
     pids = everything_of(run)
-    shutil.rmtree(run.path)
+    gone = run.path.rename(
+        place.path / "gone"
+    )  # at once, since a folder that is written to may not be empty in the end
+    shutil.rmtree(gone, ignore_errors=True)
     wait_for(lambda: not any(map(is_alive, pids)), place, run)
     left = [pid for pid in pids if is_alive(pid)]
     kill(left)
+    shutil.rmtree(gone, ignore_errors=True)
     known = place.call("status", run.id)
     return Trial(lost=bool(left), detected="no such job" in known.stderr, note=f"left running: {left}" if left else "")
 

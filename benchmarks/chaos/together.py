@@ -58,7 +58,8 @@ def submitted(place: Place, job: Path) -> Trial:
     whole = len(made) == SUBMITTED and set(states) == {"failed"} and all(code == 0 for code, _ in said)
     for one in made:
         shutil.rmtree(one.path)
-    note = "" if whole else f"{len(made)} runs, {sorted(set(states))}, {sorted({code for code, _ in said})}"
+    words = " ".join(text.strip()[-300:] for code, text in said if code)
+    note = "" if whole else f"{len(made)} runs, {sorted(set(states))}, {sorted({code for code, _ in said})}: {words}"
     return Trial(lost=not whole, detected=True, note=note)
 
 
