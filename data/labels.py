@@ -11,7 +11,6 @@ asked, in training as in evaluation. At an EOS stands NONE here; an objective wi
 """
 
 from array import array
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -19,11 +18,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from runjob.data.store import SideSummary
-from runjob.schemas.job import Job
-from runjob.schemas.job_data import ConllData, JsonlData
-from runjob.schemas.job_model import Scheme, TokenClassification
-from runjob.schemas.quantities import counted
+from runjob.schemas.job_model import Scheme
 from runjob.schemas.tags import NOTHING, PREFIXES
 
 # What stands where nothing is asked; labels are at most 1000 (schemas/objective.schema.json), tags four times as many
@@ -44,11 +39,16 @@ class Span:
 
 @dataclass(frozen=True, kw_only=True)
 class Labelled:
-    """A text with its spans, in their order; none overlaps another. `lost`: spans that normalising has taken apart."""
+    """A text with its spans, in their order; none overlaps another. `lost`: spans that normalising has taken apart. Of
+    a pair (data/pairs.py) `number` is its class, `whole` the text without marks, by which it is put on a side, and a
+    `spare` one is not trained on."""
 
     text: str
     spans: tuple[Span, ...]
     lost: int = 0
+    number: int | None = None
+    whole: str | None = None
+    spare: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,30 +147,12 @@ class Tagged:
     unmet: int
 
 
-def labelling_of(job: Job) -> Labelling | None:
-    """None where the job learns from text alone."""
-    if not isinstance(job.objective, TokenClassification):
-        return None
-    assert isinstance(job.data, JsonlData | ConllData), "a rule of the job"
-    field = job.data.target if isinstance(job.data, JsonlData) else None
-    return Labelling(field=field, labels=job.objective.labels, scheme=job.objective.scheme)
-
-
-def describe_labels(job: Job, side: SideSummary) -> str | None:
-    """`812 spans (TAXON 500, TIME 312); 3 of them are left out: ...`; None where the job learns from text alone."""
-    labelling, found = labelling_of(job), side.labels
-    if labelling is None or found is None:
-        return None
-    tags = labelling.tags
-    begin = [number for number, name in enumerate(tags.names) if name[:2] in ("B-", "U-")]
-    each = Counter({label: 0 for label in tags.labels})
-    for number in begin:
-        each[tags.names[number][2:]] += found.counts[number]
-    said = f"{counted(found.spans, 'span')} ({', '.join(f'{label} {count:,}' for label, count in each.items())})"
-    if found.unmet:
-        said += f"; nothing is asked at {found.unmet:,} of them, which begin or end inside of a token or of what"
-        said += " data.normalize made one character"
-    return said
+def label_document(labelled: Labelled, offsets: Sequence[tuple[int, int]], tags: "Tags | None") -> Tagged:
+    """What labels.bin holds of a document: tags of its tokens, or at its EOS the one label that it has."""
+    if labelled.number is None:
+        assert tags is not None, "a rule of the job"
+        return tag_tokens(labelled, offsets, tags)
+    return Tagged(numbers=array(CODE, [*([NONE] * len(offsets)), labelled.number]), spans=0, unmet=0)
 
 
 def tag_tokens(labelled: Labelled, offsets: Sequence[tuple[int, int]], tags: Tags) -> Tagged:

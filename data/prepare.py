@@ -27,6 +27,7 @@ from runjob.data.labels import Labelling
 from runjob.data.locks import only_one
 from runjob.data.mixture import refuse_empty_sources
 from runjob.data.normalize import describe_normalize, open_normalizer
+from runjob.data.pairs import MARKERS, Pairing
 from runjob.data.progress import Progress as Progress
 from runjob.data.progress import Reporter, fetching
 from runjob.data.room import check_room
@@ -85,12 +86,12 @@ def prepare(
     pinned: Mapping[str, Any] = NOTHING_PINNED,
     admit: Callable[[Mapping[str, Any]], None] = anything,
     whole: bool = False,
-    labelling: Labelling | None = None,
+    labelling: Labelling | Pairing | None = None,
 ) -> PreparedStore:
     """Find the store of these data, or build it. `pinned` is the `sources` of an earlier attempt of the same run;
     `admit` hears what the store is made from before it is built, and may raise; `whole`: every byte of a store that is
     found is read here, and not only when it is used; `labelling`: what is read beside the text."""
-    extension = open_extension(data.tokenizer)
+    extension = open_extension(data.tokenizer, markers=MARKERS if isinstance(labelling, Pairing) else ())
     match data.tokenizer:
         case PretrainedTokenizer() | CharacterTokenizer():
             tokenizer, to_train = tokenizers.open_finished(data.tokenizer), None

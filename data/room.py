@@ -20,7 +20,7 @@ PER_DOCUMENT, PER_DIGEST = 16, 24
 def check_room(build: Build, path: Path) -> None:
     """MissingError if the store won't fit; what a killed process left of it is there already."""
     vocab_size = len(build.tokenizer) if build.to_train is None else build.to_train.vocab_size
-    vocab_size += len(build.extension.terms)
+    vocab_size += len(build.extension.terms) + len(build.extension.markers)
     needed = estimate_store(
         build.tokenising.selection.corpus,
         vocab_size=vocab_size,

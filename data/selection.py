@@ -1,6 +1,7 @@
 """Which documents of a source a job keeps, normalised as it says: none that is too short, none that its filter leaves
 out, no copy of an earlier one. All of those are counted."""
 
+import dataclasses
 import re
 import warnings
 from collections.abc import Callable, Iterator
@@ -86,6 +87,10 @@ class Selection:
     def _normalized(self, document: Document) -> Document:
         if document.labelled is None:
             return Document(text=self._normalize(document.text), origin=document.origin)
+        if document.labelled.number is not None:  # its marks are words of the text, and nothing counts its characters
+            text = self._normalize(document.text)
+            labelled = dataclasses.replace(document.labelled, text=text)
+            return Document(text=text, origin=document.origin, labelled=labelled)
         aligned = self._align(document.text)
         labelled = carry(document.labelled.spans, aligned.spans, aligned.text)
         return Document(text=aligned.text, origin=document.origin, labelled=labelled)

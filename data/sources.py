@@ -22,6 +22,7 @@ from runjob.data.downloads import Downloads
 from runjob.data.fields import field_reader
 from runjob.data.files import LIKE, CorpusFile, find_files
 from runjob.data.labels import Labelling
+from runjob.data.pairs import Pairing, pair_reader
 from runjob.data.spans import BadLine, Read, column_reader, span_reader
 from runjob.schemas.errors import DataError
 from runjob.schemas.job_data import CharacterTokenizer, ConllData, HubData, JsonlData, ParquetData, SingleData, TextData
@@ -92,16 +93,20 @@ class FileSource:
         except ValueError as error:
             self.bad.add(origin, str(error))
             return
-        text, labelled = (found, None) if isinstance(found, str) else (found.text, found)
-        if not text.strip():
-            self.empty += 1
-        elif (said := self.bad.refused(text)) is not None:
-            self.bad.add(origin, said)
-        elif not self.bad.stops:
-            yield Document(text=text, origin=origin, labelled=labelled)
+        for one in found if isinstance(found, list) else [found]:
+            text, labelled = (one, None) if isinstance(one, str) else (one.text, one)
+            if not text.strip():
+                self.empty += 1
+            elif (said := self.bad.refused(text)) is not None:
+                self.bad.add(origin, said)
+                return
+            elif not self.bad.stops:
+                yield Document(text=text, origin=origin, labelled=labelled)
 
 
-def open_source(data: SingleData, *, downloads: Downloads | None = None, labelling: Labelling | None = None) -> Source:
+def open_source(
+    data: SingleData, *, downloads: Downloads | None = None, labelling: Labelling | Pairing | None = None
+) -> Source:
     """The documents that one source of a job names; without `downloads` no remote file may be among them, without
     `labelling` they are text alone."""
     characters = isinstance(data.tokenizer, CharacterTokenizer)
@@ -114,12 +119,14 @@ def open_source(data: SingleData, *, downloads: Downloads | None = None, labelli
         case JsonlData():
             files = find_files(data.path, like=LIKE["jsonl"], downloads=downloads)
             read: Read = field_reader(data.field)
-            if labelling is not None and labelling.field is not None:
+            if isinstance(labelling, Pairing):
+                read = pair_reader(data.field, labelling)
+            elif labelling is not None and labelling.field is not None:
                 read = span_reader(data.field, labelling.field, labelling.labels)
             return FileSource(files, cut=cut_lines, read=read, bad_rows=data.bad_rows, characters=characters)
         case ConllData():
             files = find_files(data.path, like=LIKE["conll"], downloads=downloads)
-            read = column_reader(None if labelling is None else labelling.labels)
+            read = column_reader(labelling.labels if isinstance(labelling, Labelling) else None)
             return FileSource(files, cut=cut_paragraphs, read=read, bad_rows=data.bad_rows, characters=characters)
         case ParquetData():
             from runjob.data.parquet import ParquetSource

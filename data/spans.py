@@ -11,7 +11,7 @@ from runjob.data.labels import Labelled, Span
 from runjob.schemas.tags import NOTHING
 
 # What is read out of the bytes of a row; ValueError says what is wrong with them
-Read = Callable[[bytes], str | Labelled]
+Read = Callable[[bytes], str | Labelled | list[Labelled]]
 KEYS = ("start", "end", "label")
 
 
@@ -29,21 +29,27 @@ def span_reader(field: str, target: str, labels: Collection[str]) -> Read:
     def read(data: bytes) -> Labelled:
         row = read_object(data, field)
         text = text_in(row, field)
-        if (said := without_field(row, target)) is not None:
-            raise ValueError(said)
-        listed = row[target]
-        if not isinstance(listed, list):
-            raise ValueError(f"field {target!r} is {kind_of(listed)} and not a list of spans")
-        named = [(f"{target}[{number}]", one) for number, one in enumerate(listed)]
-        found = [(where, _span(one, where, text, labels)) for where, one in named]
-        found.sort(key=lambda pair: (pair[1].begin, pair[1].end))
-        _refuse_overlaps(found)
-        return Labelled(text=text, spans=tuple(span for _, span in found))
+        spans = read_spans(row, target, text, labels)
+        return Labelled(text=text, spans=tuple(sorted(spans, key=lambda span: span.begin)))
 
     return read
 
 
-def _span(one: object, where: str, text: str, labels: Collection[str]) -> Span:
+def read_spans(row: Mapping[str, Any], target: str, text: str, labels: Collection[str] | None) -> list[Span]:
+    """The spans at `target` of a row, in its order; `labels` None takes any. ValueError for what is no span of the
+    text, and for two that overlap."""
+    if (said := without_field(row, target)) is not None:
+        raise ValueError(said)
+    listed = row[target]
+    if not isinstance(listed, list):
+        raise ValueError(f"field {target!r} is {kind_of(listed)} and not a list of spans")
+    named = [(f"{target}[{number}]", one) for number, one in enumerate(listed)]
+    found = [(where, _span(one, where, text, labels)) for where, one in named]
+    _refuse_overlaps(sorted(found, key=lambda pair: (pair[1].begin, pair[1].end)))
+    return [span for _, span in found]
+
+
+def _span(one: object, where: str, text: str, labels: Collection[str] | None) -> Span:
     if not isinstance(one, dict):
         raise ValueError(f"{where} is {kind_of(one)} and not a span {{'start': 3, 'end': 9, 'label': ...}}")
     for key in KEYS:
@@ -58,7 +64,7 @@ def _span(one: object, where: str, text: str, labels: Collection[str]) -> Span:
     if text[begin].isspace() or text[end - 1].isspace():
         raise ValueError(f"{where}: {begin} to {end} ({text[begin:end]!r}) begins or ends with white space")
     _refuse_text(one, where, text[begin:end])
-    if label not in labels:
+    if labels is not None and label not in labels:
         raise ValueError(f"{where}: {label!r} is none of objective.labels: {', '.join(labels)}")
     return Span(begin=begin, end=end, label=str(label))
 

@@ -20,6 +20,7 @@ from runjob.data.documents import Document
 from runjob.data.encode import Batch, Encoded, Mark, encode
 from runjob.data.journal import End, Journal, made_by, read_journal
 from runjob.data.labels import Tags
+from runjob.data.pairs import Relations
 from runjob.data.progress import Reporter
 from runjob.data.selection import Selection
 from runjob.data.split import divide, sides_of
@@ -61,7 +62,7 @@ class Tokenising:
     token_budget: int | None
     reporter: Reporter
     sizes: Sizes
-    tags: Tags | None = None
+    tags: Tags | Relations | None = None
 
     def documents(self) -> Divided:
         """What the store will hold, in its order."""

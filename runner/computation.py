@@ -13,7 +13,15 @@ from runjob.runner.model_shape import Shape, shape_of
 from runjob.schemas.characters import CHUNK, RATE
 from runjob.schemas.facts import Facts
 from runjob.schemas.job import Job
-from runjob.schemas.job_model import CausalLM, CharAR, MaskedLM, Objective, PermutedLM, TokenClassification
+from runjob.schemas.job_model import (
+    CausalLM,
+    CharAR,
+    MaskedLM,
+    Objective,
+    PermutedLM,
+    RelationClassification,
+    TokenClassification,
+)
 from runjob.schemas.plan import Batch, Work
 
 OPERATIONS = 6
@@ -74,7 +82,7 @@ def products(shape: Shape, objective: Objective, length: float) -> float:
             # hidden tokens stand there twice more (models/permuted_lm.py)
             more = 1 + 2 * objective.probability
             return more * body(shape, more * length) + objective.probability * head_weights(shape)
-        case TokenClassification():
+        case TokenClassification() | RelationClassification():
             return body(shape, length)  # a head of a few labels is nothing beside it
 
 

@@ -23,6 +23,7 @@ from runjob.schemas.job_model import (
     FinishedInit,
     GuideInit,
     Model,
+    RelationClassification,
     RunInit,
     ScratchBert,
     ScratchCanine,
@@ -54,6 +55,9 @@ KNOWN_VOCABULARIES = {
     "nomic-ai/modernbert-embed-base": 50368,
 }
 
+# [E1] [/E1] [E2] [/E2], which a tokenizer gets for pairs (data/pairs.py)
+MARKERS = 4
+
 
 def count_parameters(job: Job) -> int | None:
     """Trainable parameters, tied tensors once; None where vocabulary or configuration can't be read here."""
@@ -65,7 +69,9 @@ def count_parameters(job: Job) -> int | None:
     init = job.model.init
     if isinstance(job.objective, CharAR) and isinstance(init, ScratchCanine):
         return scratch_parameters(init, vocabulary) + order_parameters(init)
-    if isinstance(job.objective, TokenClassification):
+    if isinstance(job.objective, RelationClassification):
+        vocabulary += MARKERS
+    if isinstance(job.objective, TokenClassification | RelationClassification):
         return scratch_parameters(init, vocabulary) - text_head(init, vocabulary) + label_head(init, job.objective)
     return scratch_parameters(init, vocabulary)
 
@@ -79,8 +85,10 @@ def text_head(init: ScratchInit | StudentInit, vocabulary: int) -> int:
     return init.hidden_size * init.hidden_size + init.hidden_size + 2 * init.hidden_size + vocabulary
 
 
-def label_head(init: ScratchInit | StudentInit, objective: TokenClassification) -> int:
-    """A row and a bias for each tag."""
+def label_head(init: ScratchInit | StudentInit, objective: TokenClassification | RelationClassification) -> int:
+    """A row and a bias for each tag, or for each class of pairs at either mark."""
+    if isinstance(objective, RelationClassification):
+        return (init.hidden_size + 1) * 2 * (1 + len(objective.labels))
     return (init.hidden_size + 1) * (1 + len(PREFIXES[objective.scheme]) * len(objective.labels))
 
 

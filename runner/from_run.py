@@ -28,6 +28,7 @@ FAMILIES = {
     "char_ar": ("canine",),
     "plm": ("mpnet",),
     "token_classification": ("bert", "roberta", "modernbert", "deberta-v2", "mpnet"),
+    "relation_classification": ("bert", "roberta", "modernbert", "deberta-v2", "mpnet"),
 }
 ORIGIN = "the run, at submission"
 TOKENIZER = "data.tokenizer.path"

@@ -16,9 +16,11 @@ from runjob.schemas.job_data import Data, HubData, JsonlData, MixData, MixedHub,
 
 def find_other_fields(data: Data) -> Iterator[tuple[str, str]]:
     """(path in the job, what is wrong) of each source that has no such field."""
-    if isinstance(data, JsonlData) and data.target is not None and data.bad_rows == 0:
-        lacking = (line_without(file, data.target) for file in _first(data.path, "jsonl"))
-        yield from (("data.target", said) for said in lacking if said is not None)
+    if isinstance(data, JsonlData) and data.bad_rows == 0:
+        for path, key in (("data.target", data.target), ("data.relations", data.relations)):
+            for file in _first(data.path, "jsonl") if key is not None else ():
+                if key is not None and (said := line_without(file, key)) is not None:
+                    yield path, said
     for number, source in enumerate(sources_of(data)):
         said = None
         match source:

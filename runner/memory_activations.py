@@ -15,6 +15,7 @@ from runjob.runner.memory_sizes import Micro, Sizes, sizes_of
 from runjob.runner.model_shape import Shape
 from runjob.schemas.job import Job
 from runjob.schemas.kernels import kernels_problem
+from runjob.schemas.label_rules import LABELLED
 
 TABLE = Path(__file__).with_name("memory_kept.json")
 # As in worker/models/linear_loss.py
@@ -54,7 +55,7 @@ def bytes_of(job: Job, shape: Shape) -> tuple[Bytes, Bytes] | None:
     """Kept and passing."""
     objective = job.objective.kind
     family = LIKE.get(shape.family, shape.family)
-    name = family if objective in ("clm", "mlm", "token_classification") else f"{family} {objective}"
+    name = family if objective in ("clm", "mlm", *LABELLED) else f"{family} {objective}"
     found = table().get(name, {}).get(operations(job), {})
     how = "recomputed" if job.training.gradient_checkpointing else "drops" if shape.drops else "plain"
     return (found[how]["kept"], found[how]["passing"]) if how in found else None
@@ -82,7 +83,7 @@ def price(sizes: Sizes, bytes_each: Bytes) -> int:
 def loss_bytes(job: Job, shape: Shape, asked: int) -> tuple[int, int]:
     """Of the last matrix and the loss: bytes for a moment, and bytes kept because chunks are several. `char_ar` is in
     the table; logits of a few labels are nothing."""
-    if job.objective.kind in ("char_ar", "token_classification"):
+    if job.objective.kind in ("char_ar", *LABELLED):
         return 0, 0
     if job.training.precision == "fp16" or job.hardware.zero == 3 or job.training.compile:
         return asked * shape.classes * PLAIN_LOSS_BYTES, 0

@@ -149,12 +149,13 @@ class TextData(Treatment):
 
 @dataclass(frozen=True, kw_only=True)
 class JsonlData(Treatment):
-    """One JSON object a line; the document is its `field`, and `target` what is to be predicted of it."""
+    """One JSON object a line; the document is its `field`, `target` and `relations` what is to be predicted of it."""
 
     kind: Literal["jsonl"]
     path: tuple[str, ...]
     field: str
     target: str | None
+    relations: str | None
 
 
 @dataclass(frozen=True, kw_only=True)

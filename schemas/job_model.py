@@ -193,4 +193,24 @@ class TokenClassification:
     class_weights: Literal["balanced"] | dict[str, float] | None
 
 
-Objective = CausalLM | MaskedLM | CharAR | PermutedLM | TokenClassification
+@dataclass(frozen=True, kw_only=True)
+class Pairs:
+    """Which pairs of spans are asked about: `types` as HEAD>TAIL, `max_distance` in characters; `no_relation` is the
+    share of those without a relation that training keeps."""
+
+    types: tuple[str, ...] | None
+    max_distance: int | None
+    no_relation: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class RelationClassification:
+    """How two spans are related; `labels` without NO_RELATION, which is the head's first output."""
+
+    kind: Literal["relation_classification"]
+    labels: tuple[str, ...]
+    pairs: Pairs
+    class_weights: Literal["balanced"] | dict[str, float] | None
+
+
+Objective = CausalLM | MaskedLM | CharAR | PermutedLM | TokenClassification | RelationClassification

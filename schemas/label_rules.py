@@ -3,13 +3,15 @@ them, and what does not."""
 
 from collections.abc import Iterator
 
-from runjob.schemas.tags import NOTHING
+from runjob.schemas.tags import NOTHING, UNRELATED
 from runjob.schemas.values import Values
 
 # (path, message)
 Findings = Iterator[tuple[str, str]]
 
-LABELLED = ("token_classification",)
+LABELLED = ("token_classification", "relation_classification")
+# Of these every document has one label, for which its spans are marked
+PAIRED = ("relation_classification",)
 # Metrics of classes, higher is better; what is measured of predicted text is not measured of them
 OF_CLASSES = ("f1", "accuracy")
 OF_TEXT = ("bits_per_byte", "masked_bits_per_byte", "rare_token_perplexity")
@@ -21,7 +23,10 @@ def labels_differ(job: Values) -> Findings:
     labels = job["objective.labels"]
     if twice := sorted({label for label in labels if labels.count(label) > 1}):
         yield "objective.labels", f"{', '.join(twice)} stands there twice; delete one of them"
-    if NOTHING in labels:
+    if job["objective.kind"] in PAIRED and UNRELATED in labels:
+        said = f"{UNRELATED} is what a pair is called that nothing relates"
+        yield "objective.labels", f"{said}; delete it: it needs no label"
+    elif job["objective.kind"] not in PAIRED and NOTHING in labels:
         said = f"{NOTHING} is what a token is called that belongs to no span"
         yield "objective.labels", f"{said}; delete it: it needs no label"
 
@@ -30,7 +35,8 @@ def weights_are_of_labels(job: Values) -> Findings:
     weights = job["objective.class_weights"]
     if not isinstance(weights, dict):
         return
-    known = [NOTHING, *job["objective.labels"]]
+    nothing = UNRELATED if job["objective.kind"] in PAIRED else NOTHING
+    known = [nothing, *job["objective.labels"]]
     for label in weights:
         if label not in known:
             yield f"objective.class_weights.{label}", f"no label of this job; known: {', '.join(known)}"
@@ -40,12 +46,39 @@ def labels_come_from_somewhere(job: Values) -> Findings:
     kind, objective = job["data.kind"], job["objective.kind"]
     if objective not in LABELLED:
         return
-    if kind not in ("jsonl", "conll"):
+    if kind not in ("jsonl", "conll") or (kind == "conll" and objective in PAIRED):
         said = f"{objective} learns from labels, which {kind} does not have; write `kind: jsonl` with"
-        yield "data.kind", f"{said} `target: entities`, or `kind: conll`"
+        also = ", `relations: relations`" if objective in PAIRED else ", or `kind: conll`"
+        yield "data.kind", f"{said} `target: entities`{also}"
     elif kind == "jsonl" and job["data.target"] is None:
         said = f"missing; write the key that holds what {objective} predicts"
         yield "data.target", f"{said}, for example `target: entities`"
+
+
+def relations_come_from_somewhere(job: Values) -> Findings:
+    kind, objective = job["data.kind"], job["objective.kind"]
+    if kind != "jsonl":
+        return
+    if objective in PAIRED and job["data.relations"] is None:
+        said = f"missing; write the key that holds the relations which {objective} predicts"
+        yield "data.relations", f"{said}, for example `relations: relations`"
+    elif objective not in PAIRED and job["data.relations"] is not None:
+        yield "data.relations", f"{objective} learns from no relations; delete it"
+
+
+def pairs_stay_whole(job: Values) -> Findings:
+    """The pairs of a sentence are on one side, and both marks in one row."""
+    objective = job["objective.kind"]
+    if objective not in PAIRED:
+        return
+    if job["data.long_documents"] != "truncate":
+        said = f"{objective} asks once about a pair, whose marks would be in different rows"
+        yield "data.long_documents", f"{said}; write `long_documents: truncate`"
+    if job["data.split.kind"] == "first":
+        said = "`first` counts pairs, and would part those of one text"
+        yield "data.split.kind", f"{said}; write hash or files"
+    if job["data.normalize.lowercase"]:
+        yield "data.normalize.lowercase", "marks like [E1] would be lowered as well; write false"
 
 
 def labels_are_learnt_from(job: Values) -> Findings:
@@ -99,6 +132,8 @@ LABEL_RULES = (
     labels_differ,
     weights_are_of_labels,
     labels_come_from_somewhere,
+    relations_come_from_somewhere,
+    pairs_stay_whole,
     labels_are_learnt_from,
     a_row_is_a_labelled_document,
     the_family_has_such_a_head,

@@ -3,6 +3,7 @@ label in turn."""
 
 from runjob.schemas.job_model import Scheme
 
-# What stands for a token that belongs to no span
+# What stands for a token that belongs to no span, and for a pair that nothing relates
 NOTHING = "O"
+UNRELATED = "NO_RELATION"
 PREFIXES: dict[Scheme, str] = {"BIO": "BI", "BILOU": "BILU"}

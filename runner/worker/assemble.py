@@ -115,7 +115,7 @@ def assemble(run: RunDir, attempt: Attempt, job: Job, plan: Plan, stop_watch: St
     kernels = choose_kernels(job, exchange)
     if kernels.why_not is None:
         install(network)
-    module = open_module(job, network, store.summary.tokenizer, store.summary.train.labels)
+    module = open_module(job, network, store.summary.tokenizer, store.summary.train.labels, store.tokenizer)
     if job.training.compile and (lacking := missing_compiler(job.hardware.device)) is not None:
         raise MissingError(lacking)
     engine = Engine(module, run.deepspeed, ranks=exchange.ranks, compiled=job.training.compile)

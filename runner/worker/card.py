@@ -5,7 +5,7 @@ The facts are gathered by whoever exports; a line whose fact is unknown is left 
 
 from dataclasses import dataclass
 
-from runjob.runner.worker.card_classes import USE, ClassFacts, classified_line, entity_lines
+from runjob.runner.worker.card_classes import USE, USE_OF_PAIRS, ClassFacts, classified_line, entity_lines
 from runjob.runner.worker.metrics import Metrics
 from runjob.schemas.job import Generation
 from runjob.schemas.quantities import counted
@@ -126,7 +126,8 @@ def _front_matter(facts: CardFacts) -> str:
     lines += [f"license: {facts.license}"] if facts.license is not None else []
     lines += [f"language: {_quoted(facts.language)}"] if facts.language is not None else []
     task = "text-generation" if facts.masking is None else "fill-mask"
-    task = "token-classification" if facts.classes is not None else task
+    if facts.classes is not None:
+        task = "token-classification" if facts.classes.scheme is not None else "text-classification"
     lines += ["library_name: transformers", f"pipeline_tag: {task}", "---", ""]
     return "\n".join(lines)
 
@@ -137,7 +138,7 @@ def _section(title: str, lines: list[str]) -> str:
 
 def _use(facts: CardFacts) -> list[str]:
     if facts.classes is not None:
-        return USE
+        return USE if facts.classes.scheme is not None else USE_OF_PAIRS
     if facts.model.architecture.startswith("Canine"):
         # transformers has no such class; runjob brings it
         name = facts.model.architecture

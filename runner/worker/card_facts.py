@@ -37,6 +37,7 @@ from runjob.schemas.job_model import (
     Objective,
     PermutedLM,
     PretrainedInit,
+    RelationClassification,
     RunInit,
     TileInit,
     TokenClassification,
@@ -183,13 +184,13 @@ def _rows(data: Data, objective: Objective) -> str:
     if data.layout == "lines":
         longer = "cut off there" if data.long_documents == "truncate" else "in several"
         rows = f"rows of at most {data.sequence_length:,} tokens, one document each, longer ones {longer}"
-    if isinstance(objective, MaskedLM | CharAR | PermutedLM | TokenClassification):
+    if isinstance(objective, MaskedLM | CharAR | PermutedLM | TokenClassification | RelationClassification):
         return f"{rows}, between the tokenizer's special tokens"
     return f"{rows}; an end-of-text token closes every document and is learnt"
 
 
 def _masking(objective: Objective) -> str | None:
-    if isinstance(objective, CausalLM | TokenClassification):
+    if isinstance(objective, CausalLM | TokenClassification | RelationClassification):
         return None
     if isinstance(objective, PermutedLM):
         shares = objective.replace

@@ -13,6 +13,7 @@ from runjob.data.added import Added
 from runjob.data.batches import IGNORED, MicroBatch
 from runjob.data.cut import Limit
 from runjob.data.labels import Tags
+from runjob.data.pairs import Relations
 from runjob.data.rows import Rows
 from runjob.data.stream import EvaluationStream
 from runjob.runner.worker.exchange import Exchange
@@ -20,11 +21,16 @@ from runjob.runner.worker.label_metrics import Confusion, tag_metrics
 from runjob.runner.worker.metrics import Metrics, bits_per_byte, mean_loss, perplexity
 from runjob.runner.worker.models.causal_lm import Nats
 from runjob.runner.worker.models.loading import Task
+from runjob.runner.worker.pair_metrics import pair_metrics
 from runjob.runner.worker.schedule import Clock
 from runjob.runner.worker.state import Best, TrainingState
 from runjob.schemas.direction import is_better
 from runjob.schemas.errors import DataError
 from runjob.schemas.job import EarlyStopping
+
+
+def label_metrics(tally: torch.Tensor, tags: Tags | Relations) -> tuple[Metrics, Confusion]:
+    return tag_metrics(tally, tags) if isinstance(tags, Tags) else pair_metrics(tally, tags)
 
 
 class Network(Protocol):
@@ -49,7 +55,7 @@ class Evaluator:
     added: Added | None
     sources: tuple[str, ...]
     others: Mapping[str, Rows] = field(default_factory=dict)
-    tags: Tags | None = None
+    tags: Tags | Relations | None = None
 
     def run(
         self,
@@ -82,7 +88,7 @@ class Evaluator:
             metrics |= self._rare(self.added, self._over_ranks(found.watched), int(self._over_ranks(counted.watched)))
         if self.tags is not None:
             assert found.tally is not None, "every rank has a micro batch"
-            of_labels, confusion = tag_metrics(self.exchange.summed(found.tally), self.tags)
+            of_labels, confusion = label_metrics(self.exchange.summed(found.tally), self.tags)
             confused(confusion)
             metrics |= of_labels
         for name, rows in self.others.items():

@@ -50,18 +50,18 @@ def tag_metrics(tally: torch.Tensor, tags: Tags) -> tuple[Metrics, Confusion]:
     count, kinds = len(tags.labels), len(tags.labels) + 1
     asked, accurate, *rest = tally.tolist()
     right, predicted, there = (rest[place * count : (place + 1) * count] for place in range(3))
-    metrics = _entities("", sum(right), sum(predicted), sum(there))
+    metrics = ratios("", sum(right), sum(predicted), sum(there))
     for number, label in enumerate(tags.labels):
-        metrics |= _entities(f"/{label}", right[number], predicted[number], there[number])
+        metrics |= ratios(f"/{label}", right[number], predicted[number], there[number])
     metrics["accuracy"] = accurate / asked if asked else None
     flat = rest[3 * count :]
     rows = tuple(tuple(flat[row * kinds : (row + 1) * kinds]) for row in range(kinds))
     return metrics, Confusion(labels=(NOTHING, *tags.labels), tokens=rows)
 
 
-def _entities(ending: str, right: int, predicted: int, there: int) -> Metrics:
+def ratios(ending: str, right: int, predicted: int, there: int) -> Metrics:
     """
-    >>> _entities("/TIME", 2, 4, 5)
+    >>> ratios("/TIME", 2, 4, 5)
     {'f1/TIME': 0.4444444444444444, 'precision/TIME': 0.5, 'recall/TIME': 0.4}
     """
     return {

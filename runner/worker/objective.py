@@ -2,8 +2,10 @@
 besides the loss. Behind it every objective is rows in, and a summed loss with a count out."""
 
 import dataclasses
+import json
 from collections.abc import Callable
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -16,9 +18,12 @@ from runjob.data.characters import reads_characters, utf8_bytes
 from runjob.data.corruptions import Masking
 from runjob.data.label_counts import LabelsSummary
 from runjob.data.labelled_rows import LabelledRows
-from runjob.data.labels import Tags, labelling_of
+from runjob.data.labelling import labelling_of
+from runjob.data.labels import Tags
 from runjob.data.masked_rows import MaskedRows, build_masking, character_masking, marks_of
 from runjob.data.ordered_rows import OrderedRows
+from runjob.data.pair_rows import PairRows
+from runjob.data.pairs import MARKERS, Relations
 from runjob.data.rows import Rows, open_rows
 from runjob.data.store import Side, Store, TokenizerSummary
 from runjob.data.words import marks_words, text_bytes
@@ -26,13 +31,22 @@ from runjob.runner.worker.models.causal_lm import CausalLMObjective
 from runjob.runner.worker.models.filling import has_filling
 from runjob.runner.worker.models.masked_lm import MaskedLMObjective, check_family
 from runjob.runner.worker.models.ordered_characters import OrderedCharactersObjective
+from runjob.runner.worker.models.pair_classes import PairClassesObjective, pair_weights
 from runjob.runner.worker.models.permuted_lm import PermutedLMObjective, check_streams
 from runjob.runner.worker.models.token_classes import TokenClassesObjective, check_token_family, weights_of
 from runjob.schemas.end_to_end import end_to_end
 from runjob.schemas.errors import JobError
 from runjob.schemas.job import Job, watched_metrics
 from runjob.schemas.job_data import Data
-from runjob.schemas.job_model import CausalLM, CharAR, MaskedLM, PermutedLM, Replace, TokenClassification
+from runjob.schemas.job_model import (
+    CausalLM,
+    CharAR,
+    MaskedLM,
+    PermutedLM,
+    RelationClassification,
+    Replace,
+    TokenClassification,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,7 +79,7 @@ def open_reader(job: Job, store: Store) -> Reader:
             return _ordered_reader(job, objective, store)
         case PermutedLM() as objective:
             return _permuted_reader(job, objective, store)
-        case TokenClassification():
+        case TokenClassification() | RelationClassification():
             return _labelled_reader(job, store)
 
 
@@ -116,11 +130,15 @@ def _with_order(reader: Reader, *, seed: int) -> Reader:
 
 def _labelled_reader(job: Job, store: Store) -> Reader:
     tags, tokenizer = tags_of(job), store.summary.tokenizer
-    assert tags is not None
+    ids = marker_ids(store.tokenizer) if isinstance(tags, Relations) else {}
+
+    def finish(rows: Rows) -> Rows:
+        return LabelledRows(rows, tokenizer, tags) if isinstance(tags, Tags) else PairRows(rows, tokenizer, ids)
+
     return Reader(
         data=within_marks(job.data, tokenizer),
         eos=False,
-        finish=lambda rows: LabelledRows(rows, tokenizer, tags),
+        finish=finish,
         token_bytes=None,
         added=None,
     )
@@ -131,8 +149,14 @@ def within_marks(data: Data, tokenizer: TokenizerSummary) -> Data:
     return dataclasses.replace(data, sequence_length=data.sequence_length - marks_of(tokenizer))
 
 
-def tags_of(job: Job) -> Tags | None:
-    """None where the objective classifies no tokens."""
+def marker_ids(tokenizer_at: Path) -> dict[str, int]:
+    """The ids of the marks around the spans of a pair."""
+    tokenizer = tokenizers.load_saved(tokenizer_at)
+    return {marker: tokenizer.convert_tokens_to_ids(marker) for marker in MARKERS}
+
+
+def tags_of(job: Job) -> Tags | Relations | None:
+    """None where the objective classifies nothing."""
     labelling = labelling_of(job)
     return None if labelling is None else labelling.tags
 
@@ -140,6 +164,8 @@ def tags_of(job: Job) -> Tags | None:
 def head_labels(job: Job) -> tuple[str, ...]:
     """What the outputs of a head of its own are called, in their order; none where the head is the vocabulary's."""
     tags = tags_of(job)
+    if isinstance(tags, Relations):
+        return tags.outputs
     return () if tags is None else tags.names
 
 
@@ -156,9 +182,13 @@ def open_other_shares(job: Job, store: Store, side: Side) -> dict[str, Rows]:
 
 
 def open_module(
-    job: Job, network: PreTrainedModel, tokenizer: TokenizerSummary, labels: LabelsSummary | None = None
+    job: Job,
+    network: PreTrainedModel,
+    tokenizer: TokenizerSummary,
+    labels: LabelsSummary | None = None,
+    tokenizer_at: Path | None = None,
 ) -> nn.Module:
-    """What the engine trains; `labels` of the training side."""
+    """What the engine trains; `labels` of the training side, `tokenizer_at`: where its marks are looked up."""
     vocabulary = tokenizer.vocab_size if has_filling(job.model) else None
     match job.objective:
         case CausalLM():
@@ -175,8 +205,15 @@ def open_module(
         case TokenClassification() as objective:
             check_token_family(network)
             tags = tags_of(job)
-            assert tags is not None
+            assert isinstance(tags, Tags)
             return TokenClassesObjective(network, tags, weights_of(objective, tags, labels))
+        case RelationClassification() as objective:
+            check_token_family(network)
+            relations = tags_of(job)
+            assert isinstance(relations, Relations)
+            assert tokenizer_at is not None
+            weights = pair_weights(objective, relations, labels)
+            return PairClassesObjective(network, relations, marker_ids(tokenizer_at), weights)
 
 
 def identity_of(job: Job) -> object:
@@ -188,3 +225,6 @@ def identity_of(job: Job) -> object:
             return dataclasses.asdict(objective)
         case TokenClassification() as objective:
             return {**dataclasses.asdict(objective), "labels": list(objective.labels)}  # as JSON has it
+        case RelationClassification() as objective:
+            identity: object = json.loads(json.dumps(dataclasses.asdict(objective)))  # as JSON has it
+            return identity

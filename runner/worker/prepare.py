@@ -11,7 +11,7 @@ from typing import Any
 from runjob.data.added import added_ids, refuse_rare_metric
 from runjob.data.facts import measure
 from runjob.data.few import few_documents
-from runjob.data.labels import describe_labels, labelling_of
+from runjob.data.labelling import describe_labels, labelling_of
 from runjob.data.prepare import PreparedStore, Progress, prepare
 from runjob.data.space import in_words
 from runjob.data.store import Store

@@ -65,5 +65,5 @@ def evaluate_test_side(assembly: Assembly, checkpoint: Checkpoint) -> Metrics | 
         others=open_other_shares(job, store, store.test),
         tags=tags_of(job),
     )
-    module = open_module(job, network, store.summary.tokenizer, store.summary.train.labels)
+    module = open_module(job, network, store.summary.tokenizer, store.summary.train.labels, store.tokenizer)
     return evaluator.run(Finished(module, parts.engine.device))

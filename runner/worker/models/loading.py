@@ -24,13 +24,14 @@ from runjob.runner.worker.models.canine_ordered import AutoModelForOrderedCharac
 from runjob.runner.worker.models.configs import name_labels
 from runjob.schemas.errors import JobError
 
-Task = Literal["clm", "mlm", "char_ar", "plm", "token_classification"]
+Task = Literal["clm", "mlm", "char_ar", "plm", "token_classification", "relation_classification"]
 AUTO: dict[Task, Any] = {
     "clm": AutoModelForCausalLM,
     "mlm": AutoModelForMaskedLM,
     "char_ar": AutoModelForOrderedCharacters,
     "plm": AutoModelForMaskedLM,
     "token_classification": AutoModelForTokenClassification,
+    "relation_classification": AutoModelForTokenClassification,  # of two tokens (models/pair_classes.py)
 }
 NAMES: dict[Task, str] = {
     "clm": "causal language model",
@@ -38,6 +39,7 @@ NAMES: dict[Task, str] = {
     "char_ar": "model that reads characters",
     "plm": "masked language model",
     "token_classification": "model that classifies tokens",
+    "relation_classification": "model that classifies tokens",
 }
 
 # The public checkpoints of DeBERTa-v3 keep their head under other names than transformers' class, which computes the

@@ -30,7 +30,7 @@ FAMILIES = ("bert", "roberta", "deberta-v2", "modernbert", "mpnet")
 def check_token_family(network: PreTrainedModel) -> None:
     """JobError for a network whose head we do not know."""
     if network.config.model_type not in FAMILIES:
-        said = f"objective token_classification knows the families {', '.join(FAMILIES)}"
+        said = f"this objective knows the families {', '.join(FAMILIES)}"
         raise JobError(f"model.init.path: {said}, not {network.config.model_type}")
 
 

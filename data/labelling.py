@@ -1,0 +1,55 @@
+"""What a job learns from besides text, and how much of it there is."""
+
+from collections import Counter
+
+from runjob.data.label_counts import LabelsSummary
+from runjob.data.labels import Labelling
+from runjob.data.pairs import Pairing
+from runjob.data.store import SideSummary
+from runjob.schemas.job import Job
+from runjob.schemas.job_data import ConllData, JsonlData
+from runjob.schemas.job_model import RelationClassification, TokenClassification
+from runjob.schemas.quantities import counted
+
+
+def labelling_of(job: Job) -> Labelling | Pairing | None:
+    """None where the job learns from text alone."""
+    match job.objective:
+        case RelationClassification() as objective:
+            assert isinstance(job.data, JsonlData), "a rule of the job"
+            assert job.data.target is not None
+            assert job.data.relations is not None
+            return Pairing.of(objective, target=job.data.target, relations=job.data.relations, seed=job.seed)
+        case TokenClassification() as objective:
+            assert isinstance(job.data, JsonlData | ConllData), "a rule of the job"
+            field = job.data.target if isinstance(job.data, JsonlData) else None
+            return Labelling(field=field, labels=objective.labels, scheme=objective.scheme)
+        case _:
+            return None
+
+
+def describe_labels(job: Job, side: SideSummary) -> str | None:
+    """`812 spans (TAXON 500, TIME 312); 3 of them are left out: ...`, `95 pairs (NO_RELATION 80, PART_OF 15)`; None
+    where the job learns from text alone."""
+    labelling, found = labelling_of(job), side.labels
+    if labelling is None or found is None:
+        return None
+    return _spans(labelling, found) if isinstance(labelling, Labelling) else _pairs(labelling, found)
+
+
+def _pairs(pairing: Pairing, found: LabelsSummary) -> str:
+    each = zip(pairing.tags.names, found.counts, strict=True)
+    return f"{counted(sum(found.counts), 'pair')} ({', '.join(f'{name} {count:,}' for name, count in each)})"
+
+
+def _spans(labelling: Labelling, found: LabelsSummary) -> str:
+    tags = labelling.tags
+    begin = [number for number, name in enumerate(tags.names) if name[:2] in ("B-", "U-")]
+    each = Counter({label: 0 for label in tags.labels})
+    for number in begin:
+        each[tags.names[number][2:]] += found.counts[number]
+    said = f"{counted(found.spans, 'span')} ({', '.join(f'{label} {count:,}' for label, count in each.items())})"
+    if found.unmet:
+        said += f"; nothing is asked at {found.unmet:,} of them, which begin or end inside of a token or of what"
+        said += " data.normalize made one character"
+    return said
