@@ -20,9 +20,9 @@ from runjob.schemas.run import Attempt, RunDir, Status, read_json
 if TYPE_CHECKING:
     from runjob.schemas.job import Job  # 45 ms for the dataclasses, which `validate` and `ps` do without
 
-# How long a submitted job may be without a sign of its supervisor before it counts as lost: a cold Python start on a
-# busy shared disk was seen to take seconds, never ten.
-SUBMISSION_GRACE_S = 15.0
+# How long a submitted job may be without a sign of its supervisor before it counts as lost: a cold Python start takes
+# seconds, and of fifty at once beside a load of 20, one took more than fifteen.
+SUBMISSION_GRACE_S = 45.0
 # Who hears how far something is that takes its time
 Told = Callable[[str], None]
 

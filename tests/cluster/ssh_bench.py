@@ -71,7 +71,7 @@ class SshBench:
         found: dict[str, Any] = json.loads(done.stdout)
         return found
 
-    def wait_for(self, run: RunDir, *states: str, within_s: float = 40) -> dict[str, Any]:
+    def wait_for(self, run: RunDir, *states: str, within_s: float = 70) -> dict[str, Any]:
         wait_until(lambda: self.look(run)["state"] in states, within_s=within_s, what=f"{run.id} to be {states}")
         return self.look(run)
 
