@@ -24,7 +24,7 @@ from runjob.data.duplicates import Copies
 from runjob.data.file_sums import FileSummary, settle_files
 from runjob.data.journal import End
 from runjob.data.progress import Reporter
-from runjob.data.split import refuse_empty_sides, sides_of, text_of
+from runjob.data.split import refuse_empty_sides, sides_of
 from runjob.data.store import FORMAT, Budget, SideName, Summary, write_sum
 from runjob.data.tokenise import CHANGED, Tokenising, Written
 from runjob.data.vocabulary import Extension, save_extended
@@ -137,7 +137,7 @@ class Build:
             for side, _, document in tokenising.documents():
                 counts[side] += 1
                 self.reporter.advance(documents=1, tokens=0)
-                text = text_of(document)
+                text = document.unmarked
                 # the other sides stay unseen, by the tokenizer too; and of pairs their text is seen once
                 if side == "train" and (document.labelled is None or document.labelled.whole is None or text != before):
                     yield text

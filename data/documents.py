@@ -23,6 +23,12 @@ class Document:
     origin: str
     labelled: Labelled | None = None
 
+    @property
+    def unmarked(self) -> str:
+        """The text itself, without the marks of a pair: what decides its side, and whether it is wanted at all."""
+        whole = None if self.labelled is None else self.labelled.whole
+        return self.text if whole is None else whole
+
 
 class BadRows:
     """The rows that can't be read: the first ten in words, all of them in number.

@@ -11,6 +11,7 @@ asked, in training as in evaluation. At an EOS stands NONE here; an objective wi
 """
 
 from array import array
+from bisect import bisect_left, bisect_right
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -172,7 +173,7 @@ def tag_tokens(labelled: Labelled, offsets: Sequence[tuple[int, int]], tags: Tag
         met = bool(mine) and (edges[mine[0]][0], edges[mine[-1]][1]) == (span.begin, span.end)
         if not met:
             unmet += 1
-            for number in mine:
+            for number in range(mine[0], mine[-1] + 1) if mine else ():
                 numbers[number] = NONE
             continue
         first, count = mine[0], mine[-1] + 1 - mine[0]
@@ -195,9 +196,10 @@ def carry(spans: Sequence[Span], aligned: Sequence[tuple[int, int]], text: str) 
     begins, ends = ([place[side] for place in aligned] for side in (0, 1))
     carried, lost = [], 0
     for span in spans:
-        inside = [number for number, end in enumerate(ends) if end > span.begin and begins[number] < span.end]
-        if inside and begins[inside[0]] == span.begin and ends[inside[-1]] == span.end:
-            carried.append(Span(begin=inside[0], end=inside[-1] + 1, label=span.label))
+        # neither ever falls, so a long text costs no more a span than a short one
+        first, behind = bisect_right(ends, span.begin), bisect_left(begins, span.end)
+        if first < behind and begins[first] == span.begin and ends[behind - 1] == span.end:
+            carried.append(Span(begin=first, end=behind, label=span.label))
         else:
             lost += 1
     return Labelled(text=text, spans=tuple(carried), lost=lost)

@@ -4,7 +4,7 @@ at [E1].
     row       [CLS] [E1] Olenellus [/E1] of the lower [E2] Cambrian [/E2] [SEP]
     labels     -    OCCURS_IN  -                  nothing else is asked
 
-Of a text so long that one of the two marks is cut off, nothing is asked.
+Of a text so long that one of the four marks is cut off, nothing is asked.
 """
 
 from collections.abc import Mapping
@@ -27,7 +27,8 @@ class PairRows:
         assert isinstance(texts, DocumentRows), "a rule of the job"
         self._side, self._pieces = texts.side, texts.pieces
         self._before, self._after = mark(tokenizer.cls_id), mark(tokenizer.sep_id)
-        self._openings = [ids[opening] for opening, _ in MARKS]
+        self._marks = list(ids.values())
+        self._first = ids[MARKS[0][0]]
         self.sequence_length = texts.sequence_length + len(self._before) + len(self._after)
         self.sections = texts.sections
         self.bytes = texts.bytes
@@ -46,8 +47,8 @@ class PairRows:
         ids = np.asarray(self._side.read(int(start), int(end))).astype(np.int64)
         input_ids = np.concatenate([self._before, ids, self._after])
         labels = np.full(len(input_ids), IGNORED)
-        if all((input_ids == opening).any() for opening in self._openings):
+        if all((input_ids == mark).any() for mark in self._marks):
             # a row is a whole document (a rule of the job), so its EOS stands before the next one
             eos = int(self._side.offsets[number + 1]) - 1
-            labels[input_ids == self._openings[0]] = int(self._side.read_labels(eos, eos + 1)[0])
+            labels[input_ids == self._first] = int(self._side.read_labels(eos, eos + 1)[0])
         return Row(input_ids=input_ids, labels=labels, position_ids=None)

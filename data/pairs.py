@@ -13,6 +13,7 @@ A relation between two spans that are no candidates is not learnt, and nobody is
 
 import hashlib
 import math
+import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
 from fractions import Fraction
@@ -105,7 +106,9 @@ def pair_reader(field: str, pairing: Pairing) -> Read:
 def read_pairs(row: dict[str, Any], text: str, pairing: Pairing) -> Iterator[Labelled]:
     """The pairs of a row that a job asks about, in the order of heads, then of tails; ValueError for a row that can't
     be read."""
-    if mark := next((mark for mark in MARKERS if mark in text), None):
+    # in wide letters too, of which data.normalize may make the mark
+    seen = text + unicodedata.normalize("NFKC", text)
+    if mark := next((mark for mark in MARKERS if mark in seen), None):
         raise ValueError(f"its text holds {mark}, which marks the spans of a pair; write it otherwise there")
     spans = read_spans(row, pairing.field, text, labels=None)
     related = _relations(row, pairing, count=len(spans))
@@ -167,4 +170,6 @@ def _relation(one: object, where: str, count: int) -> tuple[tuple[int, int], str
             raise ValueError(f"{where}.{key} is {value!r} and not the number of one of {count} spans, from 0")
     if head == tail:
         raise ValueError(f"{where}: span {head} is related to itself")
-    return (head, tail), str(label)
+    if not isinstance(label, str):
+        raise ValueError(f"{where}.label is {kind_of(label)} and not a string")
+    return (head, tail), label

@@ -69,7 +69,9 @@ class Selection:
     def _told(self, advance: Callable[[], None]) -> Iterator[str]:
         for _, document in self._fitting():
             advance()
-            yield document.text
+            found = document.labelled
+            # no text holds a NUL; one that says the same and is labelled otherwise is no copy
+            yield document.text if found is None else f"{document.text}\0{found.number}{found.spans}"
 
     def _fitting(self) -> Iterator[tuple[Part, Document]]:
         self._short = self._filtered = self._emptied = 0
@@ -77,9 +79,9 @@ class Selection:
             document = self._normalized(document)
             if not document.text:
                 self._emptied += 1
-            elif len(document.text) < self._min_length:
+            elif len(document.unmarked) < self._min_length:
                 self._short += 1
-            elif self._unwanted(document.text):
+            elif self._unwanted(document.unmarked):
                 self._filtered += 1
             else:
                 yield part, document
@@ -89,7 +91,8 @@ class Selection:
             return Document(text=self._normalize(document.text), origin=document.origin)
         if document.labelled.number is not None:  # its marks are words of the text, and nothing counts its characters
             text = self._normalize(document.text)
-            labelled = dataclasses.replace(document.labelled, text=text)
+            whole = None if document.labelled.whole is None else self._normalize(document.labelled.whole)
+            labelled = dataclasses.replace(document.labelled, text=text, whole=whole)
             return Document(text=text, origin=document.origin, labelled=labelled)
         aligned = self._align(document.text)
         labelled = carry(document.labelled.spans, aligned.spans, aligned.text)

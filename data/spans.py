@@ -64,9 +64,11 @@ def _span(one: object, where: str, text: str, labels: Collection[str] | None) ->
     if text[begin].isspace() or text[end - 1].isspace():
         raise ValueError(f"{where}: {begin} to {end} ({text[begin:end]!r}) begins or ends with white space")
     _refuse_text(one, where, text[begin:end])
+    if not isinstance(label, str):
+        raise ValueError(f"{where}.label is {kind_of(label)} and not a string")
     if labels is not None and label not in labels:
         raise ValueError(f"{where}: {label!r} is none of objective.labels: {', '.join(labels)}")
-    return Span(begin=begin, end=end, label=str(label))
+    return Span(begin=begin, end=end, label=label)
 
 
 def _refuse_text(one: Mapping[str, Any], where: str, there: str) -> None:

@@ -60,7 +60,7 @@ def divide(
             case _ if part.side is not None:
                 side = part.side
             case HashSplit(validation=validation, test=test):
-                side = hash_side(text_of(document), validation=validation, test=test, seed=seed)
+                side = hash_side(document.unmarked, validation=validation, test=test, seed=seed)
             case FirstSplit(validation=validation, test=test):
                 side = _first_side(seen[part.section], validation=validation, test=test or 0)
             case FilesSplit() | SubsetsSplit():
@@ -69,12 +69,6 @@ def divide(
         if side == "train" and document.labelled is not None and document.labelled.spare:
             continue
         yield side, part, document
-
-
-def text_of(document: Document) -> str:
-    """What decides: all pairs of a text are where the text would be."""
-    whole = None if document.labelled is None else document.labelled.whole
-    return document.text if whole is None else whole
 
 
 def _first_side(number: int, *, validation: int, test: int) -> SideName:

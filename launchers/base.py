@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from runjob.schemas.job import Job  # 45 ms for the dataclasses, which `validate` and `ps` do without
 
 # How long a submitted job may be without a sign of its supervisor before it counts as lost: a cold Python start takes
-# seconds, and of fifty at once beside a load of 20, one took more than fifteen.
+# seconds; of fifty at once beside a load of 20 one may take more than fifteen (not shown: docs/reliability.md).
 SUBMISSION_GRACE_S = 45.0
 # Who hears how far something is that takes its time
 Told = Callable[[str], None]

@@ -8,14 +8,15 @@ do.
 import contextlib
 from collections.abc import Mapping, Sequence
 
-from runjob.launchers.base import Handle
+from runjob.launchers.base import SUBMISSION_GRACE_S, Handle
 from runjob.launchers.ssh_link import Link
 from runjob.launchers.ssh_target import UnreachableError
 from runjob.schemas.errors import RunjobError
 from runjob.schemas.job_hardware import Ssh
 from runjob.schemas.run import Attempt
 
-START_S = 40.0
+# Longer than the outpost there waits for its supervisor, with the start of Python before it
+START_S = SUBMISSION_GRACE_S + 25.0
 STOP_S = 10.0
 # handle.json is flat: node2_host, node2_path ...
 NODE = "node{}_"

@@ -86,10 +86,15 @@ def text_head(init: ScratchInit | StudentInit, vocabulary: int) -> int:
 
 
 def label_head(init: ScratchInit | StudentInit, objective: TokenClassification | RelationClassification) -> int:
-    """A row and a bias for each tag, or for each class of pairs at either mark."""
+    """A row and a bias for each output."""
+    return (init.hidden_size + 1) * label_outputs(objective)
+
+
+def label_outputs(objective: TokenClassification | RelationClassification) -> int:
+    """One for each tag, or for each class of pairs at either mark."""
     if isinstance(objective, RelationClassification):
-        return (init.hidden_size + 1) * 2 * (1 + len(objective.labels))
-    return (init.hidden_size + 1) * (1 + len(PREFIXES[objective.scheme]) * len(objective.labels))
+        return 2 * (1 + len(objective.labels))
+    return 1 + len(PREFIXES[objective.scheme]) * len(objective.labels)
 
 
 def scratch_parameters(init: ScratchInit | StudentInit, vocabulary: int) -> int:

@@ -6,11 +6,12 @@ A `plan` has no time to read thousands of runs. It looks at LOOKED of them, thos
 others and the last used first, and of the one that fits at the end of its records.
 """
 
-import heapq
+import math
 import mmap
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache, cached_property
+from itertools import chain, islice
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,8 @@ from runjob.schemas.run import RunDir, parse_event, run_ids, written_at
 
 Record = dict[str, Any]
 LOOKED = 60
+# What reading a run ends in that is damaged, of another time, or somebody else's: nothing but a figure is lost
+UNREADABLE = (OSError, KeyError, TypeError, ValueError, AttributeError, ArithmeticError, RecursionError)
 # Fewer measured steps are chance; the first of an attempt, which builds kernels and fills caches, is none of them
 FEWEST = 5
 # Of events.jsonl: a thousand records and more
@@ -86,28 +89,32 @@ class Paces:
         """The newest that fits; None where none of those that are looked at does."""
         wanted = felt(asked.values)
         for run in self._candidates(asked.plan.name):
-            if (values := same_computation(run, wanted)) is None or not same_machine(run, values, asked):
+            try:
+                if (values := same_computation(run, wanted)) is None or not same_machine(run, values, asked):
+                    continue
+                found = measured(run, values, asked)
+            except UNREADABLE:
                 continue
-            if (found := measured(run, values, asked)) is not None:
+            if found is not None:
                 return found
         return None
 
-    def _candidates(self, name: str) -> Iterator[RunDir]:
-        own = [one for one in self._ids if one.rpartition("-")[0] == name]
-        newest = self._newest(own, LOOKED)
-        yield from newest
-        if len(newest) < LOOKED:
-            others = [one for one in self._ids if one.rpartition("-")[0] != name]
-            yield from self._newest(others, LOOKED - len(newest))
+    def _candidates(self, name: str) -> list[RunDir]:
+        """Those of that name first; of what has never trained nothing can be learnt."""
+        own = [run for run, its in self._newest if its == name]
+        others = (run for run, its in self._newest if its != name)
+        known = (one for one in chain(own, others) if (self.home / one / "events.jsonl").is_file())
+        return [RunDir(self.home / one) for one in islice(known, LOOKED)]
 
     @cached_property
-    def _ids(self) -> list[str]:
-        return run_ids(self.home)
-
-    def _newest(self, ids: list[str], count: int) -> list[RunDir]:
-        """By when a file was last made in it: to ask each for its job.yaml takes half as long again."""
-        chosen = heapq.nlargest(count, ids, key=lambda one: written_at(f"{self.home}/{one}"))
-        return [RunDir(self.home / one) for one in chosen]
+    def _newest(self) -> list[tuple[str, str]]:
+        """Id and name of every run, the last used first, by when a file was last made in it: to ask each for its
+        job.yaml takes half as long again. None where nobody may look."""
+        try:
+            ids = sorted(run_ids(self.home), key=lambda one: written_at(f"{self.home}/{one}"), reverse=True)
+        except OSError:
+            return []
+        return [(one, one.rpartition("-")[0]) for one in ids]
 
 
 def felt(values: Mapping[str, Any]) -> dict[str, Any]:
@@ -158,7 +165,7 @@ def measured(run: RunDir, values: Mapping[str, Any], asked: Asked) -> Pace | Non
         return None  # the last attempt is young, and job.json is already its own
     start = records[0]
     took = [asked.plan.batch.global_batch / one["samples_per_s"] for one in records if one["event"] == "train"][1:]
-    if len(took) < FEWEST or not same_place(start, asked):
+    if len(took) < FEWEST or not all(math.isfinite(one) and one > 0 for one in took) or not same_place(start, asked):
         return None
     return Pace(
         run=run.id,

@@ -73,7 +73,7 @@ def find_recipe(name: str | None, objective: str | None) -> Recipe:
         if objective is None:
             raise JobError(f"init: say what to train: --recipe {'|'.join(names(RECIPES))}, or --objective")
         if not fitting:
-            raise JobError(f"init --objective {objective}: no such objective, there are: {', '.join(OBJECTIVES)}")
+            raise JobError(f"init --objective {objective}: no recipe has it; there are: {', '.join(OBJECTIVES)}")
         return fitting[0]
     known = {recipe.name: recipe for recipe in RECIPES}
     if name not in known:

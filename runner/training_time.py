@@ -116,7 +116,7 @@ def by_pace(job: Job, plan: Plan, pace: Pace, rows: Facts | None, *, launcher: s
         evaluations=count,
         seconds_per_evaluation=None if count is None else pace.evaluation_s,
         run=pace.run,
-        cost=None if rented else cost_of(plan, seconds),
+        cost=None if rented else cost_of(plan, seconds, ranks=pace.ranks, threads=pace.threads),
         careful=over_the_limit(job, seconds, launcher=launcher),
     )
 
@@ -139,7 +139,7 @@ def evaluations(job: Job, plan: Plan, rows: Facts | None, *, seconds: float) -> 
         period = period_of(every, plan, rows)
         if period is None:
             return None
-        between = steps / period
+        between = min(steps / period, Fraction(steps))  # no more than one a step
     return beside + (math.floor(between) if steps < plan.steps else max(math.ceil(between), 1))
 
 
@@ -157,7 +157,7 @@ def period_of(every: Quantity, plan: Plan, rows: Facts | None) -> Fraction | Non
 
 def by_full_speed(job: Job, plan: Plan, place: Place) -> TrainingTime:
     """What the GPUs of this machine could do, as it is assumed for rented ones; of other machines nothing is known."""
-    measures = how_to_measure(job, place.launcher)
+    measures = how_to_measure(job, plan, place.launcher)
     speed = full_speed(job, plan, place.machine.gpus) if place.here else f"{place.launcher} is not asked what it has"
     if isinstance(speed, str):
         return unknown(f"no run in this home has measured it, and {speed}; {measures}")
@@ -174,31 +174,38 @@ def by_full_speed(job: Job, plan: Plan, place: Place) -> TrainingTime:
         how=f"{steps:,} steps of {per_step:.3g} s, {SHARE_OF_PEAK:.0%} (assumed) of {speed.words}; {measures}",
         steps=steps,
         seconds_per_step=per_step,
-        cost=cost_of(plan, steps * per_step),
+        cost=cost_of(plan, steps * per_step, ranks=plan.batch.ranks, threads=plan.resources.threads),
     )
 
 
-def how_to_measure(job: Job, launcher: str) -> str:
-    """What to type: a beginning of the job itself, which `resume` can go on from."""
+def how_to_measure(job: Job, plan: Plan, launcher: str) -> str:
+    """What to type: a beginning of the job itself, which `resume` can go on from; a short one as a whole."""
+    short = plan.steps is not None and plan.steps <= SHOWN_STEPS
     every = job.training.log_every
     often = every.unit == "steps" and every.amount * FEWEST < SHOWN_STEPS
-    words = [f"training.stop_after={SHOWN_STEPS} steps", *([] if often else ["training.log_every=1 steps"])]
-    sets = " ".join(f"--set '{word}'" for word in words)
-    return f"`runjob FILE{'' if launcher == 'local' else f' --launcher {launcher}'} {sets}` measures it"
+    pause = [] if short else [f"training.stop_after={SHOWN_STEPS} steps"]
+    words = [*pause, *([] if often else ["training.log_every=1 steps"])]
+    sets = "".join(f" --set '{word}'" for word in words)
+    return f"`runjob FILE{'' if launcher == 'local' else f' --launcher {launcher}'}{sets}` measures it"
 
 
-def cost_of(plan: Plan, seconds: float) -> str:
-    """In hours of what computes: nobody here knows its price."""
-    place, hours = plan.resources, seconds / 3600
-    each, what = (place.gpus_per_node, "GPU") if place.gpus_per_node else (place.ranks_per_node * place.threads, "core")
-    count = place.nodes * each
+def cost_of(plan: Plan, seconds: float, *, ranks: int, threads: int) -> str:
+    """In hours of what computes, with so many ranks of so many threads: nobody here knows its price."""
+    hours = seconds / 3600
+    count, what = (ranks, "GPU") if plan.resources.gpus_per_node else (ranks * threads, "core")
     return (
         f"about {float(f'{count * hours:.2g}'):,.12g} {what} hours ({count} {what}(s)); their price is not known here"
     )
 
 
 def over_the_limit(job: Job, seconds: float, *, launcher: str) -> str | None:
-    """What a Slurm job that is longer than its limit goes through; nothing else goes by a limit."""
+    """What a job that is longer than its limit goes through, where a launcher has one."""
+    aws = job.hardware.aws
+    if launcher == "aws" and aws is not None and seconds > 3600 * aws.max_hours:
+        return (
+            f"hardware.aws.max_hours: {aws.max_hours:g}, and training takes about {in_words(seconds / 3600)}: the "
+            "machine ends before; `runjob resume` goes on on another"
+        )
     slurm = job.hardware.slurm
     if launcher != "slurm" or slurm is None:
         return None

@@ -124,6 +124,7 @@ def assemble(run: RunDir, attempt: Attempt, job: Job, plan: Plan, stop_watch: St
     learning_rate = LearningRate(job.training.schedule, clock, peak=engine.peak_learning_rate)
     if start.checkpoint is not None:
         restore_optimizer(engine, start.checkpoint)
+    tags = tags_of(job)
     state = start.checkpoint.state if start.checkpoint is not None else TrainingState()
     if start.after_finish:
         state.give_another_chance()
@@ -150,7 +151,7 @@ def assemble(run: RunDir, attempt: Attempt, job: Job, plan: Plan, stop_watch: St
             added=reader.added,
             sources=names_of(job.data) if isinstance(job.data, MixData) else (),
             others=open_other_shares(job, store, store.validation),
-            tags=tags_of(job),
+            tags=tags,
             exchange=exchange,
         ),
         exchange=exchange,
@@ -170,7 +171,7 @@ def assemble(run: RunDir, attempt: Attempt, job: Job, plan: Plan, stop_watch: St
             job.tracking.profile if exchange.rank == 0 else None, run.profile, cuda=job.hardware.device == "cuda"
         ),
         pulse=Pulse(job.training.hung_after, wait_s=0.0 if feed is None else PATIENCE_S),
-        classes=classes_in(network.config),
+        classes=classes_in(network.config) if tags is None else len(tags.names),
         feed=feed,
     )
     return Assembly(parts=parts, start=start, init=init, store=store, config=network.config, kernels=kernels)

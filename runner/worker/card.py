@@ -194,7 +194,7 @@ def _evaluation(facts: CardFacts) -> list[str]:
     if facts.masking is not None:
         predicted = "the hidden tokens of the whole validation side, the same in every evaluation"
     if facts.classes is not None:
-        evaluated = f"after step {found.step:,} ({which}), with a loss of {found.loss:.4f} nats per token"
+        evaluated = f"after step {found.step:,} ({which}), with a loss of {found.loss:.4f} per {facts.classes.asked}"
         return [*entity_lines(facts.classes, found.entities, evaluated), *_test(facts.test)]
     lines = [
         f"On {predicted}, after step {found.step:,} ({which}):",

@@ -52,6 +52,11 @@ class ClassFacts:
     train: str
     validation: str
 
+    @property
+    def asked(self) -> str:
+        """What one prediction is of."""
+        return "pair" if self.scheme is None else "token"
+
 
 def class_facts(job: Job, summary: Summary) -> ClassFacts | None:
     """None where the job classifies no tokens."""

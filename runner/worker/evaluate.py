@@ -77,6 +77,11 @@ class Evaluator:
             if self.sources:
                 losses |= self._loss_of(name, here.all, counted.predicted - before)
         nats, predicted = self._over_ranks(found.all), int(self._over_ranks(counted.predicted))
+        if predicted == 0 and self.tags is not None:
+            raise DataError(
+                "evaluation: nothing is asked on the validation side: no row holds what a label stands at; raise "
+                "data.sequence_length, or the share of data.split.validation"
+            )
         if predicted == 0:
             raise DataError(
                 "evaluation: nothing is hidden in the whole validation side; it is too short for "

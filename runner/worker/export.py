@@ -23,7 +23,7 @@ from transformers import AutoTokenizer, GenerationConfig, PreTrainedConfig, PreT
 from transformers.dynamic_module_utils import custom_object_save
 
 from runjob.runner.worker.faults import fault_point
-from runjob.runner.worker.models.configs import classes_in, positions_of
+from runjob.runner.worker.models.configs import ids_in, positions_of
 from runjob.runner.worker.models.loading import AUTO, attention_of, load, runs_its_own_code, task_of
 from runjob.schemas.errors import CheckpointError, RunjobError
 from runjob.schemas.job import Generation
@@ -175,7 +175,7 @@ def _compare(network: PreTrainedModel, directory: Path) -> None:
 def probe_row(config: PreTrainedConfig) -> torch.Tensor:
     """A fixed walk through the whole vocabulary; 7919 is prime, so neighbours differ for any vocabulary."""
     length = min(PROBE, positions_of(config) or PROBE)
-    return (torch.arange(length) * 7919 % classes_in(config))[None]
+    return (torch.arange(length) * 7919 % ids_in(config))[None]
 
 
 def replace_directory(target: Path, write: Callable[[Path], None], verify: Callable[[Path], None]) -> None:

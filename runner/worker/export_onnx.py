@@ -27,7 +27,7 @@ from transformers import AutoTokenizer, CanineModel, PreTrainedModel
 
 from runjob.runner.worker.export import load_network, replace_directory
 from runjob.runner.worker.models.canine import CanineForMaskedLM
-from runjob.runner.worker.models.configs import classes_in, positions_of
+from runjob.runner.worker.models.configs import ids_in, positions_of
 from runjob.runner.worker.models.loading import task_of
 from runjob.schemas.characters import BEHIND, CHUNK, RATE, longest_row, padded_length
 from runjob.schemas.errors import CheckpointError, JobError, MissingError
@@ -166,7 +166,7 @@ def compare(file: OnnxFile, path: Path, network: PreTrainedModel, *, padding: in
     generator = np.random.Generator(np.random.Philox(0))
     for length in compared_lengths(file, network):
         width = length if file.length is None else file.length
-        texts = [generator.integers(1, classes_in(network.config), size) for size in (length, max(length - 3, 2))]
+        texts = [generator.integers(1, ids_in(network.config), size) for size in (length, max(length - 3, 2))]
         rows, mask = np.full((2, width), padding, dtype=np.int64), np.zeros((2, width), dtype=np.int64)
         for number, text in enumerate(texts):
             # a padding id in the text would be no text to the families that count positions by it

@@ -8,7 +8,7 @@ import torch
 from transformers import PreTrainedModel
 
 from runjob.runner.worker.generate_speed import BATCHES, alternate
-from runjob.runner.worker.models.configs import classes_in, positions_of
+from runjob.runner.worker.models.configs import ids_in, positions_of
 
 ROW = 512
 GAPS = 0.15
@@ -41,7 +41,7 @@ def measure_fill_speed(network: PreTrainedModel, answer: Answer) -> list[FillSpe
 
 def _measure(network: PreTrainedModel, answer: Answer, batch: int, length: int) -> FillSpeed:
     generator = torch.Generator().manual_seed(0)
-    rows = torch.randint(classes_in(network.config), (batch, length), generator=generator).to(network.device)
+    rows = torch.randint(ids_in(network.config), (batch, length), generator=generator).to(network.device)
     gaps = (torch.rand((batch, length), generator=generator) < GAPS).to(network.device)
     ours, theirs = alternate(network.device, lambda: answer(rows, gaps), lambda: network(input_ids=rows))
     return FillSpeed(batch=batch, row_tokens=length, fill=batch * length / ours, transformers=batch * length / theirs)

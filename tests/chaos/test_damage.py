@@ -71,7 +71,7 @@ def test_what_can_be_made_anew_is_refused_until_it_is_deleted(stopped: RunDir, s
     assert "delete " in refused.stderr
     assert sorted(path.name for path in stopped.attempts.iterdir()) == ["1", "2"]
     file.unlink()
-    # without a handle it counts as on its way for a quarter of a minute
+    # without a handle it counts as on its way for less than a minute
     written = json.loads(stopped.status.read_text())
     rewrite(stopped.status, updated=written["updated"] - 60)
     went_on = small("exact", "resume", stopped.id, *LOCAL)

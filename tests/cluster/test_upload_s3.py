@@ -93,7 +93,7 @@ def test_what_a_finished_job_could_not_upload_is_sent_by_one_command(endpoint, r
 
 def test_upload_is_refused_while_the_jobs_own_uploader_is_at_work_and_where_there_is_nowhere(runjob: Runjob, home):
     run = make_run(home.runs, f"s3://{BUCKET}/later", id="small-0b1c2d3e")
-    # the command has twice as long to start as a submission may be without a sign of life: the machine may be busy
+    # the command has longer to start than a submission may be without a sign of life: the machine may be busy
     rewrite(run.status, updated=time.time() + 12)
     done = runjob("upload", run.id)
     assert (done.returncode, f"{run.id} is running, and its own uploader is at work" in done.stderr) == (2, True)

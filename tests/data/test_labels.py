@@ -63,6 +63,7 @@ def test_spans_are_read_in_the_order_of_the_text_whatever_their_order_in_the_fil
         ([{"start": 0, "end": 99, "label": "TIME"}], "1: entities[0]: 0 to 99 is no span of a text of 31 characters"),
         ([{"start": 9, "end": 9, "label": "TIME"}], "1: entities[0]: 9 to 9 is no span of a text of 31 characters"),
         ([{"start": 16, "end": 22, "label": "TIME"}], "1: entities[0]: 16 to 22 (' lower') begins or ends with white"),
+        ([{"start": 0, "end": 9, "label": None}], "1: entities[0].label is null and not a string"),
         ([{"start": 0, "end": 9, "label": "ROCK"}], "1: entities[0]: 'ROCK' is none of objective.labels: TAXON, TIME"),
         (
             [SPANS[1], {"start": 23, "end": 31, "label": "TIME"}],

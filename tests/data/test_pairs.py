@@ -9,16 +9,18 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from runjob.data.corpus import open_corpus
 from runjob.data.labels import Span
 from runjob.data.pair_rows import PairRows
 from runjob.data.pairs import MARKERS, Pairing, Relations, kept, mark_pair, pair_reader
 from runjob.data.prepare import prepare
 from runjob.data.rows import DocumentRows
 from runjob.data.samples import locate
+from runjob.data.selection import Selection
 from runjob.data.store import Store
 from runjob.data.tokenizers import backend_for_corpus, load_saved, train
 from runjob.data.vocabulary import add_markers
-from runjob.schemas.job_data import HashSplit, TrainedTokenizer, TrainedUnigram, TrainedWordPiece
+from runjob.schemas.job_data import Filter, HashSplit, TrainedTokenizer, TrainedUnigram, TrainedWordPiece
 
 PAIRING = Pairing(
     field="entities",
@@ -32,6 +34,7 @@ PAIRING = Pairing(
 TEXT = "Olenellus of the lower Cambrian"
 ENTITIES = [{"start": 23, "end": 31, "label": "TIME"}, {"start": 0, "end": 9, "label": "TAXON"}]
 RELATIONS = [{"head": 1, "tail": 0, "label": "OCCURS_IN"}]
+MARKED = "its text holds [E1], which marks the spans of a pair; write it otherwise there"
 WORDPIECE = TrainedWordPiece(
     kind="train", algorithm="wordpiece", vocab_size=300, lowercase=True, marks="bert", terms={}
 )
@@ -95,7 +98,12 @@ def test_a_marked_text_without_its_marks_is_the_text(text, places):
             {"relations": [*RELATIONS, {"head": 1, "tail": 0, "label": "PART_OF"}]},
             "relations[1]: spans 1 and 0 are related already; a pair has one relation",
         ),
-        ({"text": f"{TEXT} [E1]"}, "its text holds [E1], which marks the spans of a pair; write it otherwise there"),
+        ({"relations": [RELATIONS[0] | {"label": None}]}, "relations[0].label is null and not a string"),
+        (
+            {"text": f"{TEXT} \uff3bE1\uff3d"},
+            "its text holds [E1], which marks the spans of a pair; write it otherwise there",
+        ),
+        ({"text": f"{TEXT} [E1]"}, MARKED),
     ],
 )
 def test_a_row_that_says_no_relations_is_named(changed, said):
@@ -174,6 +182,59 @@ def test_a_row_is_a_pair_between_the_tokenizers_marks_and_asks_once_at_the_mark_
     assert rows.lengths(np.array([0]))[0] == len(rows.row(0, position=None).input_ids)
     short = PairRows(DocumentRows(store.validation, 2, truncate=True, eos=False), store.summary.tokenizer, ids)
     assert all((short.row(number, position=None).labels < 0).all() for number in range(len(short)))
+
+
+@pytest.mark.parametrize(
+    ("changed", "kept_texts"),
+    [
+        ({"filter": Filter(keep=None, drop=r"\[")}, 2),
+        ({"filter": Filter(keep="^Olen", drop=None)}, 2),
+        ({"min_length": len(TEXT) + 1}, 0),
+    ],
+)
+def test_a_text_is_wanted_or_not_by_itself_and_not_by_its_marks(tmp_path, make_jsonl, changed, kept_texts):
+    file = tmp_path / "a.jsonl"
+    file.write_text(json.dumps({"text": TEXT, "entities": ENTITIES, "relations": RELATIONS}) + "\n", encoding="utf-8")
+    data = make_jsonl(file, target="entities", relations="relations")
+    settings = {"normalize": str, "min_length": 0, "filter": Filter(keep=None, drop=None)} | changed
+    found = list(Selection(open_corpus(data, labelling=PAIRING), **settings).documents())
+    assert len(found) == kept_texts
+
+
+def test_a_pair_is_where_its_normalised_text_would_be(tmp_path, make_jsonl):
+    file = tmp_path / "a.jsonl"
+    spaced = TEXT + "  x"
+    row = {"text": spaced, "entities": ENTITIES, "relations": RELATIONS}
+    file.write_text(json.dumps(row) + "\n", encoding="utf-8")
+    data = make_jsonl(file, target="entities", relations="relations")
+    collapse = lambda text: " ".join(text.split())  # noqa: E731
+    chosen = Selection(
+        open_corpus(data, labelling=PAIRING), normalize=collapse, min_length=0, filter=Filter(keep=None, drop=None)
+    )
+    assert {document.unmarked for _, document in chosen.documents()} == {TEXT + " x"}
+
+
+def test_a_pair_that_is_labelled_otherwise_is_no_copy(tmp_path, make_jsonl):
+    rows = [{"text": TEXT, "entities": ENTITIES, "relations": some} for some in ([], RELATIONS, RELATIONS)]
+    file = tmp_path / "a.jsonl"
+    file.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    data = make_jsonl(file, target="entities", relations="relations")
+    chosen = Selection(
+        open_corpus(data, labelling=PAIRING), normalize=str, min_length=0, filter=Filter(keep=None, drop=None)
+    )
+    chosen.leave_out_copies(scratch=tmp_path, advance=lambda: None)
+    assert sorted(document.labelled.number for _, document in chosen.documents()) == [0, 0, 1]
+
+
+def test_of_a_pair_whose_last_mark_is_cut_off_nothing_is_asked(tmp_path, make_jsonl, no_report):
+    store, tokenizer = sides(tmp_path, make_jsonl, no_report)
+    ids = {marker: tokenizer.convert_tokens_to_ids(marker) for marker in MARKERS}
+    for length in (6, 12, 24):
+        rows = PairRows(DocumentRows(store.validation, length, truncate=True, eos=False), store.summary.tokenizer, ids)
+        for number in range(len(rows)):
+            row = rows.row(number, position=None)
+            whole = all((row.input_ids == one).any() for one in ids.values())
+            assert (row.labels >= 0).sum() == whole
 
 
 def test_classes_and_outputs_have_their_names():

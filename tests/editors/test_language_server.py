@@ -36,8 +36,11 @@ def typed(server: LanguageServer, text: str) -> list[str]:
     return server.completions(file, before.count("\n"), len(before) - before.rfind("\n") - 1)
 
 
+KINDS = ["clm", "mlm", "char_ar", "plm", "token_classification", "relation_classification"]
+
+
 def test_the_kinds_of_objective_are_proposed(server):
-    assert typed(server, "objective:\n  kind: |\n") == ["clm", "mlm", "char_ar", "plm"]
+    assert typed(server, "objective:\n  kind: |\n") == KINDS
 
 
 def test_the_fields_of_the_chosen_kind_are_proposed_and_no_others(server):
@@ -99,5 +102,5 @@ def test_a_file_that_extends_another_may_leave_out_what_it_likes_and_is_served_a
     assert server.open(TINY / f"typed-{next(NUMBERS)}.yaml", FIRST + part) == []
     (problem,) = server.open(TINY / f"typed-{next(NUMBERS)}.yaml", FIRST + part.replace("schedule", "shedule"))
     assert problem["message"] == "Property shedule is not allowed."
-    assert typed(server, "extends: gpt2_dutch.yaml\nobjective:\n  kind: |\n") == ["clm", "mlm", "char_ar", "plm"]
+    assert typed(server, "extends: gpt2_dutch.yaml\nobjective:\n  kind: |\n") == KINDS
     assert {"extends", "matrix", "name"} <= set(typed(server, "schema: 1\n|\n"))

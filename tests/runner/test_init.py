@@ -105,7 +105,8 @@ def test_a_value_on_one_line_is_read_again_as_the_same(value):
 COMMENTED = """\
 # What the network learns to predict.
 objective:
-  # Masked language modelling: hidden tokens from all around them. Others: clm, char_ar, plm.
+  # Masked language modelling: hidden tokens from all around them. Others: clm, char_ar, plm,
+  # token_classification, relation_classification.
   kind: mlm
   # What stands in the place of a predicted token; the three shares add up to 1.
   replace:
@@ -180,7 +181,7 @@ def test_a_repository_of_jobs_keeps_its_one_copy_of_the_schema(runjob, home):
         ([], "init: say what to train: --recipe gpt2|deberta|modernbert|canine|mpnet, or --objective"),
         (["--recipe", "gtp2"], "did you mean `gpt2`?"),
         (["--recipe", "gpt2", "--objective", "plm"], "it learns clm; of plm there is: mpnet"),
-        (["--objective", "nsp"], "no such objective, there are: clm, mlm, char_ar, plm"),
+        (["--objective", "nsp"], "no recipe has it; there are: clm, mlm, char_ar, plm"),
         (["--recipe", "gpt2", "--data", "sample:nl"], "no such sample, there are: domains, dutch"),
         (["--recipe", "gpt2", "-o", "none/mine.yaml"], "no such directory: none; `mkdir -p none` makes it"),
         (["--recipe", "gpt2", "--data", "hub:"], "data.path"),

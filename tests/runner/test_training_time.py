@@ -268,13 +268,46 @@ def gpus(folder: Path, name: str, monkeypatch) -> None:
 
 
 def test_of_thousands_of_runs_those_of_its_name_are_read_first_and_the_newest_of_them(planned, runs) -> None:
-    for number in range(LOOKED):
+    for number in range(2 * LOOKED):  # cells that wait, submissions that failed: there is nothing in them
         (runs / f"another-{number:08x}").mkdir()
+    assert planned()["run"] == STRAIGHT
+    assert planned("name=another")["run"] == STRAIGHT
+    for number in range(LOOKED):
+        (runs / f"another-{number:08x}" / "events.jsonl").touch()
     assert planned()["run"] == STRAIGHT
     assert planned("name=another")["run"] is None
     for number in range(LOOKED):
         (runs / f"gpt2_dutch_tiny-{number:08x}").mkdir()
+        (runs / f"gpt2_dutch_tiny-{number:08x}" / "events.jsonl").touch()
     assert planned()["run"] is None
+
+
+@pytest.mark.parametrize("field", ["kernels", "threads", "device_name", "attention"])
+def test_a_run_from_before_a_word_was_in_its_records_is_passed_over(planned, runs, field: str) -> None:
+    edit_events(runs / STRAIGHT, lambda record: record.pop(field, None))
+    assert planned()["run"] in (KILLED, STRAIGHT)
+
+
+@pytest.mark.parametrize("rate", [0, None, float("nan"), 1e-320, "fast"])
+def test_a_rate_that_is_none_says_nothing(planned, runs, rate: object) -> None:
+    edit_events(runs / STRAIGHT, lambda record: record.update(samples_per_s=rate) if record["step"] == 30 else None)
+    assert planned()["run"] == KILLED
+
+
+def test_a_home_that_nobody_may_read_has_measured_nothing(planned, runs) -> None:
+    edit_json(runs / STRAIGHT / "job.json", lambda raw: raw.update(job=None))
+    (runs / KILLED / "job.json").write_text("[" * 3000 + "]" * 3000, encoding="utf-8")
+    assert planned()["source"] == "unknown"
+
+
+def test_there_is_no_more_than_one_evaluation_a_step(planned) -> None:
+    assert planned("evaluation.every=1 tokens")["evaluations"] == 61
+
+
+def test_a_job_too_short_to_pause_is_measured_as_a_whole(planned, runs) -> None:
+    shutil.rmtree(runs)
+    said = planned("training.length=10 steps", "training.log_every=20 steps", "training.schedule.warmup=1 steps")
+    assert said["how"].endswith("; `runjob FILE --set 'training.log_every=1 steps'` measures it")
 
 
 def test_cells_of_a_matrix_have_a_column_of_it_once_one_is_known(planned, runs) -> None:

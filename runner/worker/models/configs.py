@@ -192,6 +192,11 @@ def classes_in(config: PreTrainedConfig) -> int:
     """How many ids, or labels, a network of this configuration tells apart in what it predicts."""
     if any(name.endswith("ForTokenClassification") for name in config.architectures or ()):
         return int(config.num_labels)
+    return ids_in(config)
+
+
+def ids_in(config: PreTrainedConfig) -> int:
+    """How many ids a network of this configuration reads."""
     return int(config.character_table if config.model_type == "canine" else config.vocab_size)
 
 

@@ -79,7 +79,8 @@ def weights_of(objective: TokenClassification, tags: Tags, found: LabelsSummary 
             counts = [0] * (1 + len(tags.labels))
             for kind, count in zip(kinds, found.counts, strict=True):
                 counts[kind] += count
-            each = [sum(counts) / (len(counts) * count) if count else 1.0 for count in counts]
+            there = sum(count > 0 for count in counts)
+            each = [sum(counts) / (there * count) if count else 1.0 for count in counts]
         case given:
             each = [given[name] if name in given else 1.0 for name in (NOTHING, *tags.labels)]  # noqa: SIM401
     return [each[kind] for kind in kinds]
