@@ -176,14 +176,15 @@ def broken_run(place: Place, references: References, chance: random.Random, job:
     """Up to KILLS_OF_A_RUN kills of one run, and what became of it."""
     unbroken = references.of(job)
     victim = Victim(place=place, job=job)
-    for number in range(KILLS_OF_A_RUN):
-        done = max(whole_steps(victim.run), default=0) if victim.run else 0
-        victim.strike(draw(chance, job, done=done, first=number == 0))
-        if victim.run is not None and state_of(victim.run).state == "finished":
-            break
+    try:
+        strike_and_go_on(victim, chance)
+    except ChaosError as error:
+        if not victim.trials:
+            raise
+        fault, last = victim.trials[-1]  # what the job does not go on from is lost, and counts as that
+        return [*victim.trials[:-1], (fault, replace(last, lost=True, note=str(error)))]
     if victim.run is None:
         return victim.trials
-    victim.go_on()
     finished = state_of(victim.run).state == "finished"
     differs = finished and not references.same(job, victim.run)
     if finished and not differs and victim.run != unbroken:
@@ -194,6 +195,16 @@ def broken_run(place: Place, references: References, chance: random.Random, job:
         (fault, replace(trial, differing=differs, lost=trial.lost or not finished, note=note))
         for fault, trial in victim.trials
     ]
+
+
+def strike_and_go_on(victim: Victim, chance: random.Random) -> None:
+    for number in range(KILLS_OF_A_RUN):
+        done = max(whole_steps(victim.run), default=0) if victim.run else 0
+        victim.strike(draw(chance, victim.job, done=done, first=number == 0))
+        if victim.run is not None and state_of(victim.run).state == "finished":
+            break
+    if victim.run is not None:
+        victim.go_on()
 
 
 def trials(place: Place, references: References, chance: random.Random, enough: Enough) -> Iterator[Named]:
