@@ -5,6 +5,7 @@ The classes take the place of transformers' own on the same parameters; without 
 theirs computes.
 """
 
+from abc import ABC, abstractmethod
 from typing import Any
 
 import torch
@@ -15,7 +16,7 @@ from transformers.models.modernbert.modeling_modernbert import ModernBertEncoder
 from transformers.models.roberta.modeling_roberta import RobertaLayer
 
 
-class Asked(nn.Module):
+class Asked(nn.Module, ABC):
     """Before a layer's own class: `answer` where `rows` say what is asked for, the layer's own forward elsewhere."""
 
     def forward(self, hidden_states: torch.Tensor, *more: Any, **named: Any) -> torch.Tensor:  # noqa: ANN401
@@ -25,9 +26,9 @@ class Asked(nn.Module):
             return everywhere
         return self.answer(hidden_states, rows.asked_N, **named)
 
+    @abstractmethod
     def answer(self, hidden_1TH: torch.Tensor, asked_N: torch.Tensor, **named: Any) -> torch.Tensor:  # noqa: ANN401
         """(1, N, H)."""
-        raise NotImplementedError
 
 
 class AskedBert(Asked):
