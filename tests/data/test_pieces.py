@@ -122,6 +122,15 @@ def test_every_text_of_known_letters_comes_back(texts: list[str]):
         assert tokenizer.decode(backend.encode(text, add_special_tokens=False).ids) == " ".join(text.split())
 
 
+def test_letters_digits_and_signs_share_no_piece():
+    """However often they stand together: a span that ends with a word then ends with a token."""
+    lines = ["(Trias), 250 Ma. (Trias), 250 Ma."] * 20
+    tokenizer = unigram([*lines, "e\u0301te\u0301 " * 20], vocab_size=60)
+    backend = tokenizers.backend_for_corpus(tokenizer)
+    pieces = backend.encode(lines[0], add_special_tokens=False).tokens
+    assert pieces[:6] == ["▁(", "Trias", "),", "▁250", "▁Ma", "."]
+
+
 def test_pieces_are_those_that_cut_the_corpus_best(words: Path):
     """As few pieces a word as the library's own trainer finds, up to a tenth."""
     lines = words.read_text(encoding="utf-8").splitlines()
