@@ -3,7 +3,7 @@ first weights, on the same rows in the same order with the same places hidden, a
 They are over the lines that the teacher's own training left out (jobs/tiny/modernbert_teacher.yaml), so that neither
 teacher nor student has seen what they are judged by; the students learn from the lines that the teacher learnt from.
 
-    python benchmarks/guide.py [--steps 500] [--seeds 1 2 3] [--starts random tile guide] [--to FILE.json] [--svg FILE]
+    python -m benchmarks.guide [--steps 500] [--seeds 1 2 3] [--starts random tile guide] [--to FILE.json] [--svg FILE]
 
 With --to, what is there already is not trained again; --svg draws what the file holds: the mean over the seeds, and a
 band from the lowest to the highest.
@@ -13,17 +13,16 @@ import argparse
 import gzip
 import json
 import math
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
-from typing import Any
 
+from benchmarks.trained import evaluations
+from benchmarks.trained import train as run_job
 from runjob.data.samples import locate
 from runjob.data.split import hash_side
 from runjob.schemas.job_data import HashSplit
 from runjob.schemas.read import read_job
-from runjob.schemas.run import RunDir, home
 
 JOBS = Path(__file__).parent.parent / "jobs" / "tiny"
 JOB = JOBS / "modernbert_student.yaml"
@@ -102,12 +101,7 @@ def train(start: str, sides: tuple[str, ...], *, seed: int, steps: int) -> list[
         "tracking.tensorboard=false",
         "hardware.threads=1",
     ]
-    argv = [sys.executable, "-m", "runjob.runner", str(JOB), *(word for one in sets for word in ("--set", one))]
-    done = subprocess.run(argv, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise SystemExit(done.stdout + done.stderr)
-    events: list[dict[str, Any]] = list(RunDir(home() / done.stdout.splitlines()[0]).read_events())
-    return [(event["step"], event["loss"]) for event in events if event["event"] == "eval"]
+    return [(event["step"], event["loss"]) for event in evaluations(run_job(JOB, sets))]
 
 
 def table(curves: Curves) -> str:
