@@ -106,7 +106,7 @@ def generate(options: argparse.Namespace) -> None:
     prompts = read_prompts(options, target, needed=needed, example="Er was eens")
     sampling = settings(options, target)
     writer = open_writer(target.model, device=options.device)
-    refuse_options(options, writer, target.model)
+    refuse_options(options, writer, target.model, prompts)
     if options.benchmark:
         report = measure_speed(writer.network, sampling)
         print(json.dumps([vars(row) for row in report]) if options.json else "\n".join(map(str, report)))
@@ -121,7 +121,9 @@ def generate(options: argparse.Namespace) -> None:
         converse(lambda prompt: show(next(writer.write([prompt], sampling)), as_json=options.json))
 
 
-def refuse_options(options: argparse.Namespace, writer: Writer | CharacterWriter, model: Path) -> None:
+def refuse_options(
+    options: argparse.Namespace, writer: Writer | CharacterWriter, model: Path, prompts: Sequence[str]
+) -> None:
     """JobError for an option that this kind of model has no use for."""
     if isinstance(writer, CharacterWriter):
         if options.benchmark:
@@ -129,6 +131,10 @@ def refuse_options(options: argparse.Namespace, writer: Writer | CharacterWriter
         full = [text for text in options.complete if GAP in text]
         if full:
             raise JobError(f"--complete {full[0]!r} has gaps of its own; type it with --prompt")
+        if options.span is not None and prompts and all(GAP in prompt for prompt in prompts):
+            raise JobError(
+                f"--span {options.span}: the text has gaps of its own, and each is one character; leave it out"
+            )
         return
     for name, typed in (("--complete", options.complete), ("--span", options.span)):
         if typed:

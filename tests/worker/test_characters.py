@@ -152,6 +152,8 @@ def test_models_that_can_not_are_refused_with_what_they_can(masked, ordered, cap
     assert "this model fills gaps and can't go on from a text; type: runjob fill-mask" in capsys.readouterr().err
     assert generate.main([str(ordered), "--complete", "goo[MASK]"]) == 2
     assert "--complete 'goo[MASK]' has gaps of its own; type it with --prompt" in capsys.readouterr().err
+    assert generate.main([str(ordered), "--prompt", "go[MASK]le", "--span", "4"]) == 2
+    assert "--span 4: the text has gaps of its own, and each is one character" in capsys.readouterr().err
     assert generate.main([str(ordered), "--benchmark"]) == 2
     assert "type: runjob fill-mask --benchmark" in capsys.readouterr().err
     build_small().save_pretrained(tmp_path / "gpt2")
