@@ -1,6 +1,7 @@
 """What the worker's tests share: a tokenizer and a GPT-2 small enough for each of them, in the form that the product
 writes and reads."""
 
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -17,6 +18,9 @@ from runjob.runner.worker.models.init import build_network
 from runjob.schemas.job import Generation
 from runjob.schemas.job_model import Model, ScratchGpt2
 from runjob.schemas.machine import kernel_compiler
+
+# As the plan sets it for a worker (runner/compile.py): where DeepSpeed guesses, it says so in the middle of the output
+os.environ["DS_ACCELERATOR"] = "cpu"
 
 DUTCH = """Kies een cel en typ een formule. De waarde van de formule staat in de cel.
 Met deze opdracht voegt u een tabel in. De tabel staat op de plaats van de cursor.
