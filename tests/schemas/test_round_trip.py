@@ -46,6 +46,7 @@ def of_type(name: str, schema: Schema) -> st.SearchStrategy[Any]:
                 schema.get("maximum", schema.get("exclusiveMaximum")),
                 exclude_min="exclusiveMinimum" in schema,
                 exclude_max="exclusiveMaximum" in schema,
+                allow_infinity=False,  # which no job file can say
             )
         case "string" if "pattern" in schema:
             return st.from_regex(schema["pattern"].removesuffix("$") + r"\Z")
