@@ -16,11 +16,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from runjob.data.classes import Beside
 from runjob.data.digests import DigestCache
 from runjob.data.documents import Document, Source
 from runjob.data.downloads import Downloads
-from runjob.data.labels import Labelling
-from runjob.data.pairs import Pairing
 from runjob.data.parquet import ParquetSource
 from runjob.data.sources import FileSource, open_source
 from runjob.data.store import SideName
@@ -89,9 +88,7 @@ class Corpus:
             self.done, self.empty, self.bad = done, empty, bad
 
 
-def open_corpus(
-    data: Data, *, downloads: Downloads | None = None, labelling: Labelling | Pairing | None = None
-) -> Corpus:
+def open_corpus(data: Data, *, downloads: Downloads | None = None, labelling: Beside | None = None) -> Corpus:
     """Everything that a job's data section names; without `downloads` none of it may lie elsewhere, without `labelling`
     it is text alone."""
     if isinstance(data, MixData):
@@ -147,7 +144,7 @@ def _of_sides(
     field: Literal["path", "subset"],
     others: Mapping[SideName, str | tuple[str, ...] | None],
     downloads: Downloads | None,
-    labelling: Labelling | Pairing | None,
+    labelling: Beside | None,
 ) -> Corpus:
     """The training side is the job's own source, the others differ from it in one field; they are read first."""
     sides: list[tuple[SideName, SingleData]] = []
@@ -162,7 +159,7 @@ def _of_sides(
     )
 
 
-def _open(data: SingleData, called: str, downloads: Downloads | None, labelling: Labelling | Pairing | None) -> Source:
+def _open(data: SingleData, called: str, downloads: Downloads | None, labelling: Beside | None) -> Source:
     """A source whose files the job names at `called`: what can't be opened is said of that and not of data.path."""
     try:
         return open_source(data, downloads=downloads, labelling=labelling)

@@ -15,8 +15,8 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
-from runjob.data.labels import Labelled, Tagged, Tags, label_document
-from runjob.data.pairs import Relations
+from runjob.data.classes import Names
+from runjob.data.labels import Labelled, Tagged, Tags, number_document, tag_tokens
 from runjob.data.store import LeftOut, SideName, TokenType
 from runjob.data.writer import TYPE_CODES
 
@@ -62,7 +62,7 @@ def encode(
     *,
     eos_id: int,
     token_type: TokenType,
-    tags: Tags | Relations | None = None,
+    tags: Names | None = None,
 ) -> Generator[Encoded]:
     """Every batch with its tokens; AHEAD more batches are read and encoded than have been taken."""
     code = TYPE_CODES[token_type]
@@ -76,15 +76,17 @@ def encode(
             yield running.popleft().result()
 
 
-def _encode(batch: Batch, backend: Any, eos_id: int, code: str, tags: Tags | Relations | None) -> Encoded:  # noqa: ANN401
-    # the fast way counts no offsets
-    encode_batch = backend.encode_batch_fast if tags is None else backend.encode_batch
+def _encode(batch: Batch, backend: Any, eos_id: int, code: str, tags: Names | None) -> Encoded:  # noqa: ANN401
+    # the fast way counts no offsets, which spans alone need
+    spelled = tags if isinstance(tags, Tags) else None
+    encode_batch = backend.encode_batch_fast if spelled is None else backend.encode_batch
     encodings = encode_batch(batch.texts, add_special_tokens=False)
     rows, tagged = [], []
-    if tags is not None:
-        labelled = zip(batch.labelled, encodings, strict=True)
-        spelled = tags if isinstance(tags, Tags) else None
-        tagged = [label_document(one, encoding.offsets, spelled) for one, encoding in labelled if one is not None]
+    for one, encoding in zip(batch.labelled, encodings, strict=True):
+        if one is not None and spelled is not None:
+            tagged.append(tag_tokens(one, encoding.offsets, spelled))
+        elif one is not None:
+            tagged.append(number_document(one, tokens=len(encoding)))
     for encoding in encodings:  # one list after the other: those of a whole batch would be 30 bytes a token
         ids = encoding.ids
         ids.append(eos_id)

@@ -41,6 +41,12 @@ class FramedRows(ABC):
         labels = self.asked(number, start=int(start), end=int(end), input_ids=input_ids)
         return Row(input_ids=input_ids, labels=labels, position_ids=None)
 
+    def document_label(self, number: int) -> int:
+        """What stands at the EOS of row `number`, just before the next document: a row is a whole document or the first
+        part of one, as a rule of the job has it."""
+        eos = int(self.side.offsets[number + 1]) - 1
+        return int(self.side.read_labels(eos, eos + 1)[0])
+
     @abstractmethod
     def asked(self, number: int, *, start: int, end: int, input_ids: Ints) -> Ints:
         """A label for each of `input_ids`, IGNORED where nothing is asked. The row's text stands in the side's stream

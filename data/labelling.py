@@ -2,17 +2,18 @@
 
 from collections import Counter
 
+from runjob.data.classes import Beside, DocumentLabels
 from runjob.data.label_counts import LabelsSummary
 from runjob.data.labels import Labelling
 from runjob.data.pairs import Pairing
 from runjob.data.store import SideSummary
 from runjob.schemas.job import Job
 from runjob.schemas.job_data import ConllData, JsonlData
-from runjob.schemas.job_model import RelationClassification, TokenClassification
+from runjob.schemas.job_model import RelationClassification, SequenceClassification, TokenClassification
 from runjob.schemas.quantities import counted
 
 
-def labelling_of(job: Job) -> Labelling | Pairing | None:
+def labelling_of(job: Job) -> Beside | None:
     """None where the job learns from text alone."""
     match job.objective:
         case RelationClassification() as objective:
@@ -20,6 +21,10 @@ def labelling_of(job: Job) -> Labelling | Pairing | None:
             assert job.data.target is not None
             assert job.data.relations is not None
             return Pairing.of(objective, target=job.data.target, relations=job.data.relations, seed=job.seed)
+        case SequenceClassification() as objective:
+            assert isinstance(job.data, JsonlData), "a rule of the job"
+            assert job.data.target is not None
+            return DocumentLabels(field=job.data.target, labels=objective.labels)
         case TokenClassification() as objective:
             assert isinstance(job.data, JsonlData | ConllData), "a rule of the job"
             field = job.data.target if isinstance(job.data, JsonlData) else None
@@ -29,17 +34,17 @@ def labelling_of(job: Job) -> Labelling | Pairing | None:
 
 
 def describe_labels(job: Job, side: SideSummary) -> str | None:
-    """`812 spans (TAXON 500, TIME 312); 3 of them are left out: ...`, `95 pairs (NO_RELATION 80, PART_OF 15)`; None
+    """`812 spans (TAXON 500, TIME 312); 3 of them are left out: ...`, `95 pairs (NO_RELATION 80, PART_OF 15)`,
+    `90 documents (school 30, mail 60)`; None
     where the job learns from text alone."""
     labelling, found = labelling_of(job), side.labels
     if labelling is None or found is None:
         return None
-    return _spans(labelling, found) if isinstance(labelling, Labelling) else _pairs(labelling, found)
-
-
-def _pairs(pairing: Pairing, found: LabelsSummary) -> str:
-    each = zip(pairing.tags.names, found.counts, strict=True)
-    return f"{counted(sum(found.counts), 'pair')} ({', '.join(f'{name} {count:,}' for name, count in each)})"
+    if isinstance(labelling, Labelling):
+        return _spans(labelling, found)
+    each = zip(labelling.tags.names, found.counts, strict=True)
+    of = "pair" if isinstance(labelling, Pairing) else "document"
+    return f"{counted(sum(found.counts), of)} ({', '.join(f'{name} {count:,}' for name, count in each)})"
 
 
 def _spans(labelling: Labelling, found: LabelsSummary) -> str:

@@ -41,8 +41,8 @@ class Span:
 @dataclass(frozen=True, kw_only=True)
 class Labelled:
     """A text with its spans, in their order; none overlaps another. `lost`: spans that normalising has taken apart. Of
-    a pair (data/pairs.py) `number` is its class, `whole` the text without marks, by which it is put on a side, and a
-    `spare` one is not trained on."""
+    a document with one label (data/classes.py, data/pairs.py) `number` is its class; of a pair `whole` is the text
+    without marks, by which it is put on a side, and a `spare` one is not trained on."""
 
     text: str
     spans: tuple[Span, ...]
@@ -148,12 +148,10 @@ class Tagged:
     unmet: int
 
 
-def label_document(labelled: Labelled, offsets: Sequence[tuple[int, int]], tags: "Tags | None") -> Tagged:
-    """What labels.bin holds of a document: tags of its tokens, or at its EOS the one label that it has."""
-    if labelled.number is None:
-        assert tags is not None, "a rule of the job"
-        return tag_tokens(labelled, offsets, tags)
-    return Tagged(numbers=array(CODE, [*([NONE] * len(offsets)), labelled.number]), spans=0, unmet=0)
+def number_document(labelled: Labelled, *, tokens: int) -> Tagged:
+    """What labels.bin holds of a document that has one label: at its EOS that one."""
+    assert labelled.number is not None, "a rule of the job"
+    return Tagged(numbers=array(CODE, [*([NONE] * tokens), labelled.number]), spans=0, unmet=0)
 
 
 def tag_tokens(labelled: Labelled, offsets: Sequence[tuple[int, int]], tags: Tags) -> Tagged:

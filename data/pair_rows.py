@@ -29,7 +29,5 @@ class PairRows(FramedRows):
     def asked(self, number: int, *, start: int, end: int, input_ids: Ints) -> Ints:
         labels = np.full(len(input_ids), IGNORED)
         if all((input_ids == mark).any() for mark in self._marks):
-            # a row is a whole document (a rule of the job), so its EOS stands before the next one
-            eos = int(self.side.offsets[number + 1]) - 1
-            labels[input_ids == self._first] = int(self.side.read_labels(eos, eos + 1)[0])
+            labels[input_ids == self._first] = self.document_label(number)
         return labels

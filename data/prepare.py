@@ -20,10 +20,10 @@ from typing import Any
 
 from runjob.data import tokenizers
 from runjob.data.build import Build
+from runjob.data.classes import Beside
 from runjob.data.corpus import alone, open_corpus
 from runjob.data.digests import DigestCache
 from runjob.data.downloads import Downloads
-from runjob.data.labels import Labelling
 from runjob.data.locks import only_one
 from runjob.data.mixture import refuse_empty_sources
 from runjob.data.normalize import describe_normalize, open_normalizer
@@ -86,7 +86,7 @@ def prepare(
     pinned: Mapping[str, Any] = NOTHING_PINNED,
     admit: Callable[[Mapping[str, Any]], None] = anything,
     whole: bool = False,
-    labelling: Labelling | Pairing | None = None,
+    labelling: Beside | None = None,
 ) -> PreparedStore:
     """Find the store of these data, or build it. `pinned` is the `sources` of an earlier attempt of the same run;
     `admit` hears what the store is made from before it is built, and may raise; `whole`: every byte of a store that is

@@ -15,6 +15,7 @@ import io
 from collections.abc import Callable, Iterator
 from typing import BinaryIO
 
+from runjob.data.classes import Beside, DocumentLabels, class_reader
 from runjob.data.compression import DAMAGED, open_packed
 from runjob.data.digests import DigestCache
 from runjob.data.documents import BadRows, Document, Source
@@ -104,9 +105,7 @@ class FileSource:
                 yield Document(text=text, origin=origin, labelled=labelled)
 
 
-def open_source(
-    data: SingleData, *, downloads: Downloads | None = None, labelling: Labelling | Pairing | None = None
-) -> Source:
+def open_source(data: SingleData, *, downloads: Downloads | None = None, labelling: Beside | None = None) -> Source:
     """The documents that one source of a job names; without `downloads` no remote file may be among them, without
     `labelling` they are text alone."""
     characters = isinstance(data.tokenizer, CharacterTokenizer)
@@ -121,6 +120,8 @@ def open_source(
             read: Read = field_reader(data.field)
             if isinstance(labelling, Pairing):
                 read = pair_reader(data.field, labelling)
+            elif isinstance(labelling, DocumentLabels):
+                read = class_reader(data.field, labelling)
             elif labelling is not None and labelling.field is not None:
                 read = span_reader(data.field, labelling.field, labelling.labels)
             return FileSource(files, cut=cut_lines, read=read, bad_rows=data.bad_rows, characters=characters)

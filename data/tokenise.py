@@ -15,12 +15,11 @@ from typing import Any
 import numpy as np
 
 from runjob.data import tokenizers
+from runjob.data.classes import Names
 from runjob.data.corpus import Part
 from runjob.data.documents import Document
 from runjob.data.encode import Batch, Encoded, Mark, encode
 from runjob.data.journal import End, Journal, made_by, read_journal
-from runjob.data.labels import Tags
-from runjob.data.pairs import Relations
 from runjob.data.progress import Reporter
 from runjob.data.selection import Selection
 from runjob.data.split import divide, sides_of
@@ -52,8 +51,8 @@ class Written:
 
 @dataclass(frozen=True, kw_only=True)
 class Tokenising:
-    """`token_budget` None takes everything. `unchanged`: is the corpus still what the store is called by? `tags` of the
-    spans beside the text, None where it is read alone."""
+    """`token_budget` None takes everything. `unchanged`: is the corpus still what the store is called by? `tags` of
+    what stands beside the text, None where it stands alone."""
 
     selection: Selection
     unchanged: Callable[[], bool]
@@ -62,7 +61,7 @@ class Tokenising:
     token_budget: int | None
     reporter: Reporter
     sizes: Sizes
-    tags: Tags | Relations | None = None
+    tags: Names | None = None
 
     def documents(self) -> Divided:
         """What the store will hold, in its order."""

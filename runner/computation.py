@@ -20,6 +20,7 @@ from runjob.schemas.job_model import (
     Objective,
     PermutedLM,
     RelationClassification,
+    SequenceClassification,
     TokenClassification,
 )
 from runjob.schemas.plan import Batch, Work
@@ -84,6 +85,8 @@ def products(shape: Shape, objective: Objective, length: float) -> float:
             return more * body(shape, more * length) + objective.probability * head_weights(shape)
         case TokenClassification() | RelationClassification():
             return body(shape, length)  # a head of a few labels is nothing beside it
+        case SequenceClassification():
+            return body(shape, length) - behind_first_state(shape, length)
 
 
 def body(shape: Shape, length: float) -> float:
@@ -95,6 +98,13 @@ def body(shape: Shape, length: float) -> float:
     deep = shape.layers * (block_weights(shape) + attention(shape, length / RATE)) / RATE
     convolutions = RATE * shape.width**2 / RATE + 2 * RATE * shape.width**2
     return local + deep + convolutions
+
+
+def behind_first_state(shape: Shape, length: float) -> float:
+    """What of `body` a head for a row leaves out (models/canine_classes.py): of CANINE the way back to characters."""
+    if shape.family != "canine":
+        return 0
+    return 2 * RATE * shape.width**2 + block_weights(shape) + attention(shape, length)
 
 
 def block_weights(shape: Shape) -> int:

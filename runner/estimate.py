@@ -20,6 +20,7 @@ from runjob.schemas.job_data import (
 from runjob.schemas.job_data import Tokenizer as TokenizerSection
 from runjob.schemas.job_model import (
     CharAR,
+    Classification,
     FinishedInit,
     GuideInit,
     Model,
@@ -32,9 +33,9 @@ from runjob.schemas.job_model import (
     ScratchInit,
     ScratchModernBert,
     ScratchMPNet,
+    SequenceClassification,
     StudentInit,
     TileInit,
-    TokenClassification,
 )
 from runjob.schemas.tags import PREFIXES
 from runjob.schemas.teacher import gated_size
@@ -71,7 +72,7 @@ def count_parameters(job: Job) -> int | None:
         return scratch_parameters(init, vocabulary) + order_parameters(init)
     if isinstance(job.objective, RelationClassification):
         vocabulary += MARKERS
-    if isinstance(job.objective, TokenClassification | RelationClassification):
+    if isinstance(job.objective, Classification):
         return scratch_parameters(init, vocabulary) - text_head(init, vocabulary) + label_head(init, job.objective)
     return scratch_parameters(init, vocabulary)
 
@@ -80,18 +81,28 @@ def text_head(init: ScratchInit | StudentInit, vocabulary: int) -> int:
     """What a head of labels does without: all of the head but the table of tokens; of ModernBERT's its bias alone."""
     if isinstance(init, ScratchModernBert | StudentInit):
         return vocabulary
+    if isinstance(init, ScratchCanine):
+        # its table of characters is tied to nothing
+        return (
+            init.hidden_size * init.hidden_size + 3 * init.hidden_size + (init.hidden_size + 1) * init.character_table
+        )
     if isinstance(init, ScratchMPNet):
         vocabulary = -(-vocabulary // init.vocabulary_multiple) * init.vocabulary_multiple
     return init.hidden_size * init.hidden_size + init.hidden_size + 2 * init.hidden_size + vocabulary
 
 
-def label_head(init: ScratchInit | StudentInit, objective: TokenClassification | RelationClassification) -> int:
-    """A row and a bias for each output."""
-    return (init.hidden_size + 1) * label_outputs(objective)
+def label_head(init: ScratchInit | StudentInit, objective: Classification) -> int:
+    """A row and a bias for each output; of documents a dense layer before it, which ModernBERT has anyway."""
+    outputs = (init.hidden_size + 1) * label_outputs(objective)
+    if isinstance(objective, SequenceClassification) and not isinstance(init, ScratchModernBert | StudentInit):
+        return outputs + (init.hidden_size + 1) * init.hidden_size
+    return outputs
 
 
-def label_outputs(objective: TokenClassification | RelationClassification) -> int:
-    """One for each tag, or for each class of pairs at either mark."""
+def label_outputs(objective: Classification) -> int:
+    """One for each tag, for each class of documents, or for each class of pairs at either mark."""
+    if isinstance(objective, SequenceClassification):
+        return len(objective.labels)
     if isinstance(objective, RelationClassification):
         return 2 * (1 + len(objective.labels))
     return 1 + len(PREFIXES[objective.scheme]) * len(objective.labels)

@@ -29,6 +29,7 @@ FAMILIES = {
     "plm": ("mpnet",),
     "token_classification": ("bert", "roberta", "modernbert", "deberta-v2", "mpnet"),
     "relation_classification": ("bert", "roberta", "modernbert", "deberta-v2", "mpnet"),
+    "sequence_classification": ("bert", "roberta", "modernbert", "deberta-v2", "mpnet", "canine"),
 }
 ORIGIN = "the run, at submission"
 TOKENIZER = "data.tokenizer.path"

@@ -15,7 +15,7 @@ from runjob.runner.estimate import label_outputs
 from runjob.runner.memory_sizes import Micro, Sizes, sizes_of
 from runjob.runner.model_shape import Shape
 from runjob.schemas.job import Job
-from runjob.schemas.job_model import RelationClassification, TokenClassification
+from runjob.schemas.job_model import Classification
 from runjob.schemas.kernels import kernels_problem
 from runjob.schemas.label_rules import LABELLED
 
@@ -85,7 +85,7 @@ def price(sizes: Sizes, bytes_each: Bytes) -> int:
 def loss_bytes(job: Job, shape: Shape, asked: int) -> tuple[int, int]:
     """Of the last matrix and the loss: bytes for a moment, and bytes kept because chunks are several. `char_ar` is in
     the table; labels have logits at every place."""
-    if isinstance(job.objective, TokenClassification | RelationClassification):
+    if isinstance(job.objective, Classification):
         return asked * label_outputs(job.objective) * PLAIN_LOSS_BYTES, 0
     if job.objective.kind == "char_ar":
         return 0, 0

@@ -20,7 +20,7 @@ from runjob.runner.memory_sizes import Micro
 from runjob.runner.model_shape import Shape, shape_of
 from runjob.schemas.end_to_end import end_to_end
 from runjob.schemas.job import Job
-from runjob.schemas.job_model import CausalLM, Objective, RelationClassification, TokenClassification
+from runjob.schemas.job_model import CausalLM, Classification, Objective
 from runjob.schemas.plan import Batch
 
 MIB = 2**20
@@ -161,7 +161,7 @@ def micro_of(job: Job, shape: Shape, batch: Batch) -> Micro:
 
 def asked_in(objective: Objective, length: int) -> int | None:
     """How many places of a row the head sees; None: all."""
-    if isinstance(objective, CausalLM | TokenClassification | RelationClassification):
+    if isinstance(objective, CausalLM | Classification):
         return None
     return round(objective.probability * length)
 

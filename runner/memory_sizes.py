@@ -25,7 +25,9 @@ class Micro:
     hidden: int | None
     masked: bool
     apart: bool
-    objective: Literal["clm", "mlm", "plm", "char_ar", "token_classification", "relation_classification"]
+    objective: Literal[
+        "clm", "mlm", "plm", "char_ar", "token_classification", "relation_classification", "sequence_classification"
+    ]
 
 
 def sizes_of(shape: Shape, micro: Micro) -> Sizes:

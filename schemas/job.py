@@ -133,7 +133,14 @@ class EarlyStopping:
     """Stop when `metric` has not got better by more than `min_delta` for `patience`."""
 
     metric: Literal[
-        "loss", "perplexity", "bits_per_byte", "masked_bits_per_byte", "rare_token_perplexity", "f1", "accuracy"
+        "loss",
+        "perplexity",
+        "bits_per_byte",
+        "masked_bits_per_byte",
+        "rare_token_perplexity",
+        "f1",
+        "f1_macro",
+        "accuracy",
     ]
     patience: Quantity
     min_delta: float
@@ -154,7 +161,14 @@ class Evaluation:
     micro_batch: int | None
     best: (
         Literal[
-            "loss", "perplexity", "bits_per_byte", "masked_bits_per_byte", "rare_token_perplexity", "f1", "accuracy"
+            "loss",
+            "perplexity",
+            "bits_per_byte",
+            "masked_bits_per_byte",
+            "rare_token_perplexity",
+            "f1",
+            "f1_macro",
+            "accuracy",
         ]
         | None
     )

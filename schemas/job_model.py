@@ -213,4 +213,15 @@ class RelationClassification:
     class_weights: Literal["balanced"] | dict[str, float] | None
 
 
-Objective = CausalLM | MaskedLM | CharAR | PermutedLM | TokenClassification | RelationClassification
+@dataclass(frozen=True, kw_only=True)
+class SequenceClassification:
+    """Of which kind a document is; `labels` in the order of the head's outputs."""
+
+    kind: Literal["sequence_classification"]
+    labels: tuple[str, ...]
+    class_weights: Literal["balanced"] | dict[str, float] | None
+
+
+# What learns from labels beside the text
+Classification = TokenClassification | RelationClassification | SequenceClassification
+Objective = CausalLM | MaskedLM | CharAR | PermutedLM | Classification

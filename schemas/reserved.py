@@ -6,7 +6,6 @@ SAID = "reserved, not supported by this version"
 RESERVED_VALUES: dict[str, frozenset[str]] = {
     "objective.kind": frozenset(
         [
-            "sequence_classification",
             "sentence_embedding",
         ]
     ),

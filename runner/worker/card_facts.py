@@ -31,16 +31,15 @@ from runjob.schemas.job_data import (
 from runjob.schemas.job_model import (
     CausalLM,
     CharAR,
+    Classification,
     GuideInit,
     MaskedLM,
     Model,
     Objective,
     PermutedLM,
     PretrainedInit,
-    RelationClassification,
     RunInit,
     TileInit,
-    TokenClassification,
 )
 from runjob.schemas.run import RunDir
 
@@ -184,13 +183,13 @@ def _rows(data: Data, objective: Objective) -> str:
     if data.layout == "lines":
         longer = "cut off there" if data.long_documents == "truncate" else "in several"
         rows = f"rows of at most {data.sequence_length:,} tokens, one document each, longer ones {longer}"
-    if isinstance(objective, MaskedLM | CharAR | PermutedLM | TokenClassification | RelationClassification):
+    if isinstance(objective, MaskedLM | CharAR | PermutedLM | Classification):
         return f"{rows}, between the tokenizer's special tokens"
     return f"{rows}; an end-of-text token closes every document and is learnt"
 
 
 def _masking(objective: Objective) -> str | None:
-    if isinstance(objective, CausalLM | TokenClassification | RelationClassification):
+    if isinstance(objective, CausalLM | Classification):
         return None
     if isinstance(objective, PermutedLM):
         shares = objective.replace

@@ -11,9 +11,9 @@ import torch
 
 from runjob.data.added import Added
 from runjob.data.batches import IGNORED, MicroBatch
+from runjob.data.classes import Classes, Names
 from runjob.data.cut import Limit
 from runjob.data.labels import Tags
-from runjob.data.pairs import Relations
 from runjob.data.rows import Rows
 from runjob.data.stream import EvaluationStream
 from runjob.runner.worker.exchange import Exchange
@@ -21,7 +21,7 @@ from runjob.runner.worker.label_metrics import Confusion, tag_metrics
 from runjob.runner.worker.metrics import Metrics, bits_per_byte, mean_loss, perplexity
 from runjob.runner.worker.models.causal_lm import Nats
 from runjob.runner.worker.models.loading import Task
-from runjob.runner.worker.pair_metrics import pair_metrics
+from runjob.runner.worker.row_metrics import document_metrics, pair_metrics
 from runjob.runner.worker.schedule import Clock
 from runjob.runner.worker.state import Best, TrainingState
 from runjob.schemas.direction import is_better
@@ -29,7 +29,9 @@ from runjob.schemas.errors import DataError
 from runjob.schemas.job import EarlyStopping
 
 
-def label_metrics(tally: torch.Tensor, tags: Tags | Relations) -> tuple[Metrics, Confusion]:
+def label_metrics(tally: torch.Tensor, tags: Names) -> tuple[Metrics, Confusion]:
+    if isinstance(tags, Classes):
+        return document_metrics(tally, tags)
     return tag_metrics(tally, tags) if isinstance(tags, Tags) else pair_metrics(tally, tags)
 
 
@@ -45,7 +47,8 @@ class Network(Protocol):
 class Evaluator:
     """`token_bytes` by id, where only some tokens are predicted and their bytes are known; `added` where the
     tokenizer has tokens that somebody added to it; `sources` of a mixture whose losses are to be told apart;
-    `others`: the same rows hidden otherwise, by the ending of their metrics; `tags` where tokens are classified."""
+    `others`: the same rows hidden otherwise, by the ending of their metrics; `tags` where something is
+    classified."""
 
     rows: Rows
     limit: Limit
@@ -55,7 +58,7 @@ class Evaluator:
     added: Added | None
     sources: tuple[str, ...]
     others: Mapping[str, Rows] = field(default_factory=dict)
-    tags: Tags | Relations | None = None
+    tags: Names | None = None
 
     def run(
         self,
@@ -66,8 +69,8 @@ class Evaluator:
     ) -> Metrics:
         """`loss` (nats a predicted token) and `perplexity` of the whole side; `bits_per_byte` of its text, or
         `masked_bits_per_byte` of the text that is hidden; what is said of added tokens; loss and perplexity of the
-        others; `loss/NAME` of each source; of classified tokens what label_metrics.py says. `moved` is called with each
-        micro batch of this rank, `confused` is told which label was taken for which. Collective."""
+        others; `loss/NAME` of each source; of classes what label_metrics.py and row_metrics.py say. `moved` is
+        called with each micro batch of this rank, `confused` is told which label was taken for which. Collective."""
         counted = Counted(self.token_bytes, self.added, moved)
         found, losses = Nats(), Metrics()
         for name, span in self._passes():
@@ -175,8 +178,8 @@ def measured(metrics: Metrics, metric: str) -> float:
     value = metrics[metric]
     if value is None:
         what = "no added token (data.tokenizer.terms) is predicted"
-        if metric == "f1":
-            what = "no span stands, and none is predicted,"
+        if metric in ("f1", "f1_macro"):
+            what = "no label stands, and none is predicted,"
         raise DataError(
             f"evaluation: {metric} can't be measured: {what} in the validation side; raise the share of "
             "data.split.validation, or write `loss` as the metric"

@@ -20,7 +20,7 @@ from transformers import AutoModel, PreTrainedModel
 
 from runjob.runner.worker.export import WEIGHTS, load_network, probe_row, replace_directory
 from runjob.runner.worker.models.configs import positions_of
-from runjob.runner.worker.models.loading import attention_of, task_of
+from runjob.runner.worker.models.loading import OF_LABELS, attention_of, task_of
 from runjob.schemas.errors import CheckpointError, JobError
 
 POOLING = "1_Pooling"
@@ -31,11 +31,12 @@ def export_sentences(model: Path, to: Path) -> int:
     """Write the directory, read it back, compare; how many numbers a sentence becomes."""
     network = load_network(model)
     config = network.config
-    if task_of(config) == "token_classification":
+    if (task := task_of(config)) in OF_LABELS:
+        what = "tokens" if task == "token_classification" else "texts"
         raise JobError(
-            f"--format sentence-transformers: {model} classifies tokens; export the run of its backbone, or hf"
+            f"--format sentence-transformers: {model} classifies {what}; export the run of its backbone, or hf"
         )
-    if task_of(config) != "mlm" or config.model_type == "canine":
+    if task != "mlm" or config.model_type == "canine":
         raise JobError(
             f"--format sentence-transformers: {model} is of the family {config.model_type}; sentences are read by "
             "encoders of tokens (bert, modernbert, deberta_v2, mpnet, roberta); write hf"

@@ -15,6 +15,8 @@ from transformers import PreTrainedModel
 from runjob.data import tokenizers
 from runjob.data.added import Added, open_added
 from runjob.data.characters import reads_characters, utf8_bytes
+from runjob.data.class_rows import ClassRows
+from runjob.data.classes import Classes, Names
 from runjob.data.corruptions import Masking
 from runjob.data.label_counts import LabelsSummary
 from runjob.data.labelled_rows import LabelledRows
@@ -28,11 +30,13 @@ from runjob.data.rows import Rows, open_rows
 from runjob.data.store import Side, Store, TokenizerSummary
 from runjob.data.words import marks_words, text_bytes
 from runjob.runner.worker.models.causal_lm import CausalLMObjective
+from runjob.runner.worker.models.document_classes import DocumentClassesObjective, check_row_family
 from runjob.runner.worker.models.filling import has_filling
 from runjob.runner.worker.models.masked_lm import MaskedLMObjective, check_family
 from runjob.runner.worker.models.ordered_characters import OrderedCharactersObjective
-from runjob.runner.worker.models.pair_classes import PairClassesObjective, pair_weights
+from runjob.runner.worker.models.pair_classes import PairClassesObjective
 from runjob.runner.worker.models.permuted_lm import PermutedLMObjective, check_streams
+from runjob.runner.worker.models.row_classes import row_weights
 from runjob.runner.worker.models.token_classes import TokenClassesObjective, check_token_family, weights_of
 from runjob.schemas.end_to_end import end_to_end
 from runjob.schemas.errors import JobError
@@ -45,6 +49,7 @@ from runjob.schemas.job_model import (
     PermutedLM,
     RelationClassification,
     Replace,
+    SequenceClassification,
     TokenClassification,
 )
 
@@ -79,7 +84,7 @@ def open_reader(job: Job, store: Store) -> Reader:
             return _ordered_reader(job, objective, store)
         case PermutedLM() as objective:
             return _permuted_reader(job, objective, store)
-        case TokenClassification() | RelationClassification():
+        case TokenClassification() | RelationClassification() | SequenceClassification():
             return _labelled_reader(job, store)
 
 
@@ -133,6 +138,8 @@ def _labelled_reader(job: Job, store: Store) -> Reader:
     ids = marker_ids(store.tokenizer) if isinstance(tags, Relations) else {}
 
     def finish(rows: Rows) -> Rows:
+        if isinstance(tags, Classes):
+            return ClassRows(rows, tokenizer)
         return LabelledRows(rows, tokenizer, tags) if isinstance(tags, Tags) else PairRows(rows, tokenizer, ids)
 
     return Reader(
@@ -155,7 +162,7 @@ def marker_ids(tokenizer_at: Path) -> dict[str, int]:
     return {marker: tokenizer.convert_tokens_to_ids(marker) for marker in MARKERS}
 
 
-def tags_of(job: Job) -> Tags | Relations | None:
+def tags_of(job: Job) -> Names | None:
     """None where the objective classifies nothing."""
     labelling = labelling_of(job)
     return None if labelling is None else labelling.tags
@@ -212,8 +219,13 @@ def open_module(
             relations = tags_of(job)
             assert isinstance(relations, Relations)
             assert tokenizer_at is not None
-            weights = pair_weights(objective, relations, labels)
-            return PairClassesObjective(network, relations, marker_ids(tokenizer_at), weights)
+            weights = row_weights(objective, relations, labels)
+            return PairClassesObjective(network, marker_ids(tokenizer_at), weights)
+        case SequenceClassification() as objective:
+            check_row_family(network)
+            classes = tags_of(job)
+            assert isinstance(classes, Classes)
+            return DocumentClassesObjective(network, row_weights(objective, classes, labels))
 
 
 def identity_of(job: Job) -> object:
@@ -225,6 +237,6 @@ def identity_of(job: Job) -> object:
             return dataclasses.asdict(objective)
         case TokenClassification() as objective:
             return {**dataclasses.asdict(objective), "labels": list(objective.labels)}  # as JSON has it
-        case RelationClassification() as objective:
+        case RelationClassification() | SequenceClassification() as objective:
             identity: object = json.loads(json.dumps(dataclasses.asdict(objective)))  # as JSON has it
             return identity

@@ -73,7 +73,8 @@ def test_an_unknown_tokenizer_of_ours_is_answered_with_those_there_are():
 
 def test_an_unknown_sample_is_answered_with_those_there_are():
     with pytest.raises(
-        MissingError, match="sample:german: this runjob ships no such sample; it has domains, dutch, english, paleo"
+        MissingError,
+        match="sample:german: this runjob ships no such sample; it has domains, domains_labelled, dutch, english, paleo",
     ):
         locate("german")
 

@@ -203,7 +203,8 @@ def test_what_is_missing_is_named(tmp_path: Path, make_text):
     with pytest.raises(MissingError, match=r"is a directory; name its files, for example .*/\*\.txt"):
         texts(make_text(tmp_path))
     with pytest.raises(
-        MissingError, match="sample:french: this runjob ships no such sample; it has domains, dutch, english, paleo"
+        MissingError,
+        match="sample:french: this runjob ships no such sample; it has domains, domains_labelled, dutch, english, paleo",
     ):
         texts(make_text("sample:french"))
 

@@ -36,7 +36,10 @@ def typed(server: LanguageServer, text: str) -> list[str]:
     return server.completions(file, before.count("\n"), len(before) - before.rfind("\n") - 1)
 
 
-KINDS = ["clm", "mlm", "char_ar", "plm", "token_classification", "relation_classification"]
+KINDS = [
+    *("clm", "mlm", "char_ar", "plm"),
+    *("token_classification", "relation_classification", "sequence_classification"),
+]
 
 
 def test_the_kinds_of_objective_are_proposed(server):

@@ -106,7 +106,7 @@ COMMENTED = """\
 # What the network learns to predict.
 objective:
   # Masked language modelling: hidden tokens from all around them. Others: clm, char_ar, plm,
-  # token_classification, relation_classification.
+  # token_classification, relation_classification, sequence_classification.
   kind: mlm
   # What stands in the place of a predicted token; the three shares add up to 1.
   replace:
@@ -182,7 +182,7 @@ def test_a_repository_of_jobs_keeps_its_one_copy_of_the_schema(runjob, home):
         (["--recipe", "gtp2"], "did you mean `gpt2`?"),
         (["--recipe", "gpt2", "--objective", "plm"], "it learns clm; of plm there is: mpnet"),
         (["--objective", "nsp"], "no recipe has it; there are: clm, mlm, char_ar, plm"),
-        (["--recipe", "gpt2", "--data", "sample:nl"], "no such sample, there are: domains, dutch"),
+        (["--recipe", "gpt2", "--data", "sample:nl"], "no such sample, there are: domains, domains_labelled, dutch"),
         (["--recipe", "gpt2", "-o", "none/mine.yaml"], "no such directory: none; `mkdir -p none` makes it"),
         (["--recipe", "gpt2", "--data", "hub:"], "data.path"),
         (["--recipe", "gpt2", "--from-model", ""], "init: an empty path; leave the option out"),

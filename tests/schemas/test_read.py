@@ -224,7 +224,8 @@ def test_set_changes_one_use_of_an_anchor_alone():
         (
             "objective.kind=sentence_embedding",
             "--set objective.kind=sentence_embedding: `sentence_embedding` is reserved, not supported by this "
-            "version; known here: clm, mlm, char_ar, plm, token_classification, relation_classification",
+            "version; known here: clm, mlm, char_ar, plm, token_classification, relation_classification, "
+            "sequence_classification",
         ),
     ],
 )

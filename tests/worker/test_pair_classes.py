@@ -10,7 +10,7 @@ from transformers import BertConfig, BertForTokenClassification
 from runjob.data.pairs import Relations
 from runjob.runner.worker.label_metrics import IGNORED
 from runjob.runner.worker.models.pair_classes import PairClassesObjective
-from runjob.runner.worker.pair_metrics import pair_metrics, tally_pairs
+from runjob.runner.worker.row_metrics import pair_metrics, tally_rows
 
 RELATIONS = Relations(labels=("IS_A", "PART_OF"))
 IDS = {"[E1]": 30, "[/E1]": 31, "[E2]": 32, "[/E2]": 33}
@@ -23,7 +23,7 @@ def test_a_row_is_told_by_one_matrix_over_the_states_at_both_marks(weights):
     )
     torch.manual_seed(1)
     network = BertForTokenClassification(config).eval()
-    module = PairClassesObjective(network, RELATIONS, IDS, weights).eval()
+    module = PairClassesObjective(network, IDS, weights).eval()
     ids, mask = torch.randint(1, 30, (4, 9)), torch.ones(4, 9, dtype=torch.int64)
     mask[1, 7:] = 0
     places = [(1, 4), (5, 2), (0, 6), (3, 8)]
@@ -43,7 +43,7 @@ def test_a_row_is_told_by_one_matrix_over_the_states_at_both_marks(weights):
     expected = sum(each[row] * float(F.cross_entropy(logits[row][None], torch.tensor([row]))) for row in range(3))
     assert float(answer.loss_sum) == pytest.approx(expected, rel=1e-5)
     assert int(answer.predicted) == 3
-    assert torch.equal(answer.tally, tally_pairs(labels, logits.argmax(-1), RELATIONS))
+    assert torch.equal(answer.tally, tally_rows(labels, logits.argmax(-1), classes=3))
     assert module.train()(ids, labels, mask).tally is None
 
 
@@ -52,7 +52,7 @@ def test_f1_is_of_relations_alone_micro_and_macro(pairs):
     labels = torch.full((len(pairs), 2), IGNORED)
     labels[:, 1] = torch.tensor([IGNORED if gold < 0 else gold for gold, _ in pairs])
     said = torch.tensor([one for _, one in pairs])
-    metrics, confusion = pair_metrics(tally_pairs(labels, said, RELATIONS), RELATIONS)
+    metrics, confusion = pair_metrics(tally_rows(labels, said, classes=3), RELATIONS)
     asked = [(gold, one) for gold, one in pairs if gold >= 0]
 
     def f1(numbers: set[int]) -> float | None:
@@ -67,5 +67,5 @@ def test_f1_is_of_relations_alone_micro_and_macro(pairs):
     assert metrics["accuracy"] == (sum(gold == one for gold, one in asked) / len(asked) if asked else None)
     assert confusion.labels == ("NO_RELATION", "IS_A", "PART_OF")
     assert sum(map(sum, confusion.tokens)) == len(asked)
-    parts = [tally_pairs(labels[row : row + 1], said[row : row + 1], RELATIONS) for row in range(len(pairs))]
-    assert torch.equal(sum(parts), tally_pairs(labels, said, RELATIONS))
+    parts = [tally_rows(labels[row : row + 1], said[row : row + 1], classes=3) for row in range(len(pairs))]
+    assert torch.equal(sum(parts), tally_rows(labels, said, classes=3))

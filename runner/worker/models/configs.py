@@ -190,7 +190,9 @@ def inner_size(init: ScratchBert | ScratchCanine | ScratchDebertaV2 | ScratchMPN
 
 def classes_in(config: PreTrainedConfig) -> int:
     """How many ids, or labels, a network of this configuration tells apart in what it predicts."""
-    if any(name.endswith("ForTokenClassification") for name in config.architectures or ()):
+    if any(
+        name.endswith(("ForTokenClassification", "ForSequenceClassification")) for name in config.architectures or ()
+    ):
         return int(config.num_labels)
     return ids_in(config)
 

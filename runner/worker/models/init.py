@@ -218,12 +218,13 @@ def _load(source: Source, task: Task, labels: tuple[str, ...]) -> tuple[PreTrain
 
 def _refuse_new(network: PreTrainedModel, missing: set[str], allow_new: tuple[str, ...], source: Source) -> None:
     body = f"{network.base_model_prefix}."
-    outside = {name for name in missing if not name.startswith(body)}
-    refused = sorted(missing - outside if "head" in allow_new else missing)
+    # transformers keeps the layer between the first state and a head for rows in the body, and masked models have none
+    head = {name for name in missing if not name.startswith(body) or name.startswith(f"{body}pooler.")}
+    refused = sorted(missing - head if "head" in allow_new else missing)
     if not refused:
         return
     shown = ", ".join(refused[:5]) + (f" and {len(refused) - 5} more" if len(refused) > 5 else "")
-    only_head = not any(name.startswith(body) for name in refused)
+    only_head = set(refused) <= head
     advice = "admit it with model.allow_new: [head]" if only_head else "take a checkpoint that has them"
     raise CheckpointError(f"{source} lacks {shown}; they would start at random; {advice}")
 

@@ -12,19 +12,24 @@ from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
     AutoModelForMaskedLM,
+    AutoModelForSequenceClassification,
     AutoModelForTokenClassification,
     PreTrainedConfig,
     PreTrainedModel,
 )
 from transformers.utils import TRANSFORMERS_DYNAMIC_MODULE_NAME
 
-# transformers has no masked model of CANINE; importing ours makes it one of its AutoModelForMaskedLM
+# transformers has no masked model of CANINE, and one for rows that answers by the padding beside them; importing ours
+# puts them behind its AutoModelFor...
 from runjob.runner.worker.models import canine as canine
+from runjob.runner.worker.models import canine_classes as canine_classes
 from runjob.runner.worker.models.canine_ordered import AutoModelForOrderedCharacters, CanineForOrderedCharacters
 from runjob.runner.worker.models.configs import name_labels
 from runjob.schemas.errors import JobError
 
-Task = Literal["clm", "mlm", "char_ar", "plm", "token_classification", "relation_classification"]
+Task = Literal[
+    "clm", "mlm", "char_ar", "plm", "token_classification", "relation_classification", "sequence_classification"
+]
 AUTO: dict[Task, Any] = {
     "clm": AutoModelForCausalLM,
     "mlm": AutoModelForMaskedLM,
@@ -32,7 +37,10 @@ AUTO: dict[Task, Any] = {
     "plm": AutoModelForMaskedLM,
     "token_classification": AutoModelForTokenClassification,
     "relation_classification": AutoModelForTokenClassification,  # of two tokens (models/pair_classes.py)
+    "sequence_classification": AutoModelForSequenceClassification,
 }
+# Their heads say labels, and are read off a configuration as such
+OF_LABELS: tuple[Task, ...] = ("token_classification", "sequence_classification")
 NAMES: dict[Task, str] = {
     "clm": "causal language model",
     "mlm": "masked language model",
@@ -40,6 +48,7 @@ NAMES: dict[Task, str] = {
     "plm": "masked language model",
     "token_classification": "model that classifies tokens",
     "relation_classification": "model that classifies tokens",
+    "sequence_classification": "model that classifies texts",
 }
 
 # The public checkpoints of DeBERTa-v3 keep their head under other names than transformers' class, which computes the
@@ -80,14 +89,17 @@ def task_of(config: PreTrainedConfig) -> Task:
         return "char_ar"
     if any(name.endswith("ForTokenClassification") for name in architectures):
         return "token_classification"
+    if any(name.endswith("ForSequenceClassification") for name in architectures):
+        return "sequence_classification"
     return "mlm" if any(name.endswith("ForMaskedLM") for name in architectures) else "clm"
 
 
 def refuse_labels(model: Path, config: PreTrainedConfig) -> None:
     """JobError for a model that says no text; `model` as its user calls it."""
-    if task_of(config) == "token_classification":
+    if (task := task_of(config)) in OF_LABELS:
+        what = "tokens" if task == "token_classification" else "texts"
         raise JobError(
-            f"{model}: this model says of which kind tokens are, and writes no text; its README.md says how it is asked"
+            f"{model}: this model says of which kind {what} are, and writes no text; its README.md says how it is asked"
         )
 
 
@@ -121,7 +133,7 @@ def read_config(path: str | Path, *, revision: str, local: bool, trusted: bool) 
 def refuse_other_labels(config: PreTrainedConfig, labels: Sequence[str]) -> None:
     """Weights of a head mean what its outputs are called, in their order."""
     theirs = [config.id2label[number] for number in sorted(config.id2label)]
-    if task_of(config) == "token_classification" and theirs != list(labels):
+    if task_of(config) in OF_LABELS and theirs != list(labels):
         raise ValueError(f"its head is of the labels {', '.join(theirs)}, and the job's of {', '.join(labels)}")
 
 
