@@ -74,7 +74,7 @@ def test_an_unknown_tokenizer_of_ours_is_answered_with_those_there_are():
 def test_an_unknown_sample_is_answered_with_those_there_are():
     with pytest.raises(
         MissingError,
-        match="sample:german: this runjob ships no such sample; it has domains, domains_labelled, dutch, english, paleo",
+        match="sample:german: this runjob ships no such sample; it has domains, domains_labelled, dutch, english",
     ):
         locate("german")
 

@@ -204,7 +204,7 @@ def test_what_is_missing_is_named(tmp_path: Path, make_text):
         texts(make_text(tmp_path))
     with pytest.raises(
         MissingError,
-        match="sample:french: this runjob ships no such sample; it has domains, domains_labelled, dutch, english, paleo",
+        match="sample:french: this runjob ships no such sample; it has domains, domains_labelled, dutch, english",
     ):
         texts(make_text("sample:french"))
 
