@@ -137,9 +137,11 @@ class Build:
             for side, _, document in tokenising.documents():
                 counts[side] += 1
                 self.reporter.advance(documents=1, tokens=0)
-                text = document.unmarked
+                labelled = document.labelled
+                apart = labelled is None or labelled.whole is None or labelled.mate is not None
+                text = document.text if apart else document.unmarked
                 # the other sides stay unseen, by the tokenizer too; and of pairs their text is seen once
-                if side == "train" and (document.labelled is None or document.labelled.whole is None or text != before):
+                if side == "train" and (apart or text != before):
                     yield text
                 before = text
             self.reporter.last_part("all is read; choosing the vocabulary")

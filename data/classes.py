@@ -7,8 +7,7 @@ it at its first token.
 from dataclasses import dataclass
 
 from runjob.data.fields import kind_of, read_object, text_in, without_field
-from runjob.data.labels import Labelled, Labelling, Tags
-from runjob.data.pairs import Pairing, Relations
+from runjob.data.labels import Labelled
 from runjob.data.spans import Read
 
 
@@ -33,11 +32,6 @@ class DocumentLabels:
     @property
     def tags(self) -> Classes:
         return Classes(labels=self.labels)
-
-
-# What a job reads beside the text, and what the outputs of its head are called
-Beside = Labelling | Pairing | DocumentLabels
-Names = Tags | Relations | Classes
 
 
 def class_reader(field: str, wanted: DocumentLabels) -> Read:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from runjob.data.classes import Beside
+from runjob.data.beside import Beside
 from runjob.data.digests import DigestCache
 from runjob.data.documents import Document, Source
 from runjob.data.downloads import Downloads

@@ -27,15 +27,18 @@ WINDOW = 4096
 @dataclass(frozen=True, kw_only=True)
 class Limit:
     """How large a micro batch may be: in rows, or in tokens; one of the two is None. Padding counts, unless rows
-    are computed end to end (schemas/end_to_end.py)."""
+    are computed end to end (schemas/end_to_end.py). `group` neighbouring rows are never parted."""
 
     rows: int | None
     tokens: int | None
     padded: bool = True
+    group: int = 1
 
     def __post_init__(self) -> None:
         if (self.rows is None) == (self.tokens is None) or (self.rows or self.tokens or 0) < 1:
             raise ValueError(f"a micro batch is limited by rows or by tokens, not by both or neither: {self}")
+        if self.group > 1 and (self.rows is None or self.rows % self.group):
+            raise ValueError(f"a micro batch of whole groups is limited by rows, a multiple of the group: {self}")
 
     def rows_of(self, width: int) -> int:
         """How many rows of this width fit; at least one, which a rule of the job makes sure of."""
@@ -70,6 +73,8 @@ def cut_even(global_batch: int, *, ranks: int, limit: Limit, width: int) -> Cut:
 def cut_by_length(lengths: Ints, *, ranks: int, limit: Limit) -> Cut:
     """Rows of many lengths: the longest first (what runs out of memory does so at once), dealt to the ranks in turn, so
     that their shares are alike in samples and in tokens, and then cut at the same places on all of them."""
+    if limit.group > 1:
+        return _cut_groups(lengths, ranks=ranks, limit=limit)
     order = np.argsort(-lengths, kind="stable")
     places = order.reshape(-1, ranks)
     longest = lengths[places[:, 0]]
@@ -80,6 +85,15 @@ def cut_by_length(lengths: Ints, *, ranks: int, limit: Limit) -> Cut:
         bounds_of = cheapest_bounds if limit.padded else fullest_bounds
         bounds += [start + bound for bound in bounds_of(longest[start : start + WINDOW], limit.tokens)]
     return Cut(places=places, bounds=tuple(bounds))
+
+
+def _cut_groups(lengths: Ints, *, ranks: int, limit: Limit) -> Cut:
+    """The same of groups, each as long as its longest row and in the order of its samples."""
+    group = limit.group
+    whole = Limit(rows=limit.rows_of(1) // group, tokens=None)
+    cut = cut_by_length(lengths.reshape(-1, group).max(axis=1), ranks=ranks, limit=whole)
+    places = cut.places[:, None, :] * group + np.arange(group)[None, :, None]
+    return Cut(places=places.reshape(-1, ranks), bounds=tuple(bound * group for bound in cut.bounds))
 
 
 def cheapest_bounds(longest: Ints, budget: int) -> list[int]:
@@ -113,5 +127,8 @@ def fullest_bounds(longest: Ints, budget: int) -> list[int]:
 
 
 def cut_rows(lengths: Ints, *, limit: Limit) -> list[Ints]:
-    """Rows of many lengths for one reader, as `cut_by_length`: the places of each micro batch."""
-    return cut_by_length(lengths, ranks=1, limit=limit).micro_batches(0)
+    """Rows of many lengths for one reader, as `cut_by_length`: the places of each micro batch. What is left over of
+    groups is a smaller one, computed by itself."""
+    whole = len(lengths) // limit.group * limit.group
+    cut = cut_by_length(lengths[:whole], ranks=1, limit=limit).micro_batches(0) if whole else []
+    return cut if whole == len(lengths) else [*cut, np.arange(whole, len(lengths))]

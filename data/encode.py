@@ -15,7 +15,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
-from runjob.data.classes import Names
+from runjob.data.beside import Numbered
 from runjob.data.labels import Labelled, Tagged, Tags, number_document, tag_tokens
 from runjob.data.store import LeftOut, SideName, TokenType
 from runjob.data.writer import TYPE_CODES
@@ -62,7 +62,7 @@ def encode(
     *,
     eos_id: int,
     token_type: TokenType,
-    tags: Names | None = None,
+    tags: Numbered | None = None,
 ) -> Generator[Encoded]:
     """Every batch with its tokens; AHEAD more batches are read and encoded than have been taken."""
     code = TYPE_CODES[token_type]
@@ -76,7 +76,7 @@ def encode(
             yield running.popleft().result()
 
 
-def _encode(batch: Batch, backend: Any, eos_id: int, code: str, tags: Names | None) -> Encoded:  # noqa: ANN401
+def _encode(batch: Batch, backend: Any, eos_id: int, code: str, tags: Numbered | None) -> Encoded:  # noqa: ANN401
     # the fast way counts no offsets, which spans alone need
     spelled = tags if isinstance(tags, Tags) else None
     encode_batch = backend.encode_batch_fast if spelled is None else backend.encode_batch

@@ -7,8 +7,10 @@ from runjob.data.cut import Limit, cut_by_length, cut_even
 from runjob.data.order import Order
 from runjob.data.rows import DocumentRows, Rows, count_tokens, open_rows
 from runjob.data.store import Store
+from runjob.data.text_pair_rows import TextPairRows
 from runjob.schemas.facts import Facts
 from runjob.schemas.job import Job
+from runjob.schemas.job_model import SentenceEmbedding, group_of
 
 # Steps whose cut is looked at: the first of an epoch, or all of it
 STEPS = 50
@@ -21,10 +23,11 @@ def measure(job: Job, store: Store, *, padded: bool) -> Facts:
     whether padding is computed."""
     rows, marks = _texts(job, store)
     batch = job.training.global_batch
-    limit = Limit(rows=job.training.micro_batch, tokens=job.training.micro_tokens, padded=padded)
+    group = group_of(job.objective)
+    limit = Limit(rows=job.training.micro_batch, tokens=job.training.micro_tokens, padded=padded, group=group)
     order = Order(len(rows), job.seed)
     computed, tokens = 0, 0
-    counts: dict[int, list[int]] = {ranks: [] for ranks in RANKS if batch % ranks == 0}
+    counts: dict[int, list[int]] = {ranks: [] for ranks in RANKS if batch % (ranks * group) == 0}
     for step in range(min(STEPS, max(len(rows) // batch, 1))):
         lengths = rows.lengths(order.rows_at(step * batch, batch)) + marks
         tokens += int(lengths.sum())
@@ -44,7 +47,7 @@ def measure(job: Job, store: Store, *, padded: bool) -> Facts:
     return Facts(
         rows=len(rows),
         tokens=count_tokens(rows) + marks * len(rows),
-        left_out=rows.pieces.left_out if isinstance(rows, DocumentRows) else 0,
+        left_out=rows.pieces.left_out if isinstance(rows, DocumentRows | TextPairRows) else 0,
         padding=1 - tokens / computed,
         micro_batches={str(ranks): (min(found), max(found)) for ranks, found in counts.items()},
     )
@@ -57,4 +60,5 @@ def _texts(job: Job, store: Store) -> tuple[Rows, int]:
     tokenizer = store.summary.tokenizer
     marks = sum(mark is not None for mark in (tokenizer.cls_id, tokenizer.sep_id))
     data = dataclasses.replace(job.data, sequence_length=job.data.sequence_length - marks)
-    return open_rows(store.train, data, eos=False), marks
+    rows = open_rows(store.train, data, eos=False)
+    return (TextPairRows(rows, tokenizer), 0) if isinstance(job.objective, SentenceEmbedding) else (rows, marks)

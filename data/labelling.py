@@ -2,14 +2,21 @@
 
 from collections import Counter
 
-from runjob.data.classes import Beside, DocumentLabels
+from runjob.data.beside import Beside
+from runjob.data.classes import DocumentLabels
 from runjob.data.label_counts import LabelsSummary
 from runjob.data.labels import Labelling
 from runjob.data.pairs import Pairing
 from runjob.data.store import SideSummary
+from runjob.data.text_pairs import TextPairing
 from runjob.schemas.job import Job
 from runjob.schemas.job_data import ConllData, JsonlData
-from runjob.schemas.job_model import RelationClassification, SequenceClassification, TokenClassification
+from runjob.schemas.job_model import (
+    RelationClassification,
+    SentenceEmbedding,
+    SequenceClassification,
+    TokenClassification,
+)
 from runjob.schemas.quantities import counted
 
 
@@ -25,6 +32,10 @@ def labelling_of(job: Job) -> Beside | None:
             assert isinstance(job.data, JsonlData), "a rule of the job"
             assert job.data.target is not None
             return DocumentLabels(field=job.data.target, labels=objective.labels)
+        case SentenceEmbedding():
+            assert isinstance(job.data, JsonlData), "a rule of the job"
+            assert job.data.target is not None
+            return TextPairing(field=job.data.target)
         case TokenClassification() as objective:
             assert isinstance(job.data, JsonlData | ConllData), "a rule of the job"
             field = job.data.target if isinstance(job.data, JsonlData) else None
@@ -40,6 +51,8 @@ def describe_labels(job: Job, side: SideSummary) -> str | None:
     labelling, found = labelling_of(job), side.labels
     if labelling is None or found is None:
         return None
+    if isinstance(labelling, TextPairing):
+        return f"{counted(min(found.counts), 'pair')} of texts"
     if isinstance(labelling, Labelling):
         return _spans(labelling, found)
     each = zip(labelling.tags.names, found.counts, strict=True)

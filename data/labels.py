@@ -42,7 +42,8 @@ class Span:
 class Labelled:
     """A text with its spans, in their order; none overlaps another. `lost`: spans that normalising has taken apart. Of
     a document with one label (data/classes.py, data/pairs.py) `number` is its class; of a pair `whole` is the text
-    without marks, by which it is put on a side, and a `spare` one is not trained on."""
+    without marks, by which it is put on a side, and a `spare` one is not trained on. Of two texts that belong together
+    (data/text_pairs.py) each has the other as `mate`, and `whole` is the second of them for both."""
 
     text: str
     spans: tuple[Span, ...]
@@ -50,6 +51,7 @@ class Labelled:
     number: int | None = None
     whole: str | None = None
     spare: bool = False
+    mate: str | None = None
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,8 +19,8 @@ from types import MappingProxyType
 from typing import Any
 
 from runjob.data import tokenizers
+from runjob.data.beside import Beside
 from runjob.data.build import Build
-from runjob.data.classes import Beside
 from runjob.data.corpus import alone, open_corpus
 from runjob.data.digests import DigestCache
 from runjob.data.downloads import Downloads

@@ -71,13 +71,15 @@ class Selection:
             advance()
             found = document.labelled
             # no text holds a NUL; one that says the same and is labelled otherwise is no copy
-            yield document.text if found is None else f"{document.text}\0{found.number}{found.spans}"
+            # and of two texts that belong together either both are copies or none is
+            mate = "" if found is None or found.mate is None else f"{found.mate}\0"
+            yield document.text if found is None else f"{document.text}\0{mate}{found.number}{found.spans}"
 
     def _fitting(self) -> Iterator[tuple[Part, Document]]:
         self._short = self._filtered = self._emptied = 0
         for part, document in self.corpus.documents():
             document = self._normalized(document)
-            if not document.text:
+            if not document.text or (document.labelled is not None and document.labelled.mate == ""):
                 self._emptied += 1
             elif len(document.unmarked) < self._min_length:
                 self._short += 1
@@ -92,7 +94,8 @@ class Selection:
         if document.labelled.number is not None:  # its marks are words of the text, and nothing counts its characters
             text = self._normalize(document.text)
             whole = None if document.labelled.whole is None else self._normalize(document.labelled.whole)
-            labelled = dataclasses.replace(document.labelled, text=text, whole=whole)
+            mate = None if document.labelled.mate is None else self._normalize(document.labelled.mate)
+            labelled = dataclasses.replace(document.labelled, text=text, whole=whole, mate=mate)
             return Document(text=text, origin=document.origin, labelled=labelled)
         aligned = self._align(document.text)
         labelled = carry(document.labelled.spans, aligned.spans, aligned.text)

@@ -15,7 +15,8 @@ import io
 from collections.abc import Callable, Iterator
 from typing import BinaryIO
 
-from runjob.data.classes import Beside, DocumentLabels, class_reader
+from runjob.data.beside import Beside
+from runjob.data.classes import DocumentLabels, class_reader
 from runjob.data.compression import DAMAGED, open_packed
 from runjob.data.digests import DigestCache
 from runjob.data.documents import BadRows, Document, Source
@@ -25,6 +26,7 @@ from runjob.data.files import LIKE, CorpusFile, find_files
 from runjob.data.labels import Labelling
 from runjob.data.pairs import Pairing, pair_reader
 from runjob.data.spans import BadLine, Read, column_reader, span_reader
+from runjob.data.text_pairs import TextPairing, text_pair_reader
 from runjob.schemas.errors import DataError
 from runjob.schemas.job_data import CharacterTokenizer, ConllData, HubData, JsonlData, ParquetData, SingleData, TextData
 
@@ -122,6 +124,8 @@ def open_source(data: SingleData, *, downloads: Downloads | None = None, labelli
                 read = pair_reader(data.field, labelling)
             elif isinstance(labelling, DocumentLabels):
                 read = class_reader(data.field, labelling)
+            elif isinstance(labelling, TextPairing):
+                read = text_pair_reader(data.field, labelling)
             elif labelling is not None and labelling.field is not None:
                 read = span_reader(data.field, labelling.field, labelling.labels)
             return FileSource(files, cut=cut_lines, read=read, bad_rows=data.bad_rows, characters=characters)

@@ -150,7 +150,8 @@ class EvaluationStream:
 
     def _cut(self) -> Iterator[Ints]:
         """The row numbers of each micro batch; in layout lines those of a bucket's rows by length."""
-        size = EVALUATION_BUCKET if self._rows.bucketed else self._limit.rows_of(self._rows.sequence_length)
+        bucket = max(EVALUATION_BUCKET // self._limit.group, 1) * self._limit.group
+        size = bucket if self._rows.bucketed else self._limit.rows_of(self._rows.sequence_length)
         for start in range(self._span.start, self._span.stop, size):
             numbers = np.arange(start, min(start + size, self._span.stop))
             if self._rows.bucketed:

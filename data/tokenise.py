@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from runjob.data import tokenizers
-from runjob.data.classes import Names
+from runjob.data.beside import Numbered
 from runjob.data.corpus import Part
 from runjob.data.documents import Document
 from runjob.data.encode import Batch, Encoded, Mark, encode
@@ -61,7 +61,7 @@ class Tokenising:
     token_budget: int | None
     reporter: Reporter
     sizes: Sizes
-    tags: Names | None = None
+    tags: Numbered | None = None
 
     def documents(self) -> Divided:
         """What the store will hold, in its order."""

@@ -162,12 +162,12 @@ def exit_code(run: RunDir, status: Status) -> int:
 def next_commands(run: RunDir, state: str) -> list[str]:
     match state:
         case "finished":
-            from runjob.schemas.label_rules import LABELLED
+            from runjob.schemas.label_rules import BESIDE_TEXT
             from runjob.schemas.read import read_job_json
 
             kind = read_job_json(run.job).job.objective.kind
             use = "fill-mask" if kind in ("mlm", "plm") else "generate"
-            uses = [] if kind in LABELLED else [f"runjob {use} {run.id}"]
+            uses = [] if kind in BESIDE_TEXT else [f"runjob {use} {run.id}"]
             return [*uses, f"runjob export {run.id} --to DIR", f"model: {run.model}"]
         case "failed":
             return [f"runjob why {run.id}", f"runjob resume {run.id}"]

@@ -12,6 +12,7 @@ from runjob.schemas.facts import Facts
 from runjob.schemas.job import Job
 from runjob.schemas.job_data import streamed
 from runjob.schemas.job_hardware import Hardware
+from runjob.schemas.job_model import group_of
 from runjob.schemas.machine import Machine
 from runjob.schemas.plan import RUN_ENVIRONMENT, Batch, Companion, Plan, Resources, Stage
 
@@ -80,7 +81,7 @@ def cut_batch(job: Job, *, ranks: int) -> Batch:
     """The global batch over `ranks`, then over micro batches. The rules of schemas hold these for ranks that the job
     names; here they hold for `gpus: all` too."""
     total, micro, tokens = job.training.global_batch, job.training.micro_batch, job.training.micro_tokens
-    problem = batch_problem(total, micro, ranks)
+    problem = batch_problem(total, micro, ranks, group=group_of(job.objective))
     if problem is not None:
         raise JobError(f"training.global_batch: {problem}")
     share = total // ranks

@@ -20,8 +20,10 @@ from runjob.schemas.job_model import (
     Objective,
     PermutedLM,
     RelationClassification,
+    SentenceEmbedding,
     SequenceClassification,
     TokenClassification,
+    texts_of,
 )
 from runjob.schemas.plan import Batch, Work
 
@@ -53,7 +55,7 @@ def work_of(job: Job, batch: Batch, facts: Facts | None) -> Work:
 
 def rows_of_a_step(job: Job, batch: Batch, facts: Facts | None) -> Rows:
     """Packed rows are full; how long the others are the prepared data say, and how wide their micro batches."""
-    full = batch.global_batch * job.data.sequence_length
+    full = batch.global_batch * texts_of(job.objective) * job.data.sequence_length
     if job.data.layout == "pack" or facts is None:
         differ = job.data.layout == "lines"
         return Rows(tokens=full, positions=full, length=job.data.sequence_length, most=differ)
@@ -83,7 +85,7 @@ def products(shape: Shape, objective: Objective, length: float) -> float:
             # hidden tokens stand there twice more (models/permuted_lm.py)
             more = 1 + 2 * objective.probability
             return more * body(shape, more * length) + objective.probability * head_weights(shape)
-        case TokenClassification() | RelationClassification():
+        case TokenClassification() | RelationClassification() | SentenceEmbedding():
             return body(shape, length)  # a head of a few labels is nothing beside it
         case SequenceClassification():
             return body(shape, length) - behind_first_state(shape, length)

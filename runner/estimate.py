@@ -33,6 +33,7 @@ from runjob.schemas.job_model import (
     ScratchInit,
     ScratchModernBert,
     ScratchMPNet,
+    SentenceEmbedding,
     SequenceClassification,
     StudentInit,
     TileInit,
@@ -74,7 +75,14 @@ def count_parameters(job: Job) -> int | None:
         vocabulary += MARKERS
     if isinstance(job.objective, Classification):
         return scratch_parameters(init, vocabulary) - text_head(init, vocabulary) + label_head(init, job.objective)
+    if isinstance(job.objective, SentenceEmbedding):
+        return scratch_parameters(init, vocabulary) - text_head(init, vocabulary) - last_dense(init)
     return scratch_parameters(init, vocabulary)
+
+
+def last_dense(init: ScratchInit | StudentInit) -> int:
+    """What ModernBERT's heads of labels keep of that of text, and vectors do without: a square and a norm."""
+    return init.hidden_size * (init.hidden_size + 1) if isinstance(init, ScratchModernBert | StudentInit) else 0
 
 
 def text_head(init: ScratchInit | StudentInit, vocabulary: int) -> int:

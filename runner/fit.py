@@ -10,7 +10,7 @@ from runjob.runner.memory_estimate import Memory, estimate_memory
 from runjob.schemas.batch_rule import batch_problem
 from runjob.schemas.errors import MissingError
 from runjob.schemas.job import Job
-from runjob.schemas.job_model import ScratchMPNet
+from runjob.schemas.job_model import ScratchMPNet, group_of
 from runjob.schemas.plan import Resources
 
 
@@ -54,28 +54,29 @@ def find_fit(job: Job, resources: Resources, *, limit: int) -> Fit:
 
 def micro_batches(job: Job, resources: Resources, ranks: int) -> Iterator[Candidate]:
     """From a rank's whole share down to a row. By tokens any number of rows is possible, by rows what divides it."""
-    share = job.training.global_batch // ranks
+    share, group = job.training.global_batch // ranks, group_of(job.objective)
     length = job.data.sequence_length
     for rows in range(share, 0, -1):
         if job.training.micro_tokens is not None:
             yield candidate(job, resources, rows, {"training.micro_tokens": rows * length})
-        elif batch_problem(job.training.global_batch, rows, ranks) is None:
+        elif rows % group == 0 and batch_problem(job.training.global_batch, rows, ranks, group=group) is None:
             yield candidate(job, resources, rows, {"training.micro_batch": rows})
 
 
 def other_ways(job: Job, resources: Resources, ranks: int) -> Iterator[Candidate]:
-    """A row at a time, and the settings that save memory: each alone, the cheapest first, then all that came before
-    together."""
+    """A row at a time (a group of rows that stay together), and the settings that save memory: each alone, the cheapest
+    first, then all that came before together."""
     budget = job.training.micro_tokens is not None
+    least = group_of(job.objective)
     row: dict[str, object] = (
-        {"training.micro_tokens": job.data.sequence_length} if budget else {"training.micro_batch": 1}
+        {"training.micro_tokens": job.data.sequence_length} if budget else {"training.micro_batch": least}
     )
     together = dict(row)
     for change in savings(job, ranks):
-        yield candidate(job, resources, 1, {**row, **change})
+        yield candidate(job, resources, least, {**row, **change})
         together |= change
         if len(together) > len(row) + len(change):
-            yield candidate(job, resources, 1, together)
+            yield candidate(job, resources, least, together)
 
 
 def savings(job: Job, ranks: int) -> Iterator[dict[str, object]]:

@@ -30,6 +30,7 @@ FAMILIES = {
     "token_classification": ("bert", "roberta", "modernbert", "deberta-v2", "mpnet"),
     "relation_classification": ("bert", "roberta", "modernbert", "deberta-v2", "mpnet"),
     "sequence_classification": ("bert", "roberta", "modernbert", "deberta-v2", "mpnet", "canine"),
+    "sentence_embedding": ("bert", "roberta", "modernbert", "deberta-v2", "mpnet"),
 }
 ORIGIN = "the run, at submission"
 TOKENIZER = "data.tokenizer.path"

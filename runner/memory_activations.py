@@ -15,9 +15,9 @@ from runjob.runner.estimate import label_outputs
 from runjob.runner.memory_sizes import Micro, Sizes, sizes_of
 from runjob.runner.model_shape import Shape
 from runjob.schemas.job import Job
-from runjob.schemas.job_model import Classification
+from runjob.schemas.job_model import Classification, SentenceEmbedding
 from runjob.schemas.kernels import kernels_problem
-from runjob.schemas.label_rules import LABELLED
+from runjob.schemas.label_rules import BESIDE_TEXT
 
 TABLE = Path(__file__).with_name("memory_kept.json")
 # As in worker/models/linear_loss.py
@@ -57,7 +57,7 @@ def bytes_of(job: Job, shape: Shape) -> tuple[Bytes, Bytes] | None:
     """Kept and passing."""
     objective = job.objective.kind
     family = LIKE.get(shape.family, shape.family)
-    name = family if objective in ("clm", "mlm", *LABELLED) else f"{family} {objective}"
+    name = family if objective in ("clm", "mlm", *BESIDE_TEXT) else f"{family} {objective}"
     found = table().get(name, {}).get(operations(job), {})
     how = "recomputed" if job.training.gradient_checkpointing else "drops" if shape.drops else "plain"
     return (found[how]["kept"], found[how]["passing"]) if how in found else None
@@ -85,6 +85,8 @@ def price(sizes: Sizes, bytes_each: Bytes) -> int:
 def loss_bytes(job: Job, shape: Shape, asked: int) -> tuple[int, int]:
     """Of the last matrix and the loss: bytes for a moment, and bytes kept because chunks are several. `char_ar` is in
     the table; labels have logits at every place."""
+    if isinstance(job.objective, SentenceEmbedding):  # a group's similarities are nothing beside a layer
+        return 0, 0
     if isinstance(job.objective, Classification):
         return asked * label_outputs(job.objective) * PLAIN_LOSS_BYTES, 0
     if job.objective.kind == "char_ar":

@@ -20,7 +20,7 @@ from runjob.runner.memory_sizes import Micro
 from runjob.runner.model_shape import Shape, shape_of
 from runjob.schemas.end_to_end import end_to_end
 from runjob.schemas.job import Job
-from runjob.schemas.job_model import CausalLM, Classification, Objective
+from runjob.schemas.job_model import CausalLM, Classification, Objective, SentenceEmbedding, texts_of
 from runjob.schemas.plan import Batch
 
 MIB = 2**20
@@ -149,7 +149,9 @@ def micro_of(job: Job, shape: Shape, batch: Batch) -> Micro:
     """The widest micro batch: every row as long as rows may be."""
     length, objective, lines = job.data.sequence_length, job.objective, job.data.layout == "lines"
     return Micro(
-        rows=batch.micro_batch if batch.micro_tokens is None else max(batch.micro_tokens // length, 1),
+        rows=texts_of(objective) * batch.micro_batch
+        if batch.micro_tokens is None
+        else max(batch.micro_tokens // length, 1),
         length=length,
         hidden=asked_in(objective, length),
         # padding of a decoder's rows is hidden by the same mask as what lies ahead
@@ -161,7 +163,7 @@ def micro_of(job: Job, shape: Shape, batch: Batch) -> Micro:
 
 def asked_in(objective: Objective, length: int) -> int | None:
     """How many places of a row the head sees; None: all."""
-    if isinstance(objective, CausalLM | Classification):
+    if isinstance(objective, CausalLM | Classification | SentenceEmbedding):
         return None
     return round(objective.probability * length)
 

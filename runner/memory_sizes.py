@@ -26,7 +26,14 @@ class Micro:
     masked: bool
     apart: bool
     objective: Literal[
-        "clm", "mlm", "plm", "char_ar", "token_classification", "relation_classification", "sequence_classification"
+        "clm",
+        "mlm",
+        "plm",
+        "char_ar",
+        "token_classification",
+        "relation_classification",
+        "sequence_classification",
+        "sentence_embedding",
     ]
 
 

@@ -5,7 +5,10 @@ from typing import Literal
 
 # By how a name begins; of `loss/wiki` and `perplexity_hiding_15` that is `loss` and `perplexity`
 LOWER = ("loss", "perplexity", "bits_per_byte", "masked_bits_per_byte", "rare_token_perplexity", "fragmentation")
-HIGHER = ("f1", "f1_macro", "accuracy", "precision", "recall", "spearman", "pearson", "tokens_per_s", "samples_per_s")
+HIGHER = (
+    *("f1", "f1_macro", "accuracy", "precision", "recall", "spearman", "pearson", "tokens_per_s", "samples_per_s"),
+    *("recall_at_1", "recall_at_5", "recall_at_10", "mrr", "ndcg_at_10"),
+)
 
 
 def direction_of(metric: str) -> Literal["lower", "higher"] | None:

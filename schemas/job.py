@@ -128,20 +128,27 @@ class Training:
 # --- evaluation -------------------------------------------------------------------------------------------------
 
 
+Metric = Literal[
+    "loss",
+    "perplexity",
+    "bits_per_byte",
+    "masked_bits_per_byte",
+    "rare_token_perplexity",
+    "f1",
+    "accuracy",
+    "recall_at_1",
+    "recall_at_5",
+    "recall_at_10",
+    "mrr",
+    "ndcg_at_10",
+]
+
+
 @dataclass(frozen=True, kw_only=True)
 class EarlyStopping:
     """Stop when `metric` has not got better by more than `min_delta` for `patience`."""
 
-    metric: Literal[
-        "loss",
-        "perplexity",
-        "bits_per_byte",
-        "masked_bits_per_byte",
-        "rare_token_perplexity",
-        "f1",
-        "f1_macro",
-        "accuracy",
-    ]
+    metric: Metric
     patience: Quantity
     min_delta: float
 
@@ -159,19 +166,7 @@ class Evaluation:
     every: Quantity
     at_start: bool
     micro_batch: int | None
-    best: (
-        Literal[
-            "loss",
-            "perplexity",
-            "bits_per_byte",
-            "masked_bits_per_byte",
-            "rare_token_perplexity",
-            "f1",
-            "f1_macro",
-            "accuracy",
-        ]
-        | None
-    )
+    best: Metric | None
     early_stopping: EarlyStopping | None
     baseline: Literal["interpolated_bigram", "character_bigram"] | None
     also_hide: tuple[float, ...]

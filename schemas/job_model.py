@@ -222,6 +222,27 @@ class SequenceClassification:
     class_weights: Literal["balanced"] | dict[str, float] | None
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SentenceEmbedding:
+    """One vector for a text, learnt from pairs; `group` rows are each other's wrong answers."""
+
+    kind: Literal["sentence_embedding"]
+    loss: Literal["contrastive"]
+    temperature: float
+    pooling: Literal["mean", "cls"]
+    group: int
+
+
 # What learns from labels beside the text
 Classification = TokenClassification | RelationClassification | SequenceClassification
-Objective = CausalLM | MaskedLM | CharAR | PermutedLM | Classification
+Objective = CausalLM | MaskedLM | CharAR | PermutedLM | Classification | SentenceEmbedding
+
+
+def group_of(objective: Objective) -> int:
+    """Rows that are computed together, whatever else is cut."""
+    return objective.group if isinstance(objective, SentenceEmbedding) else 1
+
+
+def texts_of(objective: Objective) -> int:
+    """Texts of a row, each of `data.sequence_length` tokens at most."""
+    return 2 if isinstance(objective, SentenceEmbedding) else 1

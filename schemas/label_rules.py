@@ -12,6 +12,10 @@ Findings = Iterator[tuple[str, str]]
 LABELLED = ("token_classification", "relation_classification", "sequence_classification")
 # Of these a document has one label, for which all of it is read
 WHOLE = ("sequence_classification",)
+# Of these every row has two texts, whose vectors are to be near (embedding_rules.py)
+EMBEDDED = ("sentence_embedding",)
+# What reads more than one text a row, and predicts no words
+BESIDE_TEXT = (*LABELLED, *EMBEDDED)
 # Of these every document has one label, for which its spans are marked
 PAIRED = ("relation_classification",)
 # Metrics of classes, higher is better; what is measured of predicted text is not measured of them
@@ -97,7 +101,7 @@ def a_document_is_asked_once(job: Values) -> Findings:
 
 def labels_are_learnt_from(job: Values) -> Findings:
     kind, objective = job["data.kind"], job["objective.kind"]
-    if objective in LABELLED:
+    if objective in BESIDE_TEXT and not (objective in EMBEDDED and kind == "conll"):
         return
     if kind == "conll":
         said = f"{objective} reads text without tags; write `kind: text`, or `objective: {{kind: token_classification"
@@ -108,7 +112,7 @@ def labels_are_learnt_from(job: Values) -> Findings:
 
 def a_row_is_a_labelled_document(job: Values) -> Findings:
     objective = job["objective.kind"]
-    if objective in LABELLED and job["data.layout"] != "lines":
+    if objective in BESIDE_TEXT and job["data.layout"] != "lines":
         said = f"{objective} reads one document a row, as whoever asks the finished model will"
         yield "data.layout", f"{said}; write `layout: lines`"
 
@@ -116,14 +120,14 @@ def a_row_is_a_labelled_document(job: Values) -> Findings:
 def the_family_has_such_a_head(job: Values) -> Findings:
     architecture, objective = job["model.init.architecture"], job["objective.kind"]
     families = ROW_FAMILIES if objective in WHOLE else FAMILIES
-    if objective in LABELLED and architecture not in families:
+    if objective in BESIDE_TEXT and architecture not in families:
         said = f"{objective} has heads for {', '.join(families)}, not for {architecture}"
         yield "model.init.architecture", f"{said}; write one of these"
 
 
 def characters_have_no_such_head(job: Values) -> Findings:
     objective = job["objective.kind"]
-    if objective in LABELLED and objective not in WHOLE and job["data.tokenizer.kind"] == "characters":
+    if objective in BESIDE_TEXT and objective not in WHOLE and job["data.tokenizer.kind"] == "characters":
         said = f"characters are read by canine, for which {objective} has no head; name a tokenizer of pieces"
         yield "data.tokenizer.kind", f"{said}, or train one: {{kind: train, algorithm: wordpiece}}"
 
@@ -138,12 +142,13 @@ def metrics_fit_the_labels(job: Values) -> Findings:
             said = f"{metric} is not measured by {objective}"
             yield path, f"{said}; write `{'f1_macro' if objective in WHOLE else 'f1'}`"
         if objective not in LABELLED and metric in OF_CLASSES:
-            yield path, f"{metric} is of predicted labels, and {objective} predicts text; write `loss`"
+            predicts = "vectors" if objective in EMBEDDED else "text"
+            yield path, f"{metric} is of predicted labels, and {objective} predicts {predicts}; write `loss`"
 
 
 def labels_answer_no_prompt(job: Values) -> Findings:
     objective = job["objective.kind"]
-    if objective in LABELLED and job["evaluation.prompts"]:
+    if objective in BESIDE_TEXT and job["evaluation.prompts"]:
         yield "evaluation.prompts", f"a model of {objective} goes on from no text; write []"
 
 

@@ -5,7 +5,7 @@ import re
 from collections.abc import Iterator
 
 from runjob.schemas.characters import longest_row, padded_length
-from runjob.schemas.label_rules import LABELLED
+from runjob.schemas.label_rules import BESIDE_TEXT
 from runjob.schemas.values import Values
 
 # (path, message)
@@ -83,7 +83,7 @@ def students_are_masked_models(job: Values) -> Findings:
 
 def metrics_fit_the_objective(job: Values) -> Findings:
     kind = job["objective.kind"]
-    if kind in LABELLED:  # label_rules.py has their own
+    if kind in BESIDE_TEXT:  # label_rules.py and embedding_rules.py have their own
         return
     wrong, right = ("masked_bits_per_byte", "loss") if kind == "clm" else ("bits_per_byte", "masked_bits_per_byte")
     for path, metric in job.watched():

@@ -4,11 +4,7 @@ SAID = "reserved, not supported by this version"
 
 # dotted path of a `kind` or another choice -> values
 RESERVED_VALUES: dict[str, frozenset[str]] = {
-    "objective.kind": frozenset(
-        [
-            "sentence_embedding",
-        ]
-    ),
+    "objective.kind": frozenset([]),
 }
 
 # Keys that no version will understand but where the schema has them, and why

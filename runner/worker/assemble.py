@@ -41,6 +41,7 @@ from runjob.runner.worker.objective import (
     open_module,
     open_other_shares,
     open_reader,
+    open_retrieval,
     tags_of,
 )
 from runjob.runner.worker.optimizer_state import scatter
@@ -58,6 +59,7 @@ from runjob.schemas.end_to_end import end_to_end
 from runjob.schemas.errors import MissingError
 from runjob.schemas.job import Job
 from runjob.schemas.job_data import MixData, streamed
+from runjob.schemas.job_model import group_of
 from runjob.schemas.machine import missing_compiler
 from runjob.schemas.plan import Plan
 from runjob.schemas.run import Attempt, RunDir
@@ -124,7 +126,7 @@ def assemble(run: RunDir, attempt: Attempt, job: Job, plan: Plan, stop_watch: St
     learning_rate = LearningRate(job.training.schedule, clock, peak=engine.peak_learning_rate)
     if start.checkpoint is not None:
         restore_optimizer(engine, start.checkpoint)
-    tags = tags_of(job)
+    tags, validation = tags_of(job), reader.open(store.validation)
     state = start.checkpoint.state if start.checkpoint is not None else TrainingState()
     if start.after_finish:
         state.give_another_chance()
@@ -144,7 +146,7 @@ def assemble(run: RunDir, attempt: Attempt, job: Job, plan: Plan, stop_watch: St
             ranks=exchange.ranks,
         ),
         evaluator=Evaluator(
-            rows=reader.open(store.validation),
+            rows=validation,
             limit=evaluation_limit(job, network.config),
             objective=job.objective.kind,
             token_bytes=reader.token_bytes,
@@ -152,6 +154,7 @@ def assemble(run: RunDir, attempt: Attempt, job: Job, plan: Plan, stop_watch: St
             sources=names_of(job.data) if isinstance(job.data, MixData) else (),
             others=open_other_shares(job, store, store.validation),
             tags=tags,
+            retrieval=open_retrieval(job, validation),
             exchange=exchange,
         ),
         exchange=exchange,
@@ -186,14 +189,19 @@ def tokens_per_step(rows: Rows, plan: Plan) -> int:
 
 def training_limit(job: Job, config: PreTrainedConfig) -> Limit:
     padded = not end_to_end(job, family=config.model_type)
-    return Limit(rows=job.training.micro_batch, tokens=job.training.micro_tokens, padded=padded)
+    return Limit(
+        rows=job.training.micro_batch,
+        tokens=job.training.micro_tokens,
+        padded=padded,
+        group=group_of(job.objective),
+    )
 
 
 def evaluation_limit(job: Job, config: PreTrainedConfig) -> Limit:
     """The job's own, else that of its training section: what the file says, so that no number of ranks changes which
     rows are evaluated together."""
     if job.evaluation.micro_batch is not None:
-        return Limit(rows=job.evaluation.micro_batch, tokens=None)
+        return Limit(rows=job.evaluation.micro_batch, tokens=None, group=group_of(job.objective))
     return training_limit(job, config)
 
 

@@ -6,6 +6,7 @@ The facts are gathered by whoever exports; a line whose fact is unknown is left 
 from dataclasses import dataclass
 
 from runjob.runner.worker.card_classes import ClassFacts, classified_line, entity_lines
+from runjob.runner.worker.card_vectors import VectorFacts, retrieval_lines, use_of_vectors, vectors_line
 from runjob.runner.worker.metrics import Metrics
 from runjob.schemas.job import Generation
 from runjob.schemas.quantities import counted
@@ -62,7 +63,7 @@ class TrainingFacts:
 class EvaluationFacts:
     """Of the exported step, on the whole validation side. `rare` is the perplexity of added tokens and how many of them
     were predicted, `fragmentation` the share of the job's terms that are split; `baseline` its name and perplexity;
-    `entities`: precision and the like by their names in the events."""
+    `entities`: precision and the like by their names in the events, `retrieval` recall and the like."""
 
     step: int
     loss: float
@@ -74,6 +75,7 @@ class EvaluationFacts:
     best_of: str | None
     baseline: tuple[str, float] | None
     entities: Metrics
+    retrieval: Metrics
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,7 +90,8 @@ class SeenOnce:
 
 @dataclass(frozen=True, kw_only=True)
 class CardFacts:
-    """`masking`: what was hidden, where the model was trained to fill gaps; `classes` where it classifies tokens."""
+    """`masking`: what was hidden, where the model was trained to fill gaps; `classes` where it classifies tokens,
+    `vectors` where it makes vectors of texts."""
 
     name: str
     id: str
@@ -102,6 +105,7 @@ class CardFacts:
     test: SeenOnce | None
     masking: str | None
     classes: ClassFacts | None
+    vectors: VectorFacts | None
     prompts: tuple[str, ...]
     generation: Generation
 
@@ -128,7 +132,10 @@ def _front_matter(facts: CardFacts) -> str:
     task = "text-generation" if facts.masking is None else "fill-mask"
     if facts.classes is not None:
         task = facts.classes.task
-    lines += ["library_name: transformers", f"pipeline_tag: {task}", "---", ""]
+    library = "transformers"
+    if facts.vectors is not None:
+        task, library = "sentence-similarity", "sentence-transformers"
+    lines += [f"library_name: {library}", f"pipeline_tag: {task}", "---", ""]
     return "\n".join(lines)
 
 
@@ -139,6 +146,8 @@ def _section(title: str, lines: list[str]) -> str:
 def _use(facts: CardFacts) -> list[str]:
     if facts.classes is not None:
         return facts.classes.use
+    if facts.vectors is not None:
+        return use_of_vectors(facts.vectors)
     if facts.model.architecture.startswith("Canine"):
         # transformers has no such class; runjob brings it
         name = facts.model.architecture
@@ -196,6 +205,9 @@ def _evaluation(facts: CardFacts) -> list[str]:
     if facts.classes is not None:
         evaluated = f"after step {found.step:,} ({which}), with a loss of {found.loss:.4f} per {facts.classes.asked}"
         return [*entity_lines(facts.classes, found.entities, evaluated), *_test(facts.test)]
+    if facts.vectors is not None:
+        evaluated = f"after step {found.step:,} ({which}), with a loss of {found.loss:.4f} per pair"
+        return [*retrieval_lines(facts.vectors, found.retrieval, evaluated), *_test(facts.test)]
     lines = [
         f"On {predicted}, after step {found.step:,} ({which}):",
         "",
@@ -276,6 +288,7 @@ def _training(facts: CardFacts) -> list[str]:
         f"- {run.optimizer}",
         *([f"- {facts.masking}"] if facts.masking is not None else []),
         *([f"- {classified_line(facts.classes)}"] if facts.classes is not None else []),
+        *([f"- {vectors_line(facts.vectors)}"] if facts.vectors is not None else []),
         f"- precision {run.precision}, on {run.hardware}",
         f"- {versions}",
     ]

@@ -13,7 +13,9 @@ from runjob.data.corpus import alone
 from runjob.data.store import LeftOut, Summary
 from runjob.runner.worker.card import CardFacts, DataFacts, EvaluationFacts, ModelFacts, SeenOnce, TrainingFacts
 from runjob.runner.worker.card_classes import ENTITY_METRICS, class_facts
+from runjob.runner.worker.card_vectors import vector_facts
 from runjob.runner.worker.metrics import Metrics
+from runjob.schemas.embedding_rules import OF_RETRIEVAL
 from runjob.schemas.job import AdamW, ConstantSchedule, Job, Schedule
 from runjob.schemas.job_data import (
     CharacterTokenizer,
@@ -39,6 +41,7 @@ from runjob.schemas.job_model import (
     PermutedLM,
     PretrainedInit,
     RunInit,
+    SentenceEmbedding,
     TileInit,
 )
 from runjob.schemas.run import RunDir
@@ -81,6 +84,7 @@ def gather_facts(
         test=_seen_once(summary, test),
         masking=_masking(job.objective),
         classes=class_facts(job, summary),
+        vectors=vector_facts(job, summary),
         prompts=job.evaluation.prompts,
         generation=job.evaluation.generation,
     )
@@ -183,13 +187,13 @@ def _rows(data: Data, objective: Objective) -> str:
     if data.layout == "lines":
         longer = "cut off there" if data.long_documents == "truncate" else "in several"
         rows = f"rows of at most {data.sequence_length:,} tokens, one document each, longer ones {longer}"
-    if isinstance(objective, MaskedLM | CharAR | PermutedLM | Classification):
+    if isinstance(objective, MaskedLM | CharAR | PermutedLM | Classification | SentenceEmbedding):
         return f"{rows}, between the tokenizer's special tokens"
     return f"{rows}; an end-of-text token closes every document and is learnt"
 
 
 def _masking(objective: Objective) -> str | None:
-    if isinstance(objective, CausalLM | Classification):
+    if isinstance(objective, CausalLM | Classification | SentenceEmbedding):
         return None
     if isinstance(objective, PermutedLM):
         shares = objective.replace
@@ -272,6 +276,7 @@ def _evaluation(job: Job, events: list[dict[str, Any]], step: int) -> Evaluation
         rare=(found["rare_token_perplexity"], found["rare_tokens"]) if "rare_tokens" in found else None,
         fragmentation=found.get("fragmentation"),
         entities={name: value for name, value in found.items() if name.partition("/")[0] in ENTITY_METRICS},
+        retrieval={name: value for name, value in found.items() if name in OF_RETRIEVAL},
         best_of=job.evaluation.best,
         baseline=None if baseline is None else (baseline["method"], baseline["perplexity"]),
     )

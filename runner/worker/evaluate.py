@@ -11,7 +11,8 @@ import torch
 
 from runjob.data.added import Added
 from runjob.data.batches import IGNORED, MicroBatch
-from runjob.data.classes import Classes, Names
+from runjob.data.beside import Names
+from runjob.data.classes import Classes
 from runjob.data.cut import Limit
 from runjob.data.labels import Tags
 from runjob.data.rows import Rows
@@ -21,6 +22,7 @@ from runjob.runner.worker.label_metrics import Confusion, tag_metrics
 from runjob.runner.worker.metrics import Metrics, bits_per_byte, mean_loss, perplexity
 from runjob.runner.worker.models.causal_lm import Nats
 from runjob.runner.worker.models.loading import Task
+from runjob.runner.worker.retrieval import Retrieval
 from runjob.runner.worker.row_metrics import document_metrics, pair_metrics
 from runjob.runner.worker.schedule import Clock
 from runjob.runner.worker.state import Best, TrainingState
@@ -47,8 +49,8 @@ class Network(Protocol):
 class Evaluator:
     """`token_bytes` by id, where only some tokens are predicted and their bytes are known; `added` where the
     tokenizer has tokens that somebody added to it; `sources` of a mixture whose losses are to be told apart;
-    `others`: the same rows hidden otherwise, by the ending of their metrics; `tags` where something is
-    classified."""
+    `others`: the same rows hidden otherwise, by the ending of their metrics; `tags` where something is classified,
+    `retrieval` where texts become vectors."""
 
     rows: Rows
     limit: Limit
@@ -59,6 +61,7 @@ class Evaluator:
     sources: tuple[str, ...]
     others: Mapping[str, Rows] = field(default_factory=dict)
     tags: Names | None = None
+    retrieval: Retrieval | None = None
 
     def run(
         self,
@@ -69,8 +72,9 @@ class Evaluator:
     ) -> Metrics:
         """`loss` (nats a predicted token) and `perplexity` of the whole side; `bits_per_byte` of its text, or
         `masked_bits_per_byte` of the text that is hidden; what is said of added tokens; loss and perplexity of the
-        others; `loss/NAME` of each source; of classes what label_metrics.py and row_metrics.py say. `moved` is
-        called with each micro batch of this rank, `confused` is told which label was taken for which. Collective."""
+        others; `loss/NAME` of each source; of classes what label_metrics.py and row_metrics.py say, of vectors what
+        retrieval.py says. `moved` is called with each micro batch of this rank, `confused` is told which label was
+        taken for which. Collective."""
         counted = Counted(self.token_bytes, self.added, moved)
         found, losses = Nats(), Metrics()
         for name, span in self._passes():
@@ -99,6 +103,8 @@ class Evaluator:
             of_labels, confusion = label_metrics(self.exchange.summed(found.tally), self.tags)
             confused(confusion)
             metrics |= of_labels
+        if self.retrieval is not None:
+            metrics |= self.retrieval.measure(found.found, self.exchange)
         for name, rows in self.others.items():
             metrics |= self._hidden_otherwise(name, rows, network, moved)
         return metrics | losses

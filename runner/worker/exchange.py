@@ -11,6 +11,7 @@ from torch import distributed
 DIGEST_BYTES = 32
 _BEFORE = struct.Struct("<5q")
 _AFTER = struct.Struct("<2d")
+_COUNT = struct.Struct("<q")
 Stop = int
 # A stream that was given up, then the machine's word, then the user's: the strongest wins
 GO_ON, GIVEN_UP, PREEMPT, CANCEL = 0, 1, 2, 3
@@ -61,6 +62,15 @@ class Exchange:
         """Of all ranks, number by number; int64."""
         each = [torch.frombuffer(bytearray(raw), dtype=torch.int64) for raw in self._gather(mine.numpy().tobytes())]
         return torch.stack(each).sum(0)
+
+    def joined(self, mine: torch.Tensor) -> torch.Tensor:
+        """The rows of all ranks, one rank after another; fp32 of one width."""
+        counts = [_COUNT.unpack(raw)[0] for raw in self._gather(_COUNT.pack(len(mine)))]
+        filled = torch.zeros(max(counts), *mine.shape[1:])
+        filled[: len(mine)] = mine
+        each = [torch.frombuffer(bytearray(raw), dtype=torch.float32) for raw in self._gather(filled.numpy().tobytes())]
+        parts = [part.view_as(filled)[:count] for part, count in zip(each, counts, strict=True)]
+        return torch.cat(parts)
 
     def all_have(self, mine: bool) -> bool:
         """Do all ranks have what this one has?"""

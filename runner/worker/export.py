@@ -15,6 +15,8 @@ import os
 import shutil
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
+from typing import Any
 
 import torch
 from safetensors import SafetensorError
@@ -46,9 +48,11 @@ def export_model(
     target: Path,
     card: str,
     generation: Generation,
+    beside: Mapping[str, Any] = MappingProxyType({}),
 ) -> None:
     """Write `weights` (fp32 by transformers' parameter name, tied ones once) and all that belongs to them to `target`,
-    in place of what stood there; CheckpointError if the written model does not answer as these weights do."""
+    in place of what stood there; CheckpointError if the written model does not answer as these weights do. `beside`:
+    further JSON files by their name."""
     network = _network(weights, config)
 
     def write(directory: Path) -> None:
@@ -61,12 +65,20 @@ def export_model(
         save_file(tensors, directory / WEIGHTS, metadata={"format": "pt"})
         if task_of(network.config) == "clm":
             generation_config(generation, tokenizer, network.config).save_pretrained(directory)
+        write_settings(directory, beside)
         (directory / "README.md").write_text(card, encoding="utf-8")
 
     def verify(directory: Path) -> None:
         _compare(network, directory)
 
     replace_directory(target, write, verify)
+
+
+def write_settings(directory: Path, contents: Mapping[str, Any]) -> None:
+    """JSON files by their name in a model directory."""
+    for name, content in contents.items():
+        (directory / name).parent.mkdir(exist_ok=True)
+        (directory / name).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
 
 
 def copy_model(source: Path, target: Path) -> None:
@@ -164,12 +176,10 @@ def _compare(network: PreTrainedModel, directory: Path) -> None:
     loaded = load_network(directory, trusted=runs_its_own_code(network))  # it runs already, and was written here
     row = probe_row(network.config)
     with torch.inference_mode():
-        expected, found = network(row).logits, loaded(row).logits
+        expected, found = network(row)[0], loaded(row)[0]  # logits, or of a body its last layer
     if not torch.equal(expected, found):
         difference = (expected - found).abs().max().item()
-        raise CheckpointError(
-            f"{directory}: the model read back answers differently (up to {difference:.3g} in a logit)"
-        )
+        raise CheckpointError(f"{directory}: the model read back answers differently (up to {difference:.3g})")
 
 
 def probe_row(config: PreTrainedConfig) -> torch.Tensor:

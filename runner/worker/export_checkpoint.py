@@ -9,6 +9,7 @@ from runjob.runner.worker.card import write_card
 from runjob.runner.worker.card_facts import gather_facts
 from runjob.runner.worker.checkpoint import Checkpoint, newest_complete, open_checkpoint
 from runjob.runner.worker.export import export_model
+from runjob.runner.worker.export_sentences import settings_of_job
 from runjob.runner.worker.models.filling import without_filling
 from runjob.runner.worker.models.init import build_network
 from runjob.runner.worker.objective import head_labels
@@ -59,6 +60,7 @@ def export_checkpoint(run: RunDir, wanted: str, to: Path) -> str:
         target=to,
         card=write_card(facts),
         generation=job.evaluation.generation,
+        beside=settings_of_job(job, config),
     )
     return f"answers equal to {checkpoint.path}"
 

@@ -39,7 +39,7 @@ def export(options: argparse.Namespace) -> None:
         with model_of(source, options.step) as model:
             to.parent.mkdir(parents=True, exist_ok=True)
             width = export_sentences(model, to)
-        print(f"{to}: a sentence becomes {width} numbers, the mean over its tokens; loads with SentenceTransformer")
+        print(f"{to}: a sentence becomes {width} numbers; loads with SentenceTransformer")
         return
     if options.length:
         raise JobError("--length is for --format onnx; a Hugging Face directory reads rows of any length")

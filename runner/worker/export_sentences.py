@@ -9,19 +9,20 @@ vectors are a beginning for that, and neighbours among them mean as much as mask
 """
 
 import copy
-import json
 import shutil
 from pathlib import Path
 from typing import Any
 
 import torch
 from safetensors.torch import save_file
-from transformers import AutoModel, PreTrainedModel
+from transformers import AutoModel, PreTrainedConfig, PreTrainedModel
 
-from runjob.runner.worker.export import WEIGHTS, load_network, probe_row, replace_directory
+from runjob.runner.worker.export import WEIGHTS, copy_model, load_network, probe_row, replace_directory, write_settings
 from runjob.runner.worker.models.configs import positions_of
 from runjob.runner.worker.models.loading import OF_LABELS, attention_of, task_of
 from runjob.schemas.errors import CheckpointError, JobError
+from runjob.schemas.job import Job
+from runjob.schemas.job_model import SentenceEmbedding
 
 POOLING = "1_Pooling"
 LIBRARY = "sentence_transformers.models"
@@ -36,6 +37,9 @@ def export_sentences(model: Path, to: Path) -> int:
         raise JobError(
             f"--format sentence-transformers: {model} classifies {what}; export the run of its backbone, or hf"
         )
+    if task == "sentence_embedding":  # its directory is one already
+        copy_model(model, to)
+        return int(config.hidden_size)
     if task != "mlm" or config.model_type == "canine":
         raise JobError(
             f"--format sentence-transformers: {model} is of the family {config.model_type}; sentences are read by "
@@ -51,9 +55,7 @@ def export_sentences(model: Path, to: Path) -> int:
         plain.save_pretrained(directory)
         tensors = {name: value.detach().contiguous() for name, value in body.named_parameters()}
         save_file(tensors, directory / WEIGHTS, metadata={"format": "pt"})
-        (directory / POOLING).mkdir()
-        for name, content in settings_of(config.hidden_size, positions_of(config)).items():
-            (directory / name).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        write_settings(directory, settings_of(config.hidden_size, positions_of(config)))
 
     def verify(directory: Path) -> None:
         _compare(body, directory)
@@ -62,7 +64,14 @@ def export_sentences(model: Path, to: Path) -> int:
     return int(config.hidden_size)
 
 
-def settings_of(width: int, longest: int | None) -> dict[str, Any]:
+def settings_of_job(job: Job, config: PreTrainedConfig) -> dict[str, Any]:
+    """The same of a model that was trained for it, as it was trained; nothing for all others."""
+    if not isinstance(job.objective, SentenceEmbedding):
+        return {}
+    return settings_of(config.hidden_size, job.data.sequence_length, pooling=job.objective.pooling)
+
+
+def settings_of(width: int, longest: int | None, *, pooling: str = "mean") -> dict[str, Any]:
     """File -> content, besides what transformers reads."""
     modules = [("", "Transformer"), (POOLING, "Pooling")]
     return {
@@ -73,8 +82,8 @@ def settings_of(width: int, longest: int | None) -> dict[str, Any]:
         "sentence_bert_config.json": {"max_seq_length": longest, "do_lower_case": False},
         f"{POOLING}/config.json": {
             "word_embedding_dimension": width,
-            "pooling_mode_cls_token": False,
-            "pooling_mode_mean_tokens": True,
+            "pooling_mode_cls_token": pooling == "cls",
+            "pooling_mode_mean_tokens": pooling == "mean",
             "pooling_mode_max_tokens": False,
             "pooling_mode_mean_sqrt_len_tokens": False,
         },

@@ -9,6 +9,7 @@ from runjob.runner.worker.card import write_card
 from runjob.runner.worker.card_facts import gather_facts
 from runjob.runner.worker.checkpoint import Checkpoint, open_checkpoint
 from runjob.runner.worker.export import export_model
+from runjob.runner.worker.export_sentences import settings_of_job
 from runjob.runner.worker.faults import fault_point
 from runjob.runner.worker.metrics import Metrics, perplexity
 from runjob.runner.worker.models.filling import without_filling
@@ -90,4 +91,5 @@ def export(assembly: Assembly, checkpoint: Checkpoint, test: Metrics | None) -> 
         target=parts.run.model,
         card=write_card(facts),
         generation=parts.job.evaluation.generation,
+        beside=settings_of_job(parts.job, config),
     )

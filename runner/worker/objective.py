@@ -14,9 +14,10 @@ from transformers import PreTrainedModel
 
 from runjob.data import tokenizers
 from runjob.data.added import Added, open_added
+from runjob.data.beside import Names
 from runjob.data.characters import reads_characters, utf8_bytes
 from runjob.data.class_rows import ClassRows
-from runjob.data.classes import Classes, Names
+from runjob.data.classes import Classes
 from runjob.data.corruptions import Masking
 from runjob.data.label_counts import LabelsSummary
 from runjob.data.labelled_rows import LabelledRows
@@ -28,6 +29,8 @@ from runjob.data.pair_rows import PairRows
 from runjob.data.pairs import MARKERS, Relations
 from runjob.data.rows import Rows, open_rows
 from runjob.data.store import Side, Store, TokenizerSummary
+from runjob.data.text_pair_rows import TextPairRows
+from runjob.data.text_pairs import TextPairing
 from runjob.data.words import marks_words, text_bytes
 from runjob.runner.worker.models.causal_lm import CausalLMObjective
 from runjob.runner.worker.models.document_classes import DocumentClassesObjective, check_row_family
@@ -37,7 +40,9 @@ from runjob.runner.worker.models.ordered_characters import OrderedCharactersObje
 from runjob.runner.worker.models.pair_classes import PairClassesObjective
 from runjob.runner.worker.models.permuted_lm import PermutedLMObjective, check_streams
 from runjob.runner.worker.models.row_classes import row_weights
+from runjob.runner.worker.models.text_vectors import TextVectorsObjective
 from runjob.runner.worker.models.token_classes import TokenClassesObjective, check_token_family, weights_of
+from runjob.runner.worker.retrieval import Retrieval
 from runjob.schemas.end_to_end import end_to_end
 from runjob.schemas.errors import JobError
 from runjob.schemas.job import Job, watched_metrics
@@ -49,6 +54,7 @@ from runjob.schemas.job_model import (
     PermutedLM,
     RelationClassification,
     Replace,
+    SentenceEmbedding,
     SequenceClassification,
     TokenClassification,
 )
@@ -86,6 +92,19 @@ def open_reader(job: Job, store: Store) -> Reader:
             return _permuted_reader(job, objective, store)
         case TokenClassification() | RelationClassification() | SequenceClassification():
             return _labelled_reader(job, store)
+        case SentenceEmbedding():
+            return _vectors_reader(job, store)
+
+
+def _vectors_reader(job: Job, store: Store) -> Reader:
+    tokenizer = store.summary.tokenizer
+    return Reader(
+        data=within_marks(job.data, tokenizer),
+        eos=False,
+        finish=lambda rows: TextPairRows(rows, tokenizer),
+        token_bytes=None,
+        added=None,
+    )
 
 
 def _masked_reader(job: Job, objective: MaskedLM, store: Store) -> Reader:
@@ -165,7 +184,7 @@ def marker_ids(tokenizer_at: Path) -> dict[str, int]:
 def tags_of(job: Job) -> Names | None:
     """None where the objective classifies nothing."""
     labelling = labelling_of(job)
-    return None if labelling is None else labelling.tags
+    return None if labelling is None or isinstance(labelling, TextPairing) else labelling.tags
 
 
 def head_labels(job: Job) -> tuple[str, ...]:
@@ -186,6 +205,14 @@ def open_other_shares(job: Job, store: Store, side: Side) -> dict[str, Rows]:
         for share in job.evaluation.also_hide
     }
     return {name: open_reader(one, store).open(side) for name, one in jobs.items()}
+
+
+def open_retrieval(job: Job, rows: Rows) -> Retrieval | None:
+    """None where texts become no vectors; `rows` of the side that is measured."""
+    if not isinstance(job.objective, SentenceEmbedding):
+        return None
+    assert isinstance(rows, TextPairRows)
+    return Retrieval(rows)
 
 
 def open_module(
@@ -226,6 +253,9 @@ def open_module(
             classes = tags_of(job)
             assert isinstance(classes, Classes)
             return DocumentClassesObjective(network, row_weights(objective, classes, labels))
+        case SentenceEmbedding() as objective:
+            check_token_family(network)
+            return TextVectorsObjective(network, objective)
 
 
 def identity_of(job: Job) -> object:
@@ -233,7 +263,7 @@ def identity_of(job: Job) -> object:
     match job.objective:
         case CausalLM():
             return job.objective.kind
-        case MaskedLM() | CharAR() | PermutedLM() as objective:
+        case MaskedLM() | CharAR() | PermutedLM() | SentenceEmbedding() as objective:
             return dataclasses.asdict(objective)
         case TokenClassification() as objective:
             return {**dataclasses.asdict(objective), "labels": list(objective.labels)}  # as JSON has it

@@ -26,7 +26,7 @@ from runjob.runner.worker.train import Ending, train
 from runjob.schemas.errors import MissingError, RunjobError
 from runjob.schemas.frozen import CODE_LIST
 from runjob.schemas.job_json import read_job_json
-from runjob.schemas.label_rules import LABELLED
+from runjob.schemas.label_rules import BESIDE_TEXT
 from runjob.schemas.machine import processor_name
 from runjob.schemas.own_log import say
 from runjob.schemas.plan import Plan
@@ -123,7 +123,7 @@ def announce(assembly: Assembly) -> None:
 
 def advise_on_data(assembly: Assembly) -> None:
     """Of a model from scratch that is large for the text that the run will see."""
-    if assembly.init.loaded or assembly.parts.job.objective.kind in LABELLED:  # of text that is predicted alone
+    if assembly.init.loaded or assembly.parts.job.objective.kind in BESIDE_TEXT:  # of text that is predicted alone
         return
     clock = assembly.parts.clock
     told = few_tokens(clock.total_steps * clock.tokens_per_step, parameters=assembly.init.parameters)

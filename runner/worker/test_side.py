@@ -16,7 +16,14 @@ from runjob.runner.worker.evaluate import Evaluator
 from runjob.runner.worker.metrics import Metrics
 from runjob.runner.worker.models.causal_lm import Nats
 from runjob.runner.worker.models.init import build_network
-from runjob.runner.worker.objective import head_labels, open_module, open_other_shares, open_reader, tags_of
+from runjob.runner.worker.objective import (
+    head_labels,
+    open_module,
+    open_other_shares,
+    open_reader,
+    open_retrieval,
+    tags_of,
+)
 from runjob.runner.worker.seeds import seed_of
 
 
@@ -54,8 +61,9 @@ def evaluate_test_side(assembly: Assembly, checkpoint: Checkpoint) -> Metrics | 
     )
     load_weights(network, checkpoint)
     reader = open_reader(job, store)
+    rows = reader.open(store.test)
     evaluator = Evaluator(
-        rows=reader.open(store.test),
+        rows=rows,
         limit=evaluation_limit(job, network.config),
         exchange=parts.exchange,
         objective=job.objective.kind,
@@ -64,6 +72,7 @@ def evaluate_test_side(assembly: Assembly, checkpoint: Checkpoint) -> Metrics | 
         sources=(),
         others=open_other_shares(job, store, store.test),
         tags=tags_of(job),
+        retrieval=open_retrieval(job, rows),
     )
     module = open_module(job, network, store.summary.tokenizer, store.summary.train.labels, store.tokenizer)
     return evaluator.run(Finished(module, parts.engine.device))

@@ -38,7 +38,7 @@ def typed(server: LanguageServer, text: str) -> list[str]:
 
 KINDS = [
     *("clm", "mlm", "char_ar", "plm"),
-    *("token_classification", "relation_classification", "sequence_classification"),
+    *("token_classification", "relation_classification", "sequence_classification", "sentence_embedding"),
 ]
 
 

@@ -106,7 +106,7 @@ COMMENTED = """\
 # What the network learns to predict.
 objective:
   # Masked language modelling: hidden tokens from all around them. Others: clm, char_ar, plm,
-  # token_classification, relation_classification, sequence_classification.
+  # token_classification, relation_classification, sequence_classification, sentence_embedding.
   kind: mlm
   # What stands in the place of a predicted token; the three shares add up to 1.
   replace:

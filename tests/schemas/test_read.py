@@ -222,10 +222,10 @@ def test_set_changes_one_use_of_an_anchor_alone():
             "--set training.length=0 steps: must be more than 0 steps",
         ),
         (
-            "objective.kind=sentence_embedding",
-            "--set objective.kind=sentence_embedding: `sentence_embedding` is reserved, not supported by this "
-            "version; known here: clm, mlm, char_ar, plm, token_classification, relation_classification, "
-            "sequence_classification",
+            "objective.kind=sequence_classification",
+            "--set objective.kind=sequence_classification: `sequence_classification` is reserved, not supported by "
+            "this version; known here: clm, mlm, char_ar, plm, token_classification, relation_classification, "
+            "sentence_embedding",
         ),
     ],
 )

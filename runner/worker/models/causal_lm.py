@@ -4,7 +4,7 @@ The sum, not the mean: only the loop knows how many tokens a whole step predicts
 divides once by that.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
 import torch
@@ -18,6 +18,13 @@ from runjob.runner.worker.models.linear_loss import IGNORED, Losses, linear_loss
 MATRIX_HEADS = ("gpt2", "gpt_neo", "gpt_neox", "llama", "mistral", "qwen2", "qwen3")
 
 
+class Found(NamedTuple):
+    """Of an evaluation of texts by their vectors: numbers of rows (N) and the vectors of both their texts (N, 2, H)."""
+
+    rows: torch.Tensor
+    vectors: torch.Tensor
+
+
 class Answer(NamedTuple):
     """A tuple by name, because ZeRO 3 looks for tensors in tuples and not in dataclasses."""
 
@@ -25,26 +32,30 @@ class Answer(NamedTuple):
     predicted: torch.Tensor  # int64
     watched_sum: torch.Tensor | None = None  # float64, nats over those of them that somebody watches
     tally: torch.Tensor | None = None  # int64, of an evaluation of labels (label_metrics.py)
+    found: Found | None = None  # of an evaluation of vectors (retrieval.py)
 
 
 @dataclass(kw_only=True)
 class Nats:
     """Losses summed over an evaluation, and of them those of watched labels; where labels are evaluated, what was
-    counted of them."""
+    counted of them, and where texts are, what they became."""
 
     all: float = 0.0
     watched: float = 0.0
     tally: torch.Tensor | None = None
+    found: list[Found] = field(default_factory=list)
 
     def add(self, answer: Answer) -> None:
         self.all += float(answer.loss_sum)
         self.watched += float(answer.watched_sum) if answer.watched_sum is not None else 0.0
         self._count(answer.tally)
+        self.found += [] if answer.found is None else [answer.found]
 
     def join(self, other: "Nats") -> None:
         self.all += other.all
         self.watched += other.watched
         self._count(other.tally)
+        self.found += other.found
 
     def _count(self, tally: torch.Tensor | None) -> None:
         if tally is not None:

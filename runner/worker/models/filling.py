@@ -11,7 +11,10 @@ from transformers import PreTrainedConfig
 from runjob.schemas.job_model import Model, ScratchMPNet
 
 # MPNet's tensors with a row, or a number, for each token; the decoder is tied to the first
-TABLES = ("mpnet.embeddings.word_embeddings.weight", "lm_head.bias", "lm_head.decoder.bias")
+TABLES = (
+    *("mpnet.embeddings.word_embeddings.weight", "embeddings.word_embeddings.weight"),
+    *("lm_head.bias", "lm_head.decoder.bias"),
+)
 
 
 def has_filling(model: Model) -> bool:

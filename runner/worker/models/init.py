@@ -217,9 +217,9 @@ def _load(source: Source, task: Task, labels: tuple[str, ...]) -> tuple[PreTrain
 
 
 def _refuse_new(network: PreTrainedModel, missing: set[str], allow_new: tuple[str, ...], source: Source) -> None:
-    body = f"{network.base_model_prefix}."
+    body = "" if network.base_model is network else f"{network.base_model_prefix}."
     # transformers keeps the layer between the first state and a head for rows in the body, and masked models have none
-    head = {name for name in missing if not name.startswith(body) or name.startswith(f"{body}pooler.")}
+    head = {name for name in missing if not name.startswith(body) or (body and name.startswith(f"{body}pooler."))}
     refused = sorted(missing - head if "head" in allow_new else missing)
     if not refused:
         return

@@ -23,12 +23,20 @@ from transformers.utils import TRANSFORMERS_DYNAMIC_MODULE_NAME
 # puts them behind its AutoModelFor...
 from runjob.runner.worker.models import canine as canine
 from runjob.runner.worker.models import canine_classes as canine_classes
+from runjob.runner.worker.models.body import AutoBody
 from runjob.runner.worker.models.canine_ordered import AutoModelForOrderedCharacters, CanineForOrderedCharacters
 from runjob.runner.worker.models.configs import name_labels
 from runjob.schemas.errors import JobError
 
 Task = Literal[
-    "clm", "mlm", "char_ar", "plm", "token_classification", "relation_classification", "sequence_classification"
+    "clm",
+    "mlm",
+    "char_ar",
+    "plm",
+    "token_classification",
+    "relation_classification",
+    "sequence_classification",
+    "sentence_embedding",
 ]
 AUTO: dict[Task, Any] = {
     "clm": AutoModelForCausalLM,
@@ -38,6 +46,7 @@ AUTO: dict[Task, Any] = {
     "token_classification": AutoModelForTokenClassification,
     "relation_classification": AutoModelForTokenClassification,  # of two tokens (models/pair_classes.py)
     "sequence_classification": AutoModelForSequenceClassification,
+    "sentence_embedding": AutoBody,
 }
 # Their heads say labels, and are read off a configuration as such
 OF_LABELS: tuple[Task, ...] = ("token_classification", "sequence_classification")
@@ -49,6 +58,7 @@ NAMES: dict[Task, str] = {
     "token_classification": "model that classifies tokens",
     "relation_classification": "model that classifies tokens",
     "sequence_classification": "model that classifies texts",
+    "sentence_embedding": "encoder",
 }
 
 # The public checkpoints of DeBERTa-v3 keep their head under other names than transformers' class, which computes the
@@ -58,6 +68,8 @@ DEBERTA_HEAD = {
     r"^lm_predictions\.lm_head\.LayerNorm\.": "cls.predictions.transform.LayerNorm.",
     r"^lm_predictions\.lm_head\.bias$": "cls.predictions.bias",
 }
+# Bodies of encoders, which are what makes vectors of texts
+BODIES = ("BertModel", "DebertaV2Model", "MPNetModel", "ModernBertModel", "RobertaModel")
 # PyTorch's own fused attention: in every build, on CPU and GPU, exact. Named, not left to what transformers picks.
 FUSED = "sdpa"
 # The attention of the first two adds relative positions inside the softmax; transformers writes out all three.
@@ -91,6 +103,8 @@ def task_of(config: PreTrainedConfig) -> Task:
         return "token_classification"
     if any(name.endswith("ForSequenceClassification") for name in architectures):
         return "sequence_classification"
+    if any(name in BODIES for name in architectures):
+        return "sentence_embedding"
     return "mlm" if any(name.endswith("ForMaskedLM") for name in architectures) else "clm"
 
 
@@ -100,6 +114,10 @@ def refuse_labels(model: Path, config: PreTrainedConfig) -> None:
         what = "tokens" if task == "token_classification" else "texts"
         raise JobError(
             f"{model}: this model says of which kind {what} are, and writes no text; its README.md says how it is asked"
+        )
+    if task_of(config) == "sentence_embedding":
+        raise JobError(
+            f"{model}: this model makes vectors of texts, and writes none; its README.md says how it is asked"
         )
 
 
