@@ -15,7 +15,7 @@ from runjob.schemas.data_rules import DATA_RULES
 from runjob.schemas.derived import dotted_keys, refuse_derived
 from runjob.schemas.embedding_rules import EMBEDDING_RULES
 from runjob.schemas.kernels import kernels_problem
-from runjob.schemas.label_rules import EMBEDDED, LABEL_RULES
+from runjob.schemas.label_rules import LABEL_RULES
 from runjob.schemas.model_rules import MODEL_RULES
 from runjob.schemas.problems import DEFAULT, Mark, Problem
 from runjob.schemas.stream_rules import STREAM_RULES
@@ -37,7 +37,9 @@ Rule = Callable[[Values], Findings]
 def batch_divides(job: Values) -> Findings:
     if (ranks := _ranks(job)) is None:
         return  # gpus: all is known only where the job starts; the compiler asks again
-    group = job["objective.group"] if job["objective.kind"] in EMBEDDED else 1
+    group = 1  # of all objectives but the one that has some
+    with contextlib.suppress(Unknown):
+        group = job["objective.group"]
     said = batch_problem(job["training.global_batch"], job["training.micro_batch"], ranks, group=group)
     if said:
         yield "training.global_batch", said
