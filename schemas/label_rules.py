@@ -121,7 +121,8 @@ def the_family_has_such_a_head(job: Values) -> Findings:
     architecture, objective = job["model.init.architecture"], job["objective.kind"]
     families = ROW_FAMILIES if objective in WHOLE else FAMILIES
     if objective in BESIDE_TEXT and architecture not in families:
-        said = f"{objective} has heads for {', '.join(families)}, not for {architecture}"
+        is_for = "is for" if objective in EMBEDDED else "has heads for"
+        said = f"{objective} {is_for} {', '.join(families)}, not for {architecture}"
         yield "model.init.architecture", f"{said}; write one of these"
 
 

@@ -40,7 +40,10 @@ def batch_divides(job: Values) -> Findings:
     group = 1  # of all objectives but the one that has some
     with contextlib.suppress(Unknown):
         group = job["objective.group"]
-    said = batch_problem(job["training.global_batch"], job["training.micro_batch"], ranks, group=group)
+    total, micro = job["training.global_batch"], job["training.micro_batch"]
+    if total % group or (micro is not None and micro % group):
+        return  # embedding_rules.py says so
+    said = batch_problem(total, micro, ranks, group=group)
     if said:
         yield "training.global_batch", said
 

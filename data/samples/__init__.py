@@ -99,6 +99,16 @@ def list_samples() -> tuple[Sample, ...]:
             description="Moby Dick by chapters, and every eighth year's State of the Union address",
         ),
         Sample(
+            name="glosses",
+            size=locate("glosses").stat().st_size,
+            document="object",
+            documents=8000,
+            characters=1_149_965,
+            license="WordNet-3.0",
+            language="en",
+            description="Nouns and what they mean, a pair for each meaning (text, gloss, source)",
+        ),
+        Sample(
             name="paleo",
             size=locate("paleo").stat().st_size,
             document="object",

@@ -187,7 +187,7 @@ def test_listings_are_json_on_demand_and_empty_ones_too(runjob):
     assert "no jobs under" in runjob("ps").stdout
     samples = json.loads(runjob("samples", "--json").stdout)
     assert [sample["name"] for sample in samples] == [
-        *("domains", "domains_labelled", "dutch", "english", "paleo", "paleo_gold", "paleo_ner"),
+        *("domains", "domains_labelled", "dutch", "english", "glosses", "paleo", "paleo_gold", "paleo_ner"),
         *("paleo_rocks", "paleo_taxa", "paleo_times"),
     ]
     assert all(sample["size"] == Path(sample["path"]).stat().st_size for sample in samples)

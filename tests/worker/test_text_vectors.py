@@ -1,14 +1,19 @@
 """Vectors of texts: the loss against its definition, text by text, and what is measured of a search."""
 
 import dataclasses
+import json
 import math
+from pathlib import Path
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from sentence_transformers import SentenceTransformer
 from torch.nn import functional as F
 from transformers import (
+    AutoModel,
+    AutoTokenizer,
     BertConfig,
     DebertaV2Config,
     ModernBertConfig,
@@ -18,12 +23,22 @@ from transformers import (
     RobertaConfig,
 )
 
+from runjob.data import tokenizers
+from runjob.runner.estimate import last_dense, scratch_parameters, text_head
+from runjob.runner.worker.export import export_model
+from runjob.runner.worker.export_run import main
+from runjob.runner.worker.export_sentences import settings_of
+from runjob.runner.worker.fill_mask import open_filler
 from runjob.runner.worker.models.body import AutoBody
+from runjob.runner.worker.models.init import build_network
 from runjob.runner.worker.models.linear_loss import IGNORED
 from runjob.runner.worker.models.loading import attention_of
 from runjob.runner.worker.models.text_vectors import TextVectorsObjective, apart, pooled
 from runjob.runner.worker.retrieval import metrics_of, places
-from runjob.schemas.job_model import SentenceEmbedding
+from runjob.schemas.errors import CheckpointError, JobError
+from runjob.schemas.job_data import TrainedWordPiece
+from runjob.schemas.job_model import Model, PretrainedInit, SentenceEmbedding
+from tests.worker.test_masked_lm import FAMILIES, VOCABULARY, WORDS, every_family
 
 JOB = SentenceEmbedding(kind="sentence_embedding", loss="contrastive", temperature=0.05, pooling="mean", group=3)
 SIZES = {
@@ -170,3 +185,73 @@ def test_a_network_that_says_the_same_of_all_texts_or_no_number_finds_nothing():
         same = torch.full((12, 4), value)
         found = places(same, same, own=torch.arange(12), alike=torch.eye(12, dtype=torch.bool))
         assert metrics_of(torch.bincount(found, minlength=13))["recall_at_10"] == 0.0
+
+
+@every_family
+def test_a_new_body_has_as_many_parameters_as_planned_and_no_head(family):
+    init = FAMILIES[family]
+    network, report = build_network(Model(init=init, allow_new=()), "sentence_embedding", tokenizer=WORDS, seed=5)
+    assert network.base_model is network
+    assert report.parameters == scratch_parameters(init, VOCABULARY) - text_head(init, VOCABULARY) - last_dense(init)
+
+
+@every_family
+def test_the_body_of_a_masked_model_is_loaded_whole_and_a_lack_is_refused_even_where_a_head_may_be_new(
+    family, tmp_path: Path
+):
+    masked, _ = build_network(Model(init=FAMILIES[family], allow_new=()), "mlm", tokenizer=WORDS, seed=5)
+    masked.save_pretrained(tmp_path / "masked")
+    init = PretrainedInit(kind="pretrained", path=str(tmp_path / "masked"), revision=None, trust_remote_code=False)
+    network, report = build_network(Model(init=init, allow_new=()), "sentence_embedding", tokenizer=WORDS, seed=6)
+    assert (report.new, report.student) == ((), None)
+    theirs = dict(masked.base_model.named_parameters())
+    for name, weight in network.named_parameters():
+        assert torch.equal(weight, theirs[name])
+
+    name = next(name for name in theirs if "layers.0" in name or "layer.0" in name)
+    weights = {key: value for key, value in masked.state_dict().items() if not key.endswith(name)}
+    masked.save_pretrained(tmp_path / "lacking", state_dict=weights)
+    init = dataclasses.replace(init, path=str(tmp_path / "lacking"))
+    with pytest.raises(CheckpointError, match="take a checkpoint that has them"):
+        build_network(Model(init=init, allow_new=("head",)), "sentence_embedding", tokenizer=WORDS, seed=6)
+
+
+@pytest.mark.parametrize("pooling", ["mean", "cls"])
+@pytest.mark.parametrize("family", ["bert", "modernbert"])
+def test_sentence_transformers_gives_the_vectors_that_were_trained(family, pooling, tmp_path, generation, capsys):
+    settings = TrainedWordPiece(
+        kind="train", algorithm="wordpiece", vocab_size=60, lowercase=True, marks="bert", terms={}
+    )
+    words = tokenizers.train(lambda: iter(["the trilobite swam in the sea"] * 9), settings)
+    tokenizers.save(words, tmp_path / "tokenizer")
+    summary = tokenizers.summarise(words)
+    network, _ = build_network(
+        Model(init=FAMILIES[family], allow_new=()), "sentence_embedding", tokenizer=summary, seed=5
+    )
+    network.config.architectures = [type(network).__name__]
+    export_model(
+        {name: weight.detach() for name, weight in network.named_parameters()},
+        network.config,
+        tokenizer=tmp_path / "tokenizer",
+        target=tmp_path / "model",
+        card="",
+        generation=generation,
+        beside=settings_of(network.config.hidden_size, 9, pooling=pooling),
+    )
+    assert json.loads((tmp_path / "model" / "sentence_bert_config.json").read_text())["max_seq_length"] == 9
+    to = tmp_path / "copy"
+    assert main([str(tmp_path / "model"), "--to", str(to), "--format", "sentence-transformers"]) == 0
+    assert f"a sentence becomes {network.config.hidden_size} numbers" in capsys.readouterr().out
+
+    texts = ["the sea", "the trilobite swam in the sea and swam and swam", "sea"]
+    tokenizer, plain = AutoTokenizer.from_pretrained(to), AutoModel.from_pretrained(to).eval()
+    for text in texts:
+        inputs = tokenizer(text, truncation=True, max_length=9, return_tensors="pt")
+        with torch.no_grad():
+            states = plain(**inputs).last_hidden_state[0]
+        ours = states.mean(0) if pooling == "mean" else states[0]
+        for directory in (tmp_path / "model", to):
+            theirs = SentenceTransformer(str(directory), device="cpu", local_files_only=True).encode(texts)
+            assert torch.allclose(torch.from_numpy(theirs)[texts.index(text)], ours, atol=1e-6)
+    with pytest.raises(JobError, match="this model makes vectors of texts, and writes none"):
+        open_filler(to, device="cpu")
