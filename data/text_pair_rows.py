@@ -7,7 +7,7 @@ tokenizer's marks. The network gets them apart (runner/worker/models/text_vector
 
 import numpy as np
 
-from runjob.data.batches import IGNORED
+from runjob.data.corruptions import IGNORED
 from runjob.data.framed_rows import Framed
 from runjob.data.rows import Ints, Row, Rows
 from runjob.data.store import TokenizerSummary
