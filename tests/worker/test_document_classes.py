@@ -16,6 +16,7 @@ from transformers.models.canine.modeling_canine import CanineForSequenceClassifi
 from runjob.data.classes import Classes
 from runjob.data.label_counts import LabelsSummary
 from runjob.runner.estimate import label_head, scratch_parameters, text_head
+from runjob.runner.worker.export import export_model
 from runjob.runner.worker.export_sentences import export_sentences
 from runjob.runner.worker.fill_mask import open_filler
 from runjob.runner.worker.models.document_classes import DocumentClassesObjective, check_row_family
@@ -24,6 +25,7 @@ from runjob.runner.worker.models.row_classes import row_weights
 from runjob.runner.worker.row_metrics import document_metrics, tally_rows
 from runjob.schemas.characters import CODE_POINTS
 from runjob.schemas.errors import CheckpointError, JobError
+from runjob.schemas.job import Generation
 from runjob.schemas.job_model import Model, PretrainedInit, ScratchGpt2, ScratchInit, SequenceClassification
 from tests.worker.test_canine import CHARACTERS, SMALL, larger
 from tests.worker.test_masked_lm import FAMILIES, LENGTH, VOCABULARY, WORDS
@@ -177,6 +179,24 @@ def test_a_saved_canine_is_one_of_plain_transformers_which_misses_nothing(tmp_pa
     )
     said = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True).stdout.split()
     assert said == ["transformers.models.canine.modeling_canine", "school"]
+
+
+@pytest.mark.parametrize("family", ["bert", "canine"])
+def test_an_export_is_found_equal_wherever_its_tensors_lie_in_memory(family, tmp_path):
+    network, _ = build(family)
+    network.config.architectures = [type(network).__name__]
+    (tmp_path / "tokenizer").mkdir()
+    for draw in range(8):
+        generator = torch.Generator().manual_seed(draw)
+        weights = {name: torch.randn(one.shape, generator=generator) for name, one in network.named_parameters()}
+        export_model(
+            weights,
+            network.config,
+            tokenizer=tmp_path / "tokenizer",
+            target=tmp_path / f"model-{draw}",
+            card="",
+            generation=Generation(max_new_tokens=1, temperature=0.0, top_k=1, top_p=1.0),
+        )
 
 
 @given(st.lists(st.tuples(st.integers(-1, 2), st.integers(0, 2)), min_size=1, max_size=12))
