@@ -188,8 +188,8 @@ def _compare(network: PreTrainedModel, directory: Path) -> None:
 
 def align(network: PreTrainedModel) -> None:
     """Move what lies in a file's pages to memory of torch's own. Where tensors begin decides how a product of one row
-    is summed up: the same weights answered differently in the last bits, in 60 of 120 networks with a head for a row that
-    were read back, and in none when both were aligned (docs/journal.md, 2026-11-22)."""
+    is summed up: the same weights answered differently in the last bits, in 60 of 120 networks with a head for a row
+    that were read back, and in none when both were aligned (docs/journal.md, 2026-11-22)."""
     for parameter in network.parameters():
         if parameter.data_ptr() % ALIGNED:
             parameter.data = parameter.data.clone()
