@@ -159,7 +159,7 @@ def number_document(labelled: Labelled, *, tokens: int) -> Tagged:
 def tag_tokens(labelled: Labelled, offsets: Sequence[tuple[int, int]], tags: Tags) -> Tagged:
     """`offsets` of the tokens in the text, in characters."""
     text = labelled.text
-    edges = [_without_space(text, begin, end) for begin, end in offsets]
+    edges = [without_space(text, begin, end) for begin, end in offsets]
     solid = [number for number, (begin, end) in enumerate(edges) if begin < end]
     numbers, unmet = array(CODE, bytes(2 * len(edges))), labelled.lost
     place = 0
@@ -182,7 +182,8 @@ def tag_tokens(labelled: Labelled, offsets: Sequence[tuple[int, int]], tags: Tag
     return Tagged(numbers=numbers, spans=len(labelled.spans) + labelled.lost, unmet=unmet)
 
 
-def _without_space(text: str, begin: int, end: int) -> tuple[int, int]:
+def without_space(text: str, begin: int, end: int) -> tuple[int, int]:
+    """The same characters of a text without the white space at their edges."""
     while begin < end and text[begin].isspace():
         begin += 1
     while begin < end and text[end - 1].isspace():

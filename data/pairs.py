@@ -106,10 +106,7 @@ def pair_reader(field: str, pairing: Pairing) -> Read:
 def read_pairs(row: dict[str, Any], text: str, pairing: Pairing) -> Iterator[Labelled]:
     """The pairs of a row that a job asks about, in the order of heads, then of tails; ValueError for a row that can't
     be read."""
-    # in wide letters too, of which data.normalize may make the mark
-    seen = text + unicodedata.normalize("NFKC", text)
-    if mark := next((mark for mark in MARKERS if mark in seen), None):
-        raise ValueError(f"its text holds {mark}, which marks the spans of a pair; write it otherwise there")
+    refuse_marks(text)
     spans = read_spans(row, pairing.field, text, labels=None)
     related = _relations(row, pairing, count=len(spans))
     for head, first in enumerate(spans):
@@ -119,6 +116,14 @@ def read_pairs(row: dict[str, Any], text: str, pairing: Pairing) -> Iterator[Lab
                 marked = mark_pair(text, first, second)
                 spare = number == 0 and not kept(marked, share=pairing.no_relation, seed=pairing.seed)
                 yield Labelled(text=marked, spans=(), number=number, whole=text, spare=spare)
+
+
+def refuse_marks(text: str) -> None:
+    """ValueError for a text that holds a mark itself."""
+    # in wide letters too, of which data.normalize may make the mark
+    seen = text + unicodedata.normalize("NFKC", text)
+    if mark := next((mark for mark in MARKERS if mark in seen), None):
+        raise ValueError(f"its text holds {mark}, which marks the spans of a pair; write it otherwise there")
 
 
 def mark_pair(text: str, head: Span, tail: Span) -> str:

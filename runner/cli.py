@@ -34,6 +34,7 @@ ROOMS = {
     "commands_upload": ("upload",),
     "commands_adopt": ("adopt",),
     "commands_model": ("generate", "fill-mask"),
+    "commands_extract": ("extract",),
     "commands_convert": ("export", "import"),
     "commands_tokenizer": ("tokenizer build", "tokenizer extend", "tokenizer check", "tokenizer normalize"),
     "commands_aws": ("aws ls", "aws down"),
@@ -66,6 +67,11 @@ TAKING = (
     "--at-once",
     "--cell",
     "--memory",
+    "--ner",
+    "--re",
+    "--field",
+    "--bad-rows",
+    "--batch-size",
 )
 # Commands of two words, by the first
 GROUPS = {name.split()[0] for name in NAMES if " " in name}

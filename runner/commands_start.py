@@ -125,9 +125,10 @@ def conditions(needs: tuple[str, ...], minutes: float | None) -> str:
 
 
 def run_schema(args: Namespace) -> int:
+    from runjob.schemas.extraction import extraction_schema_text
     from runjob.schemas.schema import bundle_text
 
-    print(bundle_text(), end="")
+    print(bundle_text() if args.of == "job" else extraction_schema_text(), end="")
     return 0
 
 
@@ -175,6 +176,11 @@ def nothing(parser: ArgumentParser) -> None:
     return
 
 
+def configure_schema(parser: ArgumentParser) -> None:
+    said = "what it is of: a job file, or a line that extract writes (default: job)"
+    parser.add_argument("of", nargs="?", choices=("job", "extraction"), default="job", help=said)
+
+
 COMMANDS = (
     Command(
         name="init",
@@ -208,9 +214,9 @@ COMMANDS = (
     Command(
         name="schema",
         usage="",
-        summary="the JSON Schema of job files",
-        configure=nothing,
+        summary="the JSON Schema of job files, or of what extract writes",
+        configure=configure_schema,
         run=run_schema,
-        examples=("runjob schema > runjob-job.v1.schema.json",),
+        examples=("runjob schema > runjob-job.v1.schema.json", "runjob schema extraction"),
     ),
 )

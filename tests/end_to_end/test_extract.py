@@ -1,0 +1,255 @@
+"""A tagger and a model of relations, trained here, read a corpus: every offset leads to its text, and neither the size
+of a batch, nor where documents are parted, nor a kill at any moment leaves a trace in what is written."""
+
+import dataclasses
+import gzip
+import json
+import os
+import signal
+import subprocess
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import jsonschema
+import pytest
+
+from runjob.runner.worker import extract as program
+from runjob.schemas.errors import JobError, StateError
+from runjob.schemas.extraction import extraction_schema_text
+from runjob.schemas.run import RunDir
+from tests.conftest import Home, make_home, run_script
+
+pytestmark = pytest.mark.slow
+
+JOB = """
+schema: 1
+name: {name}
+data:
+  kind: jsonl
+  path: names.jsonl
+  target: entities
+{data}
+  normalize: {{unicode: NFKC, whitespace: collapse}}
+  layout: lines
+  sequence_length: 32
+  tokenizer: {{kind: train, algorithm: wordpiece, vocab_size: 300}}
+  split: {{kind: hash, validation: 0.25}}
+model:
+  init:
+    kind: scratch
+    architecture: bert
+    hidden_size: 32
+    num_hidden_layers: 1
+    num_attention_heads: 2
+    max_position_embeddings: 32
+objective: {objective}
+training:
+  length: 60 steps
+  global_batch: 32
+  micro_batch: 32
+  learning_rate: 1e-2
+  checkpoint: {{every: 60 steps}}
+evaluation: {{every: 60 steps, best: f1}}
+hardware: {{device: cpu, ranks: 1, threads: 1}}
+tracking: {{tensorboard: false}}
+"""
+TAXA = ("Olenellus", "Elrathia kingii", "Triceratops", "Smilodon fatalis")
+TIMES = ("Cambrian", "Late Cretaceous", "Devonian")
+VALIDATOR = jsonschema.Draft202012Validator(json.loads(extraction_schema_text()))
+
+
+def sentence(number: int) -> tuple[str, str, str]:
+    taxon, time = TAXA[number % 4], TIMES[number // 4 % 3]
+    return f"{taxon} lived in the {time}, says page {number}.", taxon, time
+
+
+def write_names(path: Path) -> None:
+    rows = []
+    for number in range(240):
+        text, taxon, time = sentence(number)
+        spans = [(text.index(taxon), len(taxon), "TAXON"), (text.index(time), len(time), "TIME")]
+        entities = [{"start": at, "end": at + size, "label": name} for at, size, name in spans]
+        related = [{"head": 0, "tail": 1, "label": "OCCURS_IN"}] if number % 4 < 2 else []
+        rows.append({"text": text, "entities": entities, "relations": related})
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+
+
+def write_corpus(path: Path) -> list[str]:
+    """Documents of one to seven sentences: with spaces that normalising takes away, a character that it makes two, a
+    sentence longer than a row with names at its windows' borders, and one without names."""
+    texts = []
+    for number in range(60):
+        parts = [sentence(number * 7 + more)[0] for more in range(number % 7 + 1)]
+        texts.append("  ".join(parts) + (" \ufb01ne\u00a0 \n" if number % 3 else ""))
+    texts.append(f"Seen {'by him and him and ' * 12}in the Late Cretaceous with Smilodon fatalis and Triceratops.")
+    texts.append("Nothing. \U0001f996 e\u0301 at all")
+    path.write_text("".join(json.dumps({"text": text, "id": n}) + "\n" for n, text in enumerate(texts)))
+    return texts
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trained:
+    home: Home
+    ner: RunDir
+    re: RunDir
+    corpus: Path
+    texts: list[str]
+
+    def type(self, *words: str | Path, **env: str) -> "subprocess.CompletedProcess[str]":
+        return run_script(self.home, "extract", *words, env=env)
+
+    def order(self, corpus: Path, out: Path, *, batch: int) -> program.Order:
+        return program.Order(
+            ner=self.ner,
+            re=self.re,
+            corpus=str(corpus),
+            out=out,
+            field="text",
+            bad_rows=0.0,
+            batch=batch,
+            device="cpu",
+            overwrite=False,
+            quiet=True,
+        )
+
+
+def use_home(trained: Trained, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a process that is started there."""
+    monkeypatch.setenv("RUNJOB_CACHE", str(trained.home.cache))
+    monkeypatch.chdir(trained.home.path)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Trained]:
+    home = make_home(tmp_path_factory.mktemp("extract"))
+    write_names(home.path / "names.jsonl")
+    texts = write_corpus(home.path / "corpus.jsonl")
+    ner = "{kind: token_classification, labels: [TAXON, TIME], scheme: BILOU}"
+    re = "{kind: relation_classification, labels: [OCCURS_IN], pairs: {types: [TAXON>TIME], max_distance: 60}}"
+    runs = []
+    for name, data, objective in (("ner", "", ner), ("re", "  relations: relations\n  long_documents: truncate", re)):
+        (home.path / f"{name}.yaml").write_text(JOB.format(name=name, data=data, objective=objective))
+        done = run_script(home, home.path / f"{name}.yaml")
+        assert done.returncode == 0, done.stdout + done.stderr
+        runs.append(RunDir(home.runs / done.stdout.splitlines()[0]))
+    yield Trained(home=home, ner=runs[0], re=runs[1], corpus=home.path / "corpus.jsonl", texts=texts)
+
+
+@pytest.fixture(scope="module")
+def out(trained: Trained) -> Path:
+    """What one unbroken run writes."""
+    out = trained.home.path / "out.jsonl"
+    done = trained.type("corpus.jsonl", "--ner", "ner@latest", "--re", "re@latest", "-o", out)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.startswith(f"{out}: 62 documents, 2")
+    assert "entities: TAXON 2" in done.stdout
+    assert "relations: OCCURS_IN 1" in done.stdout
+    assert done.stderr == ""
+    assert sorted(path.name for path in out.parent.glob("out.jsonl*")) == ["out.jsonl"]
+    return out
+
+
+def test_every_record_says_what_stands_in_the_raw_text_and_keeps_the_published_schema(
+    trained: Trained, out: Path
+) -> None:
+    records = [json.loads(line) for line in out.read_text().splitlines()]
+    assert [(one["document"], one["line"]) for one in records] == [(n, n + 1) for n in range(62)]
+    for record, raw in zip(records, trained.texts, strict=True):
+        VALIDATOR.validate(record)
+        assert record["models"]["ner"]["id"] == trained.ner.id
+        assert record["models"]["re"]["id"] == trained.re.id
+        for one in record["entities"]:
+            assert raw[one["start"] : one["end"]] == one["text"]
+    first = records[8]
+    said = [(one["text"], one["label"]) for one in first["entities"]]
+    assert said == [
+        (name, label) for n in (56, 57) for name, label in zip(sentence(n)[1:], ("TAXON", "TIME"), strict=True)
+    ]
+    assert [(one["head"], one["tail"], one["label"]) for one in first["relations"]] == [
+        (0, 1, "OCCURS_IN"),
+        (2, 3, "OCCURS_IN"),
+    ]
+    assert len(first["sentences"]) == 2, "what goes on in lower case is no sentence of its own"
+
+
+def test_batches_windows_and_packing_leave_no_trace(trained: Trained, out: Path, tmp_path: Path, monkeypatch) -> None:
+    use_home(trained, monkeypatch)
+    expected = out.read_bytes()
+    for batch, window in ((1, 1), (3, 7), (64, 1000)):
+        again = tmp_path / f"{batch}.jsonl"
+        program.extract(trained.order(Path("corpus.jsonl"), again, batch=batch), window=window)
+        assert again.read_bytes() == expected, (batch, window)
+    packed = trained.home.path / "corpus.jsonl.gz"
+    packed.write_bytes(gzip.compress(trained.corpus.read_bytes()))
+    program.extract(trained.order(Path("corpus.jsonl.gz"), tmp_path / "gz.jsonl", batch=8))
+    assert (tmp_path / "gz.jsonl").read_bytes() == expected.replace(b'"corpus.jsonl"', b'"corpus.jsonl.gz"')
+
+
+KILLS = ("extract-record@40", "extract-written@0", "extract-renamed@0")
+
+
+@pytest.mark.parametrize("place", KILLS)
+def test_killed_and_typed_again_it_loses_nothing_and_says_nothing_twice(
+    trained: Trained, out: Path, tmp_path: Path, place: str
+) -> None:
+    words = ("corpus.jsonl", "--ner", "ner@latest", "--re", "re@latest", "-o", tmp_path / "out.jsonl")
+    killed = trained.type(*words, RUNJOB_TEST_FAULT=place)
+    assert killed.returncode == 128 + signal.SIGKILL
+    if place == "extract-written@0":  # as if it had come in the middle of a line
+        partial = tmp_path / "out.jsonl.partial"
+        os.truncate(partial, partial.stat().st_size - 2000)
+    again = trained.type(*words, "--batch-size", "5")
+    assert again.returncode == 0, again.stderr
+    assert "62 documents, 2" in again.stdout
+    assert (tmp_path / "out.jsonl").read_bytes() == out.read_bytes()
+    assert [path.name for path in tmp_path.iterdir()] == ["out.jsonl"]
+
+
+def test_what_was_begun_otherwise_and_what_is_there_already_is_refused(
+    trained: Trained, out: Path, tmp_path: Path, monkeypatch
+) -> None:
+    words = ("corpus.jsonl", "--ner", "ner@latest", "-o", tmp_path / "out.jsonl")
+    assert trained.type(*words, RUNJOB_TEST_FAULT="extract-window@62").returncode == 128 + signal.SIGKILL
+    use_home(trained, monkeypatch)
+    order = dataclasses.replace(trained.order(Path("corpus.jsonl"), tmp_path / "out.jsonl", batch=32), quiet=False)
+    with pytest.raises(StateError, match=r"(?s)was begun otherwise: --re was None and is re-.*--overwrite"):
+        program.extract(order)
+    program.extract(dataclasses.replace(order, overwrite=True))
+    assert (tmp_path / "out.jsonl").read_bytes() == out.read_bytes()
+    with pytest.raises(StateError, match="is there already"):
+        program.extract(order)
+    with pytest.raises(JobError, match="is the corpus itself"):
+        program.extract(dataclasses.replace(order, out=trained.corpus, overwrite=True))
+
+
+def test_rows_that_cannot_be_read_are_said_all_at_once_before_anything_is_written(
+    trained: Trained, tmp_path: Path
+) -> None:
+    bad = tmp_path / "bad.jsonl"
+    bad.write_text('{"text": "Olenellus lived in the Cambrian, says page 1."}\n{"other": 1}\n\n{"text": "a [E1] b"}\n')
+    words = (bad, "--ner", trained.ner.path, "--re", trained.re.path / "model", "-o", tmp_path / "out.jsonl")
+    refused = trained.type(*words)
+    assert refused.returncode == 1
+    assert f"{bad}:2: " in refused.stderr
+    assert f"{bad}:4: its text holds [E1]" in refused.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["bad.jsonl"]
+    allowed = trained.type(*words, "--bad-rows", "0.5")
+    assert allowed.returncode == 0, allowed.stderr
+    assert "1 row without text" in allowed.stderr
+    assert "2 rows can't be read" in allowed.stderr
+    [record] = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+    assert (record["document"], record["line"]) == (0, 1)
+
+
+def test_a_run_of_another_kind_is_refused_with_what_to_type(trained: Trained, tmp_path: Path) -> None:
+    words = ("corpus.jsonl", "-o", tmp_path / "out.jsonl")
+    swapped = trained.type(*words, "--ner", "re@latest")
+    assert (swapped.returncode, "type --re re@latest" in swapped.stderr) == (2, True)
+    swapped = trained.type(*words, "--ner", "ner@latest", "--re", "ner@latest")
+    assert (swapped.returncode, "type --ner ner@latest" in swapped.stderr) == (2, True)
+    elsewhere = trained.home.path / "elsewhere"
+    elsewhere.mkdir(exist_ok=True)
+    copied = trained.type(*words, "--ner", "elsewhere")
+    assert (copied.returncode, "name the run's id" in copied.stderr) == (2, True)
+    assert not list(tmp_path.iterdir())
