@@ -20,6 +20,19 @@ USE = [
     'print(find("..."))',
     "```",
 ]
+# The pipeline knows no L and no U, and would take the parts of a name for several
+USE_OF_BILOU = [
+    "Its tags are in BILOU, which `aggregation_strategy` of transformers' pipeline does not join: a name is `U`, or",
+    "`B`, any number of `I` and `L`, all of one label; else it is none. `runjob extract` reads them so, and finds",
+    "each name's place in a raw text. Plain transformers says the tag of each token:",
+    "",
+    "```python",
+    "from transformers import pipeline",
+    "",
+    'tag = pipeline("token-classification", model="path/to/this/directory")',
+    'print([(one["word"], one["entity"]) for one in tag("...")])',
+    "```",
+]
 
 # What is at [E1] in the first half of the outputs, and at [E2] in the second, is added up (models/pair_classes.py)
 USE_OF_PAIRS = [
@@ -88,7 +101,7 @@ class ClassFacts:
     def use(self) -> list[str]:
         match self.asked:
             case "token":
-                return USE
+                return USE_OF_BILOU if self.scheme == "BILOU" else USE
             case "pair":
                 return USE_OF_PAIRS
             case "document":

@@ -111,6 +111,8 @@ def test_a_tagger_killed_and_resumed_is_the_same_and_answers_in_plain_transforme
     assert {one["entity"].partition("-")[2] for one in found} == {"TAXON", "TIME"}
     card = (unbroken.model / "README.md").read_text()
     assert "pipeline_tag: token-classification" in card
+    assert "`runjob extract` reads them so" in card
+    assert 'aggregation_strategy="simple"' not in card
     assert f"| TIME | {highest['precision/TIME']:.4f} |" in card
 
 
