@@ -98,7 +98,7 @@ COMMANDS = (
         run=run_extract,
         examples=(
             "runjob extract corpus.jsonl --ner paleo_ner@latest -o out.jsonl",
-            "runjob extract corpus.txt --ner paleo_ner@latest --re paleo_re@latest -o out.jsonl",
+            "runjob extract a.txt --ner paleo_ner@latest --re paleo_re@latest -o b.jsonl",
         ),
     ),
 )

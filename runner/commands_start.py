@@ -214,7 +214,7 @@ COMMANDS = (
     Command(
         name="schema",
         usage="",
-        summary="the JSON Schema of job files, or of what extract writes",
+        summary="the JSON Schema of job files, or of extract's",
         configure=configure_schema,
         run=run_schema,
         examples=("runjob schema > runjob-job.v1.schema.json", "runjob schema extraction"),
