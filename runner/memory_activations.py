@@ -12,7 +12,7 @@ from functools import cache
 from pathlib import Path
 
 from runjob.runner.estimate import label_outputs
-from runjob.runner.memory_sizes import Micro, Sizes, sizes_of
+from runjob.runner.memory_sizes import OF_EVERY_LAYER, Micro, Sizes, sizes_of
 from runjob.runner.model_shape import Shape
 from runjob.schemas.job import Job
 from runjob.schemas.job_model import Classification, SentenceEmbedding
@@ -50,7 +50,7 @@ def activations(job: Job, shape: Shape, micro: Micro) -> Activations | None:
     kept, passing = bytes_each
     sizes = sizes_of(shape, micro)
     loss, more = loss_bytes(job, shape, int(sizes["asked"]))
-    return Activations(kept=price(sizes, kept) + more, loss=loss, passing=price(one_layer(shape, sizes), passing))
+    return Activations(kept=price(sizes, kept) + more, loss=loss, passing=price(one_layer(sizes), passing))
 
 
 def bytes_of(job: Job, shape: Shape) -> tuple[Bytes, Bytes] | None:
@@ -73,9 +73,13 @@ def operations(job: Job) -> str:
     return f"{precision} fused" if problem is None and training.kernels != "torch" else precision
 
 
-def one_layer(shape: Shape, sizes: Sizes) -> Sizes:
-    """The same sizes with those of all layers divided by them: the backward pass goes through one at a time."""
-    return {name: size / shape.layers if name.startswith("layer ") else size for name, size in sizes.items()}
+def one_layer(sizes: Sizes) -> Sizes:
+    """The same sizes with those of all whole layers divided by them: the backward pass goes through one at a time."""
+    whole = max(sizes["whole layers"], 1)
+    return {
+        name: size / (sizes["layers"] if name in OF_EVERY_LAYER else whole) if name.startswith("layer ") else size
+        for name, size in sizes.items()
+    }
 
 
 def price(sizes: Sizes, bytes_each: Bytes) -> int:

@@ -157,6 +157,7 @@ def micro_of(job: Job, shape: Shape, batch: Batch) -> Micro:
         # padding of a decoder's rows is hidden by the same mask as what lies ahead
         masked=job.data.attention == "document" or (lines and shape.family == "gpt2"),
         apart=end_to_end(job, family=shape.family),
+        again=job.training.gradient_checkpointing,
         objective=objective.kind,
     )
 

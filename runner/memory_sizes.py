@@ -12,19 +12,23 @@ from runjob.runner.model_shape import Shape
 from runjob.schemas.characters import CHUNK, RATE, padded_length
 
 Sizes = dict[str, float]
+# Of a layer that is not whole too
+OF_EVERY_LAYER = ("layer square", "layer distances", "layer state", "layer weights")
 
 
 @dataclass(frozen=True, kw_only=True)
 class Micro:
     """One micro batch: `rows` of `length` places, of each of which `hidden` are predicted (None: all); `masked`: a
-    mask says for each pair of places of a row whether one sees the other; `apart`: rows are computed end to end, and
-    attention spreads them again."""
+    mask says for each pair of places of a row whether one sees the other; `apart`: rows are computed end to end,
+    attention spreads them again, and the last layer of an mlm goes on behind it at the predicted places alone;
+    `again`: layers are computed again on the way back, and of each its input is kept, whole as it is."""
 
     rows: int
     length: int
     hidden: int | None
     masked: bool
     apart: bool
+    again: bool
     objective: Literal[
         "clm",
         "mlm",
@@ -38,10 +42,12 @@ class Micro:
 
 
 def sizes_of(shape: Shape, micro: Micro) -> Sizes:
-    """Name -> how many values, of one micro batch. Names that begin with `layer` are of all layers together.
+    """Name -> how many values, of one micro batch. Names that begin with `layer` are of all whole layers together,
+    those with `last` of one that is not whole.
 
     >>> small = Shape(family="gpt2", width=8, layers=2, inner=32, heads=2, classes=100, buckets=0, drops=True)
-    >>> sizes = sizes_of(small, Micro(rows=3, length=5, hidden=None, masked=False, apart=False, objective="clm"))
+    >>> micro = Micro(rows=3, length=5, hidden=None, masked=False, apart=False, again=False, objective="clm")
+    >>> sizes = sizes_of(small, micro)
     >>> sizes["layer width"], sizes["layer pairs"], sizes["table"]
     (240.0, 300.0, 800)
     """
@@ -57,17 +63,25 @@ def sizes_of(shape: Shape, micro: Micro) -> Sizes:
     # hidden characters that are predicted one after another look at each other in a layer of their own
     ordered = micro.rows * predicted if micro.objective == "char_ar" else 0
     masked = pairs if micro.masked or micro.objective == "plm" or shape.family == "deberta-v2" else 0
+    # its last layer answers at the predicted places alone: worker/models/last_layer.py
+    last = int(micro.apart and micro.objective == "mlm" and not micro.again)
+    whole = shape.layers - last
     return {
-        "layer width": shape.layers * places * shape.width / deep,
-        "layer inner": shape.layers * places * shape.inner / deep,
-        "layer place": shape.layers * places / deep,
-        "layer pairs": shape.layers * shape.heads * pairs / deep**2,
-        "layer mask": shape.layers * masked,
-        "layer apart": shape.layers * places * shape.width if micro.apart else 0,
+        "layer width": whole * places * shape.width / deep,
+        "layer inner": whole * places * shape.inner / deep,
+        "layer place": whole * places / deep,
+        "layer pairs": whole * shape.heads * pairs / deep**2,
+        "layer mask": whole * masked,
+        "layer apart": whole * places * shape.width if micro.apart else 0,
         "layer square": shape.layers * length * length,
         "layer distances": shape.layers * shape.heads * places * 2 * shape.buckets,
         "layer state": shape.layers * shape.width,
         "layer weights": shape.layers * block_weights(shape),
+        "last width": last * places * shape.width,
+        "last place": last * places,
+        "last pairs": last * shape.heads * pairs,
+        "last mask": last * masked,
+        "last inner": last * micro.rows * predicted * shape.inner,
         "width": places * shape.width,
         "inner": places * shape.inner if deep > 1 else 0,
         "place": places,
@@ -86,4 +100,5 @@ def sizes_of(shape: Shape, micro: Micro) -> Sizes:
         "classes": shape.classes,
         "one": 1,
         "layers": shape.layers,
+        "whole layers": whole,
     }

@@ -6,17 +6,18 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 
 from benchmarks.memory.fit import Traced
-from runjob.runner.memory_activations import price
+from runjob.runner.memory_activations import one_layer, price
 from runjob.runner.memory_sizes import Sizes
 
 Key = tuple[str, str, str, str]  # family, objective, mode, how
 Bytes = dict[str, float]
 LEAST = 0.002
 # What is inside a layer alone, and not kept where it is computed again
-WITHIN = ("layer inner", "layer place", "layer pairs", "layer mask", "layer square", "layer distances")
+WITHIN = ("layer inner", "layer place", "layer pairs", "layer mask", "layer apart", "layer square", "layer distances")
 # What one layer needs for a moment, and the end of the backward pass
 PASSING = (
     *("layer width", "layer inner", "layer pairs", "layer mask", "layer distances", "layer weights"),
+    *("last width", "last inner", "last pairs", "last mask"),
     *("width", "inner", "pairs", "near", "mask", "predicted"),
     *("ordered inner", "ordered pairs", "ordered classes", "table"),
 )
@@ -41,12 +42,13 @@ def peak(row: Traced, objective: str) -> int:
 
 
 def at_a_time(sizes: Sizes) -> Sizes:
-    return {name: sizes[name] / sizes["layers"] if name.startswith("layer ") else sizes[name] for name in PASSING}
+    one = one_layer(sizes)
+    return {name: one[name] for name in PASSING}
 
 
 def solve(rows: Sequence[Sizes], values: Sequence[float], wholes: Sequence[float]) -> Bytes:
     """Errors count as shares of `wholes`."""
-    names = [name for name in rows[0] if any(row[name] for row in rows)]
+    names = [name for name in rows[0] if name != "whole layers" and any(row[name] for row in rows)]
     whole = np.array(wholes, dtype=float)
     wanted = np.array(values, dtype=float) / whole
     while True:

@@ -118,7 +118,7 @@ def test_roberta_is_a_bert_to_the_table() -> None:
 def test_activations_of_more_rows_or_layers_are_never_fewer(rows: int, length: int, layers: int) -> None:
     def priced(rows: int, layers: int) -> float:
         shape = Shape(family="gpt2", width=64, layers=layers, inner=256, heads=4, classes=99, buckets=0, drops=True)
-        micro = Micro(rows=rows, length=length, hidden=None, masked=False, apart=False, objective="clm")
+        micro = Micro(rows=rows, length=length, hidden=None, masked=False, apart=False, again=False, objective="clm")
         kept = table()["gpt2"]["gpu bf16"]["drops"]["kept"]
         return sum(sizes_of(shape, micro)[name] * each for name, each in kept.items())
 
