@@ -9,18 +9,15 @@ docs/silver.md says which rules there are and what is wrong with them. The packe
 fixed, so the same package gives the same bytes.
 """
 
-import argparse
-import gzip
 import hashlib
-import json
 import re
-import subprocess
-import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-PACKAGE, LONGEST = "wordnet-base", 320
+from wordnet_sample import make_sample
+
+LONGEST = 320
 # Sentences that name something, and those that name nothing, which a model has to leave alone
 NAMING, SILENT = 4500, 500
 
@@ -311,30 +308,13 @@ def chosen(wordnet: WordNet, *, naming: int, silent: int) -> list[dict[str, obje
     return sorted(rows, key=place)
 
 
-def build(out: Path, scratch: Path) -> None:
-    subprocess.run(("apt-get", "download", PACKAGE), cwd=scratch, check=True, stdout=subprocess.DEVNULL)
-    [deb] = scratch.glob(f"{PACKAGE}_*.deb")
-    subprocess.run(("dpkg", "-x", deb, scratch / "tree"), check=True)
-    rows = chosen(read_wordnet(scratch / "tree/usr/share/wordnet"), naming=NAMING, silent=SILENT)
-    text = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-    (out / "paleo_ner.jsonl.gz").write_bytes(gzip.compress(text.encode(), compresslevel=9, mtime=0))
-    about, _, licence = (out / "paleo.LICENSE").read_text(encoding="utf-8").partition("\n\nUpstream:")
-    notice = (
-        f"The texts in paleo_ner.jsonl.gz are{about.partition(' are')[2]}\n\nUpstream:{licence.partition('How it')[0]}"
-        "The labels of names and relations are SILVER: made by rules from WordNet's pointers, read by nobody\n"
-        f"(docs/silver.md). How they were made: scripts/make_paleo_ner.py. {len(rows)} documents (a sentence is one).\n"
-        f"\n{licence.partition('documents.' + chr(10) * 2)[2]}"
-    )
-    (out / "paleo_ner.LICENSE").write_text(notice, encoding="utf-8")
-    print(f"paleo_ner: {len(rows)} sentences, {len(text):,} characters")
-
-
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, default=Path(__file__).parent.parent / "data" / "samples")
-    args = parser.parse_args()
-    with tempfile.TemporaryDirectory() as scratch:
-        build(args.out, Path(scratch))
+    how = (
+        "The labels of names and relations are SILVER: made by rules from WordNet's pointers, read by nobody\n"
+        "(docs/silver.md). How they were made: scripts/make_paleo_ner.py."
+    )
+    rows_in = lambda folder: chosen(read_wordnet(folder), naming=NAMING, silent=SILENT)  # noqa: E731
+    make_sample("paleo_ner", rows_in, how=how, unit="a sentence", about=__doc__)
 
 
 if __name__ == "__main__":
