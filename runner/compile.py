@@ -20,7 +20,7 @@ from runjob.schemas.plan import RUN_ENVIRONMENT, Batch, Companion, Plan, Resourc
 # were 1.4 to 4 times faster. 32 MiB is the largest mmap threshold that every glibc takes.
 ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": str(32 * 2**20), "MALLOC_TRIM_THRESHOLD_": str(2**33)}
 # Where rows are all as long the same blocks come in each step, and those above 32 MiB (the logits: 206 MB) need no new
-# pages either: 13 % of GPT-2's rate, the same losses and peak. Rows that differ leave holes: 2.4 GB of DeBERTa were 3.8.
+# pages either: 13 % of GPT-2's rate, the same losses and peak. Rows that differ leave holes: 2.4 GB grew to 3.8.
 ALLOCATOR_OF_EVEN_ROWS = {"MALLOC_MMAP_MAX_": "0"}
 # A save must end before torchrun kills its ranks; 30 s is torchrun's default and too short for a large model.
 STOP_DEADLINE_S = 600

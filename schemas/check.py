@@ -14,7 +14,7 @@ from typing import Any
 
 from runjob.schemas import wording
 from runjob.schemas.problems import DEFAULT, WRONG, Mark, Problem
-from runjob.schemas.reserved import ELSEWHERE, NEVER, RESERVED_VALUES, SAID
+from runjob.schemas.reserved import ELSEWHERE, NEVER
 from runjob.schemas.schema import TAGS, Schema, bundled_schema, follow, tags_of, types_of, variants
 from runjob.schemas.yaml import Entry, ListNode, MapNode, Node, Scalar
 
@@ -96,8 +96,6 @@ class Checker:
     def wrong_word(self, node: Node, path: str, known: list[str], said: str) -> Any:  # noqa: ANN401
         if not isinstance(node, Scalar) or not node.text:
             return self.problem(node.mark, path, f"expected {wording.one_of(known)}, not {wording.found(node)}")
-        if node.text in RESERVED_VALUES.get(path, ()):
-            return self.problem(node.mark, path, f"`{node.text}` is {SAID}; known here: {', '.join(known)}")
         said = f"{said} `{wording.short(node.text)}`; {wording.instead(self.meant(node.text, known), known)}"
         return self.problem(node.mark, path, said)
 

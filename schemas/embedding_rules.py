@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 
-from runjob.schemas.label_rules import EMBEDDED
+from runjob.schemas.label_rules import EMBEDDED, OF_TEXT
 from runjob.schemas.values import Values
 
 # (path, message)
@@ -10,7 +10,6 @@ Findings = Iterator[tuple[str, str]]
 
 # Of a text's own target among all of the side; higher is better
 OF_RETRIEVAL = ("recall_at_1", "recall_at_5", "recall_at_10", "mrr", "ndcg_at_10")
-OF_TEXT = ("bits_per_byte", "masked_bits_per_byte", "rare_token_perplexity")
 
 
 def two_texts_come_from_somewhere(job: Values) -> Findings:

@@ -135,6 +135,7 @@ Metric = Literal[
     "masked_bits_per_byte",
     "rare_token_perplexity",
     "f1",
+    "f1_macro",
     "accuracy",
     "recall_at_1",
     "recall_at_5",

@@ -14,7 +14,7 @@ LABELLED = ("token_classification", "relation_classification", "sequence_classif
 WHOLE = ("sequence_classification",)
 # Of these every row has two texts, whose vectors are to be near (embedding_rules.py)
 EMBEDDED = ("sentence_embedding",)
-# What reads more than one text a row, and predicts no words
+# What reads more than the text of a document, and predicts no words
 BESIDE_TEXT = (*LABELLED, *EMBEDDED)
 # Of these every document has one label, for which its spans are marked
 PAIRED = ("relation_classification",)
@@ -101,7 +101,7 @@ def a_document_is_asked_once(job: Values) -> Findings:
 
 def labels_are_learnt_from(job: Values) -> Findings:
     kind, objective = job["data.kind"], job["objective.kind"]
-    if objective in BESIDE_TEXT and not (objective in EMBEDDED and kind == "conll"):
+    if objective in BESIDE_TEXT:
         return
     if kind == "conll":
         said = f"{objective} reads text without tags; write `kind: text`, or `objective: {{kind: token_classification"

@@ -1,11 +1,4 @@
-"""Words that later versions will understand: answered as such, rather than as a puzzling unknown key."""
-
-SAID = "reserved, not supported by this version"
-
-# dotted path of a `kind` or another choice -> values
-RESERVED_VALUES: dict[str, frozenset[str]] = {
-    "objective.kind": frozenset([]),
-}
+"""Words that other tools know and a job file does not: answered by name, rather than as a puzzling unknown key."""
 
 # Keys that no version will understand but where the schema has them, and why
 NEVER: dict[str, str] = {

@@ -29,6 +29,7 @@ from runjob.runner.worker.state import Best, TrainingState
 from runjob.schemas.direction import is_better
 from runjob.schemas.errors import DataError
 from runjob.schemas.job import EarlyStopping
+from runjob.schemas.label_rules import OF_CLASSES
 
 
 def label_metrics(tally: torch.Tensor, tags: Names) -> tuple[Metrics, Confusion]:
@@ -184,7 +185,7 @@ def measured(metrics: Metrics, metric: str) -> float:
     value = metrics[metric]
     if value is None:
         what = "no added token (data.tokenizer.terms) is predicted"
-        if metric in ("f1", "f1_macro"):
+        if metric in OF_CLASSES:
             what = "no label stands, and none is predicted,"
         raise DataError(
             f"evaluation: {metric} can't be measured: {what} in the validation side; raise the share of "

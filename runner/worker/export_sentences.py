@@ -4,8 +4,9 @@
     modules.json  1_Pooling/config.json                 its token vectors, and their mean over the tokens of the text
     sentence_bert_config.json                           how many tokens it reads
 
-Names of modules and settings are those that its releases have read since 2.2. Nothing was trained for sentences: the
-vectors are a beginning for that, and neighbours among them mean as much as masked training taught.
+Names of modules and settings are those that its releases have read since 2.2. Of a masked model nothing was trained for
+sentences: its vectors are a beginning for that, and neighbours among them mean as much as masked training taught. What
+`objective: sentence_embedding` trained is such a directory already.
 """
 
 import copy
@@ -25,6 +26,7 @@ from runjob.schemas.job import Job
 from runjob.schemas.job_model import SentenceEmbedding
 
 POOLING = "1_Pooling"
+MODULES = "modules.json"
 LIBRARY = "sentence_transformers.models"
 
 
@@ -37,7 +39,12 @@ def export_sentences(model: Path, to: Path) -> int:
         raise JobError(
             f"--format sentence-transformers: {model} classifies {what}; export the run of its backbone, or hf"
         )
-    if task == "sentence_embedding":  # its directory is one already
+    if task == "sentence_embedding" and not (model / MODULES).is_file():
+        raise JobError(
+            f"--format sentence-transformers: {model} is the body of an encoder without {MODULES}, so nobody knows how "
+            "its tokens become a vector; export the run that trained it"
+        )
+    if task == "sentence_embedding":
         copy_model(model, to)
         return int(config.hidden_size)
     if task != "mlm" or config.model_type == "canine":
@@ -75,7 +82,7 @@ def settings_of(width: int, longest: int | None, *, pooling: str = "mean") -> di
     """File -> content, besides what transformers reads."""
     modules = [("", "Transformer"), (POOLING, "Pooling")]
     return {
-        "modules.json": [
+        MODULES: [
             {"idx": number, "name": str(number), "path": path, "type": f"{LIBRARY}.{name}"}
             for number, (path, name) in enumerate(modules)
         ],

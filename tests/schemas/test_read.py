@@ -221,12 +221,6 @@ def test_set_changes_one_use_of_an_anchor_alone():
             "training.length=0 steps",
             "--set training.length=0 steps: must be more than 0 steps",
         ),
-        (
-            "objective.kind=sequence_classification",
-            "--set objective.kind=sequence_classification: `sequence_classification` is reserved, not supported by "
-            "this version; known here: clm, mlm, char_ar, plm, token_classification, relation_classification, "
-            "sentence_embedding",
-        ),
     ],
 )
 def test_a_mistake_on_set_is_reported_against_that_argument(argument, said):

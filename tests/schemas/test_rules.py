@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from runjob.schemas.batch_rule import batch_problem
 from runjob.schemas.derived import DERIVED_KEYS, WHY_FIXED, dotted_keys, refuse_derived
 from runjob.schemas.read import JobFileError, read_job
-from runjob.schemas.reserved import ELSEWHERE, RESERVED_VALUES
+from runjob.schemas.reserved import ELSEWHERE
 from runjob.schemas.schema import bundled_schema, follow, variants
 
 CASES = Path(__file__).parent.parent / "cases" / "valid"
@@ -161,19 +161,3 @@ def fields_at(path: str) -> list[dict]:
 def test_what_other_tools_call_a_field_points_to_one_that_exists():
     for name, path in ELSEWHERE.items():
         assert fields_at(path), name
-
-
-def test_a_reserved_word_is_not_yet_supported():
-    """Whoever makes a word real takes it out of the table."""
-    for path, words in RESERVED_VALUES.items():
-        for field in fields_at(path):
-            assert not words & set(field.get("enum", [field.get("const")])), path
-
-
-@pytest.mark.parametrize("path", sorted(RESERVED_VALUES))
-def test_every_reserved_word_is_answered_as_such(path):
-    for word in sorted(RESERVED_VALUES[path]):
-        with pytest.raises(JobFileError) as caught:
-            read_job(SMALLEST, [f"{path}={word}"])
-        assert f"`{word}` is reserved, not supported by this version" in str(caught.value)
-        assert len(caught.value.problems) == 1

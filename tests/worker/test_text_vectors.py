@@ -129,6 +129,17 @@ def test_every_weight_of_the_body_learns(family):
     assert not any("pooler" in name for name, _ in network.named_parameters())
 
 
+def test_a_row_that_fills_a_batch_up_is_nobody_s_wrong_answer():
+    module = TextVectorsObjective(body("bert"), JOB).eval()
+    alone, filled = batch(TEXTS[:2]), batch([*TEXTS[:2], ([25, 26], [27, 28, 29])])
+    filled["labels"][2] = IGNORED
+    with torch.no_grad():
+        one, other = module(**alone), module(**filled)
+    assert int(other.predicted) == 2
+    assert float(other.loss_sum) == pytest.approx(float(one.loss_sum), rel=1e-5)
+    assert other.found.rows.tolist() == [0, 1]
+
+
 @pytest.mark.parametrize("group", [2, 3, 6])
 def test_groups_lose_the_same_in_one_micro_batch_and_in_several(group):
     module = TextVectorsObjective(body("bert"), dataclasses.replace(JOB, group=group)).eval()

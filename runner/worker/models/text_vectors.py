@@ -52,8 +52,9 @@ class TextVectorsObjective(nn.Module):
         with torch.autocast(input_ids.device.type, enabled=False):
             vectors_TH = F.normalize(pooled(states_TLH.float(), texts.mask_TL, self.objective.pooling), dim=-1)
             wanted_B = labels.max(dim=1).values  # a row that asks nothing keeps -100
-            each_B = group_losses(vectors_TH, texts, group=self.objective.group, temperature=self.objective.temperature)
-        asked_B = wanted_B != IGNORED
+            asked_B = wanted_B != IGNORED
+            objective = self.objective
+            each_B = group_losses(vectors_TH, texts, asked_B, group=objective.group, temperature=objective.temperature)
         found = None if self.training else found_in(vectors_TH, wanted_B)
         return Answer((each_B * asked_B).sum(dtype=torch.float64), asked_B.sum(), found=found)
 
@@ -86,14 +87,17 @@ def pooled(states_TLH: torch.Tensor, mask_TL: torch.Tensor, pooling: str) -> tor
     return (states_TLH * weights_TL1).sum(dim=1) / weights_TL1.sum(dim=1)
 
 
-def group_losses(vectors_TH: torch.Tensor, texts: Texts, *, group: int, temperature: float) -> torch.Tensor:
-    """Of every row (B), in nats; rows are groups in their order, the last of which may be smaller."""
+def group_losses(
+    vectors_TH: torch.Tensor, texts: Texts, asked_B: torch.Tensor, *, group: int, temperature: float
+) -> torch.Tensor:
+    """Of every row (B), in nats; rows are groups in their order, the last of which may be smaller. A row that is not
+    `asked` fills a batch up and is nobody's wrong answer."""
     anchors_BH, targets_BH = vectors_TH.chunk(2)
     numbers_B = torch.arange(len(anchors_BH), device=vectors_TH.device)
     together_BB = numbers_B[:, None] // group == numbers_B[None, :] // group
     anchors, targets = (_alike(ids) for ids in texts.ids_TL.chunk(2))
     own_BB = numbers_B[:, None] == numbers_B[None, :]
-    counted_BB = together_BB & (own_BB | ~(anchors | targets))
+    counted_BB = together_BB & (own_BB | (asked_B[None, :] & ~(anchors | targets)))
     scores_BB = (anchors_BH @ targets_BH.T / temperature).masked_fill(~counted_BB, -torch.inf)
     return F.cross_entropy(scores_BB, numbers_B, reduction="none")
 
