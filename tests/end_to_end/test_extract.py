@@ -10,11 +10,15 @@ import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 
 import jsonschema
 import pytest
+import torch
 
+from runjob.data.found import DECIMALS
 from runjob.runner.worker import extract as program
+from runjob.runner.worker.extract_models import Tagger
 from runjob.schemas.errors import JobError, StateError
 from runjob.schemas.extraction import extraction_schema_text
 from runjob.schemas.run import RunDir
@@ -184,6 +188,38 @@ def test_batches_windows_and_packing_leave_no_trace(trained: Trained, out: Path,
     packed.write_bytes(gzip.compress(trained.corpus.read_bytes()))
     program.extract(trained.order(Path("corpus.jsonl.gz"), tmp_path / "gz.jsonl", batch=8))
     assert (tmp_path / "gz.jsonl").read_bytes() == expected.replace(b'"corpus.jsonl"', b'"corpus.jsonl.gz"')
+
+
+class Rounding(torch.nn.Module):
+    """A network whose answers depend on how many rows are asked at once, by less than `data/found.py` allows for; and
+    less sure of them, so that every decimal is met."""
+
+    def __init__(self, network: torch.nn.Module, *, temperature: int) -> None:
+        super().__init__()
+        self.network, self.temperature = network, temperature
+        self.device, self.config = network.device, network.config
+
+    def forward(self, **inputs: torch.Tensor) -> SimpleNamespace:
+        logits = self.network(**inputs).logits / self.temperature
+        places = torch.arange(logits.shape[1] * logits.shape[2]).view(1, *logits.shape[1:])
+        return SimpleNamespace(logits=logits + 3e-5 * torch.sin((1.0 + places) * len(logits)))
+
+
+def test_what_a_batch_does_to_the_last_digits_does_not_show(trained: Trained) -> None:
+    sentences = [sentence(number)[0] for number in range(240)]
+    said: dict[int, list[object]] = {1: [], 7: [], 64: []}
+    exact: dict[int, list[float]] = {1: [], 7: [], 64: []}
+    for batch in said:
+        tagger = Tagger(trained.ner, device="cpu", batch=batch)
+        network = tagger.network.network
+        for temperature in range(4, 16):
+            tagger.network.network = Rounding(network, temperature=temperature)
+            found = [one for tagging in tagger.tag(sentences) for one in tagging.found]
+            said[batch] += [(one.begin, one.end, one.label, round(one.confidence, DECIMALS)) for one in found]
+            exact[batch] += [one.confidence for one in found]
+    assert exact[1] != exact[7] != exact[64]
+    assert said[1] == said[7] == said[64]
+    assert len(said[1]) > 12 * 400
 
 
 KILLS = ("extract-record@40", "extract-written@0", "extract-renamed@0")
