@@ -106,6 +106,8 @@ class Output:
     """OUT while it is being written. `totals.documents` records are there already when it is opened."""
 
     def __init__(self, out: Path) -> None:
+        if not out.name or out.is_dir():
+            raise JobError(f"-o {out}: is a directory; name a file in it, for example {out / 'out.jsonl'}")
         self.out = out
         self.partial = out.with_name(f"{out.name}.partial")
         self.made_by = out.with_name(f"{out.name}.partial.json")
@@ -125,6 +127,10 @@ class Output:
             raise StateError(f"{self.out}: is there already; name another with -o, or write it anew with --overwrite")
         if not self.out.parent.is_dir():
             raise MissingError(f"-o {self.out}: there is no directory {self.out.parent}; make it first")
+        try:
+            self.partial.open("ab").close()
+        except OSError as error:
+            raise JobError(f"-o {self.out}: {self.partial} can't be written: {error.strerror}; name another") from error
         busy = StateError(
             f"{self.partial}: another `runjob extract` is writing it; wait for it, or name another with -o"
         )

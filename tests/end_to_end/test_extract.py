@@ -257,6 +257,11 @@ def test_what_was_begun_otherwise_and_what_is_there_already_is_refused(
         program.extract(order)
     with pytest.raises(JobError, match="is the corpus itself"):
         program.extract(dataclasses.replace(order, out=trained.corpus, overwrite=True))
+    for folder in (Path(), tmp_path):
+        with pytest.raises(JobError, match="is a directory; name a file in it"):
+            program.extract(dataclasses.replace(order, out=folder))
+    with pytest.raises(JobError, match=r"out\.jsonl\.partial can't be written"):
+        program.extract(dataclasses.replace(order, out=Path("/proc/out.jsonl")))
 
 
 def test_rows_that_cannot_be_read_are_said_all_at_once_before_anything_is_written(
