@@ -5,7 +5,7 @@ import json
 from argparse import ArgumentParser, Namespace
 from pathlib import Path
 
-from runjob.runner.command import Command, add_quiet, job_id, positive
+from runjob.runner.command import Command, job_id, positive
 from runjob.runner.commands_model import require_model, run_worker
 from runjob.runner.commands_tokenizer import share
 from runjob.schemas.errors import JobError
@@ -86,7 +86,7 @@ def configure_extract(parser: ArgumentParser) -> None:
     parser.add_argument("--batch-size", type=positive, default=32, metavar="N", help=said)
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu", help="where to compute (default: cpu)")
     parser.add_argument("--overwrite", action="store_true", help="write OUT.jsonl anew where there is one")
-    add_quiet(parser)
+    parser.add_argument("--quiet", action="store_true", help="print what was found, and nothing on the way")
 
 
 COMMANDS = (
