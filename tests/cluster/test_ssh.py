@@ -93,7 +93,14 @@ def test_a_job_whose_supervisor_was_killed_there_is_lost_and_goes_on_by_resume(h
     assert len(train_steps(run)) == len(set(train_steps(run)))
 
 
-@pytest.mark.parametrize("moment", ["before the copy", "while the copy is sent", "when all was sent"])
+MOMENTS = [
+    "before the copy",
+    "while the copy is sent",
+    pytest.param("when all was sent", marks=pytest.mark.nightly),
+]
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
 def test_a_submission_that_is_killed_leaves_nothing_unknown(host: SshHost, bench: SshBench, moment: str):
     big = bench.home.path / "text.txt"
     big.write_bytes(b"een twee drie\n" * 3_000_000)

@@ -23,7 +23,7 @@ def shape(zero: int, ranks: int, precision: str) -> tuple[str, ...]:
 SHAPES = [
     (0, 1, "bf16"),
     pytest.param(1, 2, "bf16", marks=pytest.mark.nightly),
-    (2, 2, "fp32"),
+    pytest.param(2, 2, "fp32", marks=pytest.mark.nightly),
     (3, 2, "bf16_params"),
 ]
 

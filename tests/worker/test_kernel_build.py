@@ -3,6 +3,7 @@ behind that a later run would wait for."""
 
 import random
 import shutil
+import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +16,7 @@ from runjob.runner.worker.kernels.build import key_of, library
 from runjob.runner.worker.kernels.choice import choose_kernels
 from runjob.schemas.errors import MissingError
 from runjob.schemas.read import read_job
-from tests.conftest import ROOT, Home, Processes, wait_until
+from tests.conftest import ROOT, Home, Processes, clean_environment, wait_until
 
 BUILD = "from runjob.runner.worker.kernels.build import library; print(library()._name)"
 needs_compiler = pytest.mark.skipif(shutil.which("g++") is None, reason="needs the system package g++")
@@ -145,9 +146,16 @@ def test_what_a_job_says_decides_before_any_compiler(exchange: Exchange) -> None
         assert chosen.why_not == why and not chosen.unbuilt
 
 
-@pytest.mark.usefixtures("kernels")
-def test_the_kernels_share_the_threads_of_torch() -> None:
-    """One OpenMP runtime in the process, torch's own: two would keep two pools of threads that wait for work."""
-    lines = Path("/proc/self/maps").read_text().splitlines()
+@needs_compiler
+def test_the_kernels_share_the_threads_of_torch(tmp_path_factory: pytest.TempPathFactory) -> None:
+    """One OpenMP runtime in the process, torch's own: two would keep two pools of threads that wait for work. (Seen
+    in a process of its own: libraries that other tests ask for bring one too.)"""
+    shared = tmp_path_factory.getbasetemp().parent / "kernels"
+    # as a worker does: torch first
+    program = f"import runjob.runner.worker.train; {BUILD}; print(open('/proc/self/maps').read())"
+    environment = {**clean_environment(), "RUNJOB_CACHE": str(shared), "DS_ACCELERATOR": "cpu"}
+    said = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=True)
+    lines = said.stdout.splitlines()
     loaded = {line.split()[-1] for line in lines if "libgomp" in line or "libomp" in line}
     assert len(loaded) == 1 and "/torch/" in loaded.pop()
+    assert any(lines[0] in line for line in lines[1:]), "the kernels are in that process"
