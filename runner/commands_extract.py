@@ -43,9 +43,11 @@ def run_of(wanted: str) -> RunDir:
     path = Path(wanted)
     if not path.is_dir():
         return find_run(home(), wanted)
-    for place in (path.absolute(), path.absolute().parent):
-        if RunDir(place).job.is_file():
-            return RunDir(place)
+    run, above = RunDir(path.absolute()), RunDir(path.absolute().parent)
+    if run.job.is_file():
+        return run
+    if above.job.is_file() and path.absolute() == above.model:
+        return above
     said = "is no run's directory, nor model/ in one; what a job does to a text before its model reads it stands in"
     raise JobError(f"{wanted}: {said} job.json, which a copy elsewhere does not have; name the run's id (`runjob ps`)")
 

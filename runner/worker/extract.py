@@ -173,9 +173,10 @@ def windows(documents: Iterable[Document], *, sentences: int) -> Iterator[list[D
 
 def extract(order: Order, *, window: int = WINDOW) -> None:
     source = open_corpus(order.corpus, field=order.field, bad_rows=order.bad_rows, marked=order.re is not None)
-    if any(file.path.absolute() == order.out.absolute() for file in source.files):
-        raise JobError(f"-o {order.out}: is the corpus itself; name another file")
     output, rate = Output(order.out), None
+    written = [path for path in (output.out, output.partial, output.made_by) if path.exists()]
+    if any(path.samefile(file.path) for path in written for file in source.files):
+        raise JobError(f"-o {order.out}: is the corpus itself, or would write over it; name another file")
     with bar(shown=not order.quiet and sys.stderr.isatty()) as progress:
         # all that is wrong with the corpus is said before anything is written
         total = sum(1 for _ in _told(source.documents(), progress("reading", None)))

@@ -142,7 +142,7 @@ class Output:
     def _take_over(self, identity: Mapping[str, Any], *, overwrite: bool) -> None:
         """What an earlier start has left, as far as it is of this command."""
         begun = read_object(self.made_by)
-        if begun == identity:
+        if begun == identity and not overwrite:
             with self.partial.open("r+b") as file:
                 file.truncate(self._count(file))
             return
@@ -217,7 +217,7 @@ class Writer:
         self._output.partial.replace(self._output.out)
         sync_path(self._output.out.parent)
         fault_point("extract-renamed", step=0)
-        self._output.made_by.unlink()
+        self._output.made_by.unlink(missing_ok=True)
 
     def _failed(self, error: OSError) -> RunjobError:
         said = f"{self._output.partial}: can't be written: {error.strerror}"

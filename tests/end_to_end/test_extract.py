@@ -257,6 +257,10 @@ def test_what_was_begun_otherwise_and_what_is_there_already_is_refused(
         program.extract(order)
     with pytest.raises(JobError, match="is the corpus itself"):
         program.extract(dataclasses.replace(order, out=trained.corpus, overwrite=True))
+    (tmp_path / "link.jsonl").symlink_to(trained.corpus)
+    for same in (tmp_path / "link.jsonl", tmp_path / ".." / tmp_path.name / "link.jsonl"):
+        with pytest.raises(JobError, match="is the corpus itself"):
+            program.extract(dataclasses.replace(order, out=same, overwrite=True))
     for folder in (Path(), tmp_path):
         with pytest.raises(JobError, match="is a directory; name a file in it"):
             program.extract(dataclasses.replace(order, out=folder))
@@ -293,4 +297,6 @@ def test_a_run_of_another_kind_is_refused_with_what_to_type(trained: Trained, tm
     elsewhere.mkdir(exist_ok=True)
     copied = trained.type(*words, "--ner", "elsewhere")
     assert (copied.returncode, "name the run's id" in copied.stderr) == (2, True)
+    within = trained.type(*words, "--ner", trained.ner.path / "checkpoints")
+    assert (within.returncode, "name the run's id" in within.stderr) == (2, True), "of a run its model alone answers"
     assert not list(tmp_path.iterdir())
