@@ -84,7 +84,7 @@ def refusal(first: list[str], *, count: int, rows: int, allowed: float) -> str:
     lines = [*first, f"and {count - SHOWN:,} more"] if count > SHOWN else list(first)
     said = counted(count, "row")
     if allowed:
-        share = f"{100 * count / rows:.3g} %, where data.bad_rows allows {100 * allowed:.3g} %"
+        share = f"{100 * count / rows:.3g} %, where bad_rows allows {100 * allowed:.3g} %"
         lines.append(f"{said} of {rows:,} can't be read ({share}); mend or remove them, or allow more")
     else:
         lines.append(f"{said} can't be read; mend or remove them and start again")

@@ -24,6 +24,9 @@ from runjob.data.pieces import SPECIAL, UNK, framed
 from runjob.schemas.errors import JobError
 
 SPACE = "▁"
+# What this room makes of the same texts: another number wherever that changes, or an old store would be taken for a new
+# one. 1 let letters, digits and signs share a piece.
+TRAINER = 2
 LONGEST = 16  # characters of a piece, as in SentencePiece
 # Different words that are kept while counting: some 500 MB. Beyond, those that came once so far are forgotten.
 MOST_WORDS = 4_000_000

@@ -13,7 +13,8 @@ from runjob.data import tokenizers
 from runjob.data.extend import extend
 from runjob.data.samples import locate_tokenizer
 from runjob.data.terms import Term, TermTable, fingerprint, read_table, read_terms
-from runjob.schemas.job_data import CharacterTokenizer, PretrainedTokenizer, Tokenizer
+from runjob.data.unigram import TRAINER
+from runjob.schemas.job_data import CharacterTokenizer, PretrainedTokenizer, Tokenizer, TrainedUnigram
 
 WHERE = "data.tokenizer.terms."
 
@@ -72,4 +73,6 @@ def describe(settings: Tokenizer, tokenizer: Any, extension: Extension) -> dict[
     if isinstance(settings, PretrainedTokenizer):
         return {"kind": "pretrained", "fingerprint": tokenizers.fingerprint(tokenizer), **extension.describe()}
     described = {name: value for name, value in dataclasses.asdict(settings).items() if name != "terms"}
+    if isinstance(settings, TrainedUnigram):  # the others' trainer is the library's
+        described["trainer"] = TRAINER
     return {**described, **extension.describe()}

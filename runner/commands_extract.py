@@ -81,7 +81,7 @@ def configure_extract(parser: ArgumentParser) -> None:
     parser.add_argument("--ner", required=True, type=job_id, metavar="ID", help=said)
     parser.add_argument("--re", type=job_id, metavar="ID", help="the same of a run that tells how two are related")
     parser.add_argument("-o", "--out", required=True, metavar="OUT.jsonl", help="a record a document")
-    parser.add_argument("--field", default="text", metavar="NAME", help="where .jsonl has its text (default: text)")
+    parser.add_argument("--field", metavar="NAME", help="where .jsonl has its text (default: text)")
     said = "the share of rows that may be left out because they can't be read (default: 0, none)"
     parser.add_argument("--bad-rows", type=share, default=0.0, metavar="SHARE", help=said)
     said = "rows that are computed at once (default: 32); what is written does not depend on it"

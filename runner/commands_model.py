@@ -84,9 +84,15 @@ def joined(option: str, text: str) -> str:
 
 
 def run_worker(program: str, arguments: list[str]) -> int:
-    """Its exit code is ours. Ctrl-C goes to both; the program ends the way it likes to."""
+    """Its exit code is ours. Ctrl-C goes to both; the program ends the way it likes to, or with this one."""
+    from runjob.schemas.lifeline import set_parent_death_signal
+
     command = [sys.executable, "-m", f"runjob.runner.worker.{program}", *arguments]
-    process = subprocess.Popen(command, env={**os.environ, **NO_TELEMETRY})
+    process = subprocess.Popen(
+        command,
+        env={**os.environ, **NO_TELEMETRY},
+        preexec_fn=set_parent_death_signal,  # safe: there is one thread here
+    )
     while True:
         try:
             code = process.wait()

@@ -54,7 +54,8 @@ class Models:
 
 @dataclass(frozen=True, kw_only=True)
 class Extraction:
-    """`document` counts the documents of the corpus from 0; `file` and `line` (from 1) say where it stands."""
+    """`document` counts the documents of the corpus from 0; `file` and `line` (from 1) say where it stands. `unasked`
+    are pairs of entities that relations were not asked of: longer with their marks than a row, or of one character."""
 
     document: int
     file: str
@@ -62,6 +63,7 @@ class Extraction:
     sentences: tuple[Stretch, ...]
     entities: tuple[Entity, ...]
     relations: tuple[Relation, ...]
+    unasked: int
     models: Models
 
 

@@ -11,7 +11,7 @@ import hashlib
 import json
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version
@@ -24,22 +24,17 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 
 from runjob.data.digests import DigestCache
 from runjob.data.documents import Document
-from runjob.data.found import DECIMALS
-from runjob.data.labels import Span
-from runjob.data.pairs import mark_pair
-from runjob.data.sentences import cut_sentences
+from runjob.data.samples import TOKENIZER
 from runjob.data.sources import FileSource
-from runjob.data.terms import read_terms
-from runjob.runner.worker.extract_file import Output, Totals, Writer, open_corpus, place_of
+from runjob.runner.worker.extract_file import Output, Totals, Writer, open_corpus
 from runjob.runner.worker.extract_models import Relater, Tagger
+from runjob.runner.worker.extractor import Extractor, windows
 from runjob.runner.worker.prompts import answer
-from runjob.schemas.errors import JobError
-from runjob.schemas.extraction import Entity, Extraction, ModelName, Models, Relation, Stretch
-from runjob.schemas.job_data import CharacterTokenizer
+from runjob.schemas.errors import JobError, MissingError
+from runjob.schemas.extraction import ModelName, Models
 from runjob.schemas.job_json import read_job_json
 from runjob.schemas.quantities import counted
-from runjob.schemas.run import RunDir, cache_home
-from runjob.schemas.tags import UNRELATED
+from runjob.schemas.run import RunDir, cache_home, read_json
 from runjob.schemas.weights import weights_sha256
 
 # Documents are gathered until they have so many sentences together
@@ -55,120 +50,12 @@ class Order:
     re: RunDir | None
     corpus: str
     out: Path
-    field: str
+    field: str | None
     bad_rows: float
     batch: int
     device: str
     overwrite: bool
     quiet: bool
-
-
-class Extractor:
-    """Documents in, records out."""
-
-    def __init__(self, tagger: Tagger, relater: Relater | None, models: Models) -> None:
-        self.tagger = tagger
-        self.relater = relater
-        self.models = models
-        # pairs whose marks stand in no row together
-        self.unasked = 0
-
-    def extract(self, documents: Sequence[Document], *, first: int) -> list[Extraction]:
-        """A record of each of these, whose numbers in the corpus begin with `first`."""
-        cuts = [cut_sentences(document.text) for document in documents]
-        sentences = [
-            document.text[begin:end] for document, cut in zip(documents, cuts, strict=True) for begin, end in cut
-        ]
-        found = self._entities(sentences)
-        related = iter(self._relations(sentences, found))
-        entities = iter(found)
-        records = []
-        for number, (document, cut) in enumerate(zip(documents, cuts, strict=True), first):
-            mine: list[Entity] = []
-            relations: list[Relation] = []
-            for begin, _ in cut:
-                before = len(mine)
-                mine += [_moved(one, begin) for one in next(entities)]
-                relations += [
-                    Relation(head=one.head + before, tail=one.tail + before, label=one.label, confidence=one.confidence)
-                    for one in next(related)
-                ]
-            file, line = place_of(document)
-            records.append(
-                Extraction(
-                    document=number,
-                    file=file,
-                    line=line,
-                    sentences=tuple(Stretch(start=begin, end=end) for begin, end in cut),
-                    entities=tuple(mine),
-                    relations=tuple(relations),
-                    models=self.models,
-                )
-            )
-        return records
-
-    def _entities(self, sentences: Sequence[str]) -> list[list[Entity]]:
-        """By sentence, their places those in the raw sentence."""
-        found: list[list[Entity]] = []
-        for raw, tagging in zip(sentences, self.tagger.tag(sentences), strict=True):
-            found.append([])
-            if not tagging.found:
-                continue
-            aligned = self.tagger.network.normalizer.align(raw)
-            assert aligned.text == tagging.text, "both ways of normalising give the same text"
-            for one in tagging.found:
-                begin, end = one.raw(aligned)
-                label = self.tagger.tags.labels[one.label]
-                confidence = round(one.confidence, DECIMALS)
-                found[-1].append(Entity(start=begin, end=end, text=raw[begin:end], label=label, confidence=confidence))
-        return found
-
-    def _relations(self, sentences: Sequence[str], found: Sequence[Sequence[Entity]]) -> list[list[Relation]]:
-        """By sentence, heads and tails counted within it."""
-        related: list[list[Relation]] = [[] for _ in sentences]
-        if self.relater is None:
-            return related
-        pairs = [
-            (number, head, tail)
-            for number, entities in enumerate(found)
-            for head, first in enumerate(entities)
-            for tail, second in enumerate(entities)
-            # two names that one character of the raw text is part of can't both be marked
-            if head != tail
-            and (first.end <= second.start or second.end <= first.start)
-            and self.relater.pairing.asks(_span(first), _span(second))
-        ]
-        marked = [mark_pair(sentences[n], _span(found[n][head]), _span(found[n][tail])) for n, head, tail in pairs]
-        for (number, head, tail), verdict in zip(pairs, self.relater.relate(marked), strict=True):
-            if verdict is None:
-                self.unasked += 1
-            elif verdict.label != UNRELATED:
-                confidence = round(verdict.confidence, DECIMALS)
-                related[number].append(Relation(head=head, tail=tail, label=verdict.label, confidence=confidence))
-        return related
-
-
-def _moved(one: Entity, by: int) -> Entity:
-    return Entity(start=one.start + by, end=one.end + by, text=one.text, label=one.label, confidence=one.confidence)
-
-
-def _span(one: Entity) -> Span:
-    return Span(begin=one.start, end=one.end, label=one.label)
-
-
-def windows(documents: Iterable[Document], *, sentences: int) -> Iterator[list[Document]]:
-    """Neighbouring documents with about so many sentences together, by their length: at least one."""
-    gathered: list[Document] = []
-    characters = 0
-    for document in documents:
-        gathered.append(document)
-        characters += len(document.text)
-        # 100 characters are a sentence, and a document is one at least
-        if len(gathered) >= sentences or characters >= 100 * sentences:
-            yield gathered
-            gathered, characters = [], 0
-    if gathered:
-        yield gathered
 
 
 def extract(order: Order, *, window: int = WINDOW) -> None:
@@ -189,7 +76,7 @@ def extract(order: Order, *, window: int = WINDOW) -> None:
                     models,
                 )
                 rate = write_all(source, extractor, writer, output.totals, progress("extracting", total), window=window)
-                for line in left_out(source, extractor):
+                for line in left_out(source, output.totals):
                     print(line, file=sys.stderr)
     print(summary(order.out, output.totals, rate))
 
@@ -218,14 +105,14 @@ def _told(documents: Iterable[Document], tell: Tell) -> Iterator[Document]:
         yield document
 
 
-def left_out(source: FileSource, extractor: Extractor) -> Iterator[str]:
+def left_out(source: FileSource, totals: Totals) -> Iterator[str]:
     if source.empty:
         yield f"{counted(source.empty, 'row')} without text: no record of these"
     if source.bad.count:
         yield from source.bad.first
         yield f"{counted(source.bad.count, 'row')} can't be read: no record of these"
-    if extractor.unasked:
-        yield f"{counted(extractor.unasked, 'pair')} not asked about: longer with its marks than a row of the model"
+    if totals.unasked:
+        yield f"{counted(totals.unasked, 'pair')} not asked about: longer with its marks than a row of the model"
 
 
 def summary(out: Path, totals: Totals, rate: float | None) -> str:
@@ -255,17 +142,21 @@ def identity_of(order: Order, source: FileSource, models: Models) -> dict[str, A
         "contents of the corpus": source.digest(DigestCache(cache_home() / "digests.json")),
         "--field": order.field,
         "--bad-rows": order.bad_rows,
+        "--device": order.device,
     }
 
 
 def _digest(run: RunDir, named: ModelName) -> str:
     """Of the weights, the tokenizer and what the job does to a text."""
     values = read_job_json(run.job)
-    tokenizer = values.job.data.tokenizer
-    assert not isinstance(tokenizer, CharacterTokenizer), "a rule of the job"
-    terms = [term.text for term in read_terms(tokenizer.terms, where="data.tokenizer.terms.")]
-    pieces = hashlib.sha256((run.model / "tokenizer.json").read_bytes()).hexdigest()
-    parts = [named.sha256, pieces, values.values["data"]["normalize"], values.values["objective"], terms]
+    try:
+        pieces = hashlib.sha256((run.model / TOKENIZER).read_bytes()).hexdigest()
+    except OSError as error:
+        way_on = f"`runjob export {run.id} --step latest --to DIR` writes one that may be put there"
+        raise MissingError(f"{run.model / TOKENIZER}: {error.strerror}; {way_on}") from error
+    made_from = read_json(run.data)["origin"]
+    normalize, objective = values.values["data"]["normalize"], values.values["objective"]
+    parts = [named.sha256, pieces, normalize, objective, made_from["tokenizer"]]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 

@@ -21,6 +21,7 @@ from runjob.data.documents import Document
 from runjob.data.fields import field_reader
 from runjob.data.files import LIKE, CorpusFile, local_files
 from runjob.data.pairs import refuse_marks
+from runjob.data.samples import PREFIX
 from runjob.data.sources import FileSource, cut_lines
 from runjob.data.spans import Read
 from runjob.runner.worker.faults import fault_point
@@ -32,9 +33,11 @@ from runjob.schemas.run import sync_path, write_json
 
 KINDS = {".jsonl": "jsonl", ".txt": "text"}
 PACKED = tuple(BEGINNINGS)
+# Where a document's text stands in a line of .jsonl unless --field says another
+FIELD = "text"
 
 
-def open_corpus(pattern: str, *, field: str, bad_rows: float, marked: bool) -> FileSource:
+def open_corpus(pattern: str, *, field: str | None, bad_rows: float, marked: bool) -> FileSource:
     """The documents of a corpus: of .jsonl what stands at `field` of each line, of .txt each line. `marked`: a text
     that holds the marks of a pair can't be read."""
     try:
@@ -44,9 +47,21 @@ def open_corpus(pattern: str, *, field: str, bad_rows: float, marked: bool) -> F
     kinds = {_kind(path) for path in paths}
     if len(kinds) > 1:
         raise JobError(f"{pattern}: names .jsonl and .txt files; extract from one kind after the other")
-    read: Read = field_reader(field) if kinds == {"jsonl"} else bytes.decode
-    files = tuple(CorpusFile(name=str(path), path=path) for path in sorted(paths))
+    if kinds == {"text"} and field is not None:
+        raise JobError(f"--field {field}: {pattern} is text, a document a line, and has no fields; leave it out")
+    read: Read = field_reader(field or FIELD) if kinds == {"jsonl"} else bytes.decode
+    files = tuple(CorpusFile(name=_name(pattern, path), path=path) for path in sorted(paths))
     return FileSource(files, cut=cut_lines, read=_without_marks(read) if marked else read, bad_rows=bad_rows)
+
+
+def _name(pattern: str, path: Path) -> str:
+    """What a record calls its file: as it was named, of a sample not where it lies on this machine."""
+    name = pattern if pattern.startswith(PREFIX) else str(path)
+    try:
+        name.encode()
+    except UnicodeEncodeError as error:
+        raise JobError(f"{name!a}: a name that is not UTF-8, and every record holds it; rename the file") from error
+    return name
 
 
 def _kind(path: Path) -> str:
@@ -80,12 +95,14 @@ class Totals:
     sentences: int = 0
     entities: Counter[str] = field(default_factory=Counter)
     relations: Counter[str] = field(default_factory=Counter)
+    unasked: int = 0
 
     def add(self, record: Mapping[str, Any]) -> None:
         self.documents += 1
         self.sentences += len(record["sentences"])
         self.entities.update(one["label"] for one in record["entities"])
         self.relations.update(one["label"] for one in record["relations"])
+        self.unasked += record["unasked"]
 
 
 def verify_record(record: Mapping[str, Any], raw: str) -> None:
@@ -106,8 +123,11 @@ class Output:
     """OUT while it is being written. `totals.documents` records are there already when it is opened."""
 
     def __init__(self, out: Path) -> None:
-        if not out.name or out.is_dir():
-            raise JobError(f"-o {out}: is a directory; name a file in it, for example {out / 'out.jsonl'}")
+        try:
+            if not out.name or out.is_dir():
+                raise JobError(f"-o {out}: is a directory; name a file in it, for example {out / 'out.jsonl'}")
+        except OSError as error:  # a name that is too long for its file system
+            raise JobError(f"-o {out}: {error.strerror}; name another") from error
         self.out = out
         self.partial = out.with_name(f"{out.name}.partial")
         self.made_by = out.with_name(f"{out.name}.partial.json")
@@ -118,13 +138,9 @@ class Output:
         """None where all of it has been written before, and a kill came between the rename and the end. StateError
         where something else is in the way."""
         if self.out.exists() and not overwrite:
-            if read_object(self.made_by) == identity and not self.partial.exists():
-                with self.out.open("rb") as file:
-                    self._count(file)
-                self.made_by.unlink()
-                yield None
-                return
-            raise StateError(f"{self.out}: is there already; name another with -o, or write it anew with --overwrite")
+            self._take_whole(identity)
+            yield None
+            return
         if not self.out.parent.is_dir():
             raise MissingError(f"-o {self.out}: there is no directory {self.out.parent}; make it first")
         try:
@@ -135,13 +151,41 @@ class Output:
             f"{self.partial}: another `runjob extract` is writing it; wait for it, or name another with -o"
         )
         with held(self.partial, patience_s=0, busy=busy, broken=StateError):
-            self._take_over(identity, overwrite=overwrite)
-            with self.partial.open("ab") as file:
-                yield Writer(self, file)
+            with self.writing():
+                self._take_over(identity, overwrite=overwrite)
+                file = self.partial.open("ab")
+            try:
+                yield Writer(self, file, identity)
+            finally:
+                with self.writing():  # what is not yet on the disk goes there now
+                    file.close()
+
+    def _take_whole(self, identity: Mapping[str, Any]) -> None:
+        whole = self.ended(identity, self.out.stat().st_size)
+        if self.partial.exists() or read_object(self.made_by) != whole:
+            raise StateError(f"{self.out}: is there already; name another with -o, or write it anew with --overwrite")
+        with self.out.open("rb") as file:
+            self._count(file)
+        self.made_by.unlink()
+
+    @contextlib.contextmanager
+    def writing(self) -> Iterator[None]:
+        """RunjobError where the disk is full or gone."""
+        try:
+            yield
+        except OSError as error:
+            said = f"{self.partial}: can't be written: {error.strerror}"
+            raise RunjobError(f"{said}; mend that and type the same again: it goes on") from error
+
+    @staticmethod
+    def ended(identity: Mapping[str, Any], size: int) -> dict[str, Any]:
+        """What stands beside a whole OUT of so many bytes until the last is done."""
+        return {**identity, "bytes": size}
 
     def _take_over(self, identity: Mapping[str, Any], *, overwrite: bool) -> None:
         """What an earlier start has left, as far as it is of this command."""
         begun = read_object(self.made_by)
+        begun.pop("bytes", None)  # killed between that and the rename
         if begun == identity and not overwrite:
             with self.partial.open("r+b") as file:
                 file.truncate(self._count(file))
@@ -184,44 +228,37 @@ class Output:
 class Writer:
     """Records go to the disk one after another, each looked at before."""
 
-    def __init__(self, output: Output, file: BinaryIO) -> None:
+    def __init__(self, output: Output, file: BinaryIO, identity: Mapping[str, Any]) -> None:
         self._output = output
         self._file = file
+        self._identity = identity
 
     def write(self, one: Extraction, raw: str) -> None:
         line = extraction_line(one)
         record = json.loads(line)
         verify_record(record, raw)
-        try:
+        with self._output.writing():
             self._file.write(line.encode())
-            fault_point("extract-record", step=one.document)
-        except OSError as error:
-            raise self._failed(error) from error
+        fault_point("extract-record", step=one.document)
         self._output.totals.add(record)
 
     def flush(self) -> None:
-        try:
+        with self._output.writing():
             self._file.flush()
-        except OSError as error:
-            raise self._failed(error) from error
         fault_point("extract-window", step=self._output.totals.documents)
 
     def finish(self) -> None:
         """The whole is on the disk before it gets its name."""
         self.flush()
-        try:
+        output = self._output
+        with output.writing():
             os.fsync(self._file.fileno())
-        except OSError as error:
-            raise self._failed(error) from error
-        fault_point("extract-written", step=0)
-        self._output.partial.replace(self._output.out)
-        sync_path(self._output.out.parent)
-        fault_point("extract-renamed", step=0)
-        self._output.made_by.unlink(missing_ok=True)
-
-    def _failed(self, error: OSError) -> RunjobError:
-        said = f"{self._output.partial}: can't be written: {error.strerror}"
-        return RunjobError(f"{said}; mend that and type the same again: it goes on")
+            write_json(output.made_by, output.ended(self._identity, self._file.tell()))
+            fault_point("extract-written", step=0)
+            output.partial.replace(output.out)
+            sync_path(output.out.parent)
+            fault_point("extract-renamed", step=0)
+            output.made_by.unlink(missing_ok=True)
 
 
 def _shown(identity: Mapping[str, Any], name: str) -> str:

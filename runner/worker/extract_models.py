@@ -2,13 +2,14 @@
 of a sentence, a relater says how two of them are related.
 
 Rows go through a network by their length, some at a time, and an answer must not depend on which. Sums of another shape
-are rounded in other places, which moves a probability by some 1e-7; so where a tag is nearly as likely as the next one,
-or a confidence lies on the border between two decimals, the row is asked again alone, and that answer holds. All others
-are what the row alone would have been given, too (data/found.py: NOISE, MARGIN).
+are rounded in other places, which moves a probability by 1e-7 to 1e-5; so where a tag is nearly as likely as the next
+one, or a confidence lies on the border between two decimals, the row is asked again alone, and that answer holds. All
+others are what the row alone would have been given, too (data/found.py: NOISE, MARGIN).
 
 Legend: B rows, L tokens of the longest, T tags, C classes.
 """
 
+from bisect import bisect_left
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import islice
@@ -29,17 +30,20 @@ from runjob.data.found import (
 )
 from runjob.data.labelling import labelling_of
 from runjob.data.labels import Labelling, Tags
-from runjob.data.normalize import open_normalizer
+from runjob.data.normalize import SPACE, Normalizer, open_normalizer
 from runjob.data.pairs import MARKS, Pairing, Relations
+from runjob.data.terms import fingerprint, read_terms
 from runjob.data.tokenizers import backend_for_corpus
+from runjob.data.vocabulary import WHERE
 from runjob.runner.worker.export import load_network
 from runjob.runner.worker.models.configs import positions_of
 from runjob.runner.worker.models.document_attention import seen_by
 from runjob.runner.worker.models.loading import refuse_other_labels
 from runjob.runner.worker.models.pair_classes import at_marks
-from runjob.schemas.errors import CheckpointError, MissingError, NumericsError
+from runjob.schemas.errors import CheckpointError, JobError, MissingError, NumericsError
+from runjob.schemas.job_data import CharacterTokenizer, Data
 from runjob.schemas.job_json import read_job_json
-from runjob.schemas.run import RunDir
+from runjob.schemas.run import RunDir, read_json
 from runjob.schemas.tags import UNRELATED
 
 Row = list[int]
@@ -59,7 +63,7 @@ class Network:
         tokenizer: Any = AutoTokenizer.from_pretrained(run.model, local_files_only=True)
         self.tokenizer = tokenizer
         self.backend = backend_for_corpus(tokenizer)
-        self.normalizer = open_normalizer(job.data)
+        self.normalizer = normalizer_of(run, job.data)
         self.labelling = labelling_of(job)
         self.batch = batch
         self._before = [one for one in (tokenizer.cls_token_id,) if one is not None]
@@ -74,6 +78,10 @@ class Network:
             refuse_other_labels(self.network.config, names)
         except ValueError as error:
             raise CheckpointError(f"{self.run.model}: {error}") from error
+
+    def length(self, raw: str) -> int:
+        """Of a raw text, in tokens."""
+        return len(self.backend.encode(self.normalizer(raw), add_special_tokens=False).ids)
 
     def frame(self, ids: Row) -> Row:
         return [*self._before, *ids, *self._after]
@@ -101,6 +109,18 @@ class Network:
             if not bool(top.values.isfinite().all()):
                 raise NumericsError(f"{self.run.id}: the model answers NaN or Inf: its training has diverged")
             yield from zip(numbers, top.indices.tolist(), top.values.tolist(), strict=True)
+
+
+def normalizer_of(run: RunDir, data: Data) -> Normalizer:
+    """As training read its texts; JobError where the lists whose terms it joined are others by now."""
+    if data.normalize.join_terms and not isinstance(data.tokenizer, CharacterTokenizer):
+        terms = read_terms(data.tokenizer.terms, where=f"{run.id}: {WHERE}")
+        trained: str = read_json(run.data)["origin"]["tokenizer"]["terms"]
+        if fingerprint(terms) != trained:
+            files = ", ".join(data.tokenizer.terms.values())
+            said = f"{run.id}: the terms that it joins are not those that it was trained with: {files} changed since"
+            raise JobError(f"{said}; put the lists back as they were, or train with the new ones")
+    return open_normalizer(data)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -190,6 +210,17 @@ class Relater:
         marks = {mark: self.network.tokenizer.convert_tokens_to_ids(mark) for pair in MARKS for mark in pair}
         self._marks = frozenset(marks.values())
         self._openings = tuple(marks[opening] for opening, _ in MARKS)
+
+    def beginning(self, sentence: str) -> str:
+        """As much of a sentence as matters to a row, in which its marks are tokens too: all of it, or up to the first
+        white space behind twice a row's length. (All pairs of a list of 216 names without a full stop took 6.6 GB when
+        each was marked in the whole of it.)"""
+        limit = 2 * self.network.longest
+        if self.network.length(sentence) <= limit:
+            return sentence
+        spaces = [space.start() for space in SPACE.finditer(sentence)]
+        first = bisect_left(spaces, limit, key=lambda place: self.network.length(sentence[:place]))
+        return sentence[: spaces[first]] if first < len(spaces) else sentence
 
     def relate(self, marked: Sequence[str]) -> list[Verdict | None]:
         """What is said of each marked text; None of one whose marks do not all stand within a row, which training asks

@@ -136,7 +136,7 @@ def test_where_a_budget_ends_the_reading_the_rows_up_to_there_are_judged(tmp_pat
     data = make_text(tmp_path / "a.txt", split=FIRST, token_budget=100, bad_rows=0.2)
     said = refusal(data, tmp_path).splitlines()
     assert said[0] == f"{tmp_path}/a.txt:2: is not UTF-8 (byte 0xe9 at place 4: unexpected end of data)"
-    assert "where data.bad_rows allows 20 %" in said[-2]
+    assert "where bad_rows allows 20 %" in said[-2]
 
 
 def test_offline_without_a_copy(tmp_path: Path, make_text):

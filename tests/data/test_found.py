@@ -63,7 +63,7 @@ def test_a_token_is_what_the_window_says_in_which_it_is_furthest_from_a_cut() ->
 
 def test_what_rounding_may_change_is_doubtful_and_nothing_else() -> None:
     text, offsets = "abc", [(0, 3)]
-    for probability, doubtful in ((0.9, False), (0.9005, True), (0.900509, True), (0.90052, False)):
+    for probability, doubtful in ((0.9, False), (0.9005, True), (0.900519, True), (0.90053, False)):
         one = said([1], [probability])
         assert is_doubtful(one, read_entities(text, offsets, one, BIO)) is doubtful, probability
     close = Said(numbers=[0], probabilities=[0.5], margins=[0.00009])

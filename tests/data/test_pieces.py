@@ -1,6 +1,7 @@
 """WordPiece and unigram pieces trained by the job: the same everywhere, with the special tokens of BERT, and reloaded
 as they were."""
 
+import hashlib
 import os
 import subprocess
 import sys
@@ -15,6 +16,7 @@ from transformers import AutoTokenizer
 from runjob.data import tokenizers
 from runjob.data.prepare import prepare
 from runjob.data.store import Store
+from runjob.data.vocabulary import Extension, describe
 from runjob.schemas.errors import JobError
 from runjob.schemas.job_data import TrainedUnigram, TrainedWordPiece
 
@@ -173,3 +175,11 @@ def test_a_job_trains_it_on_its_training_side_alone(words: Path, tmp_path: Path,
         assert (unknown in sides.validation.tokens) == (not is_known)
         assert sides.train.tokens[0] == sides.train.tokens[-1] == tokenizer.sep_token_id
     assert sorted(set(known)) == [False, True]
+
+
+def test_unigram_pieces_that_change_have_another_number_in_the_store() -> None:
+    """Or a store of the old pieces would be found for a job that trains the new ones."""
+    settings = TrainedUnigram(kind="train", algorithm="unigram", vocab_size=150, lowercase=False, terms={})
+    described = describe(settings, None, Extension(terms=(), before=None))
+    pieces = unigram([*PANGRAMS, "in 1913 (c. 1913), bij 13,5 graden"] * 3, vocab_size=150).backend_tokenizer.to_str()
+    assert (described["trainer"], hashlib.sha256(pieces.encode()).hexdigest()[:16]) == (2, "1b3625544cb8dc7a")

@@ -295,7 +295,7 @@ def test_up_to_the_share_that_is_allowed_bad_rows_are_left_out_and_counted(tmp_p
     with pytest.raises(DataError) as caught:
         texts(make_jsonl(tmp_path / "a.jsonl", bad_rows=0.25))
     assert str(caught.value).splitlines()[-1] == (
-        "6 rows of 21 can't be read (28.6 %, where data.bad_rows allows 25 %); mend or remove them, or allow more"
+        "6 rows of 21 can't be read (28.6 %, where bad_rows allows 25 %); mend or remove them, or allow more"
     )
 
 

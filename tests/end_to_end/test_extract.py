@@ -5,91 +5,32 @@ import dataclasses
 import gzip
 import json
 import os
+import resource
 import signal
 import subprocess
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from types import SimpleNamespace
 
 import jsonschema
 import pytest
-import torch
 
 from runjob.data.found import DECIMALS
+from runjob.data.pairs import mark_pair
 from runjob.runner.worker import extract as program
-from runjob.runner.worker.extract_models import Tagger
-from runjob.schemas.errors import JobError, StateError
-from runjob.schemas.extraction import extraction_schema_text
+from runjob.runner.worker.extract_models import Relater, Tagger
+from runjob.runner.worker.extractor import Extractor
+from runjob.schemas.errors import JobError, RunjobError, StateError
+from runjob.schemas.extraction import Entity, ModelName, Models, extraction_schema_text
+from runjob.schemas.file_lock import held
 from runjob.schemas.run import RunDir
-from tests.conftest import Home, make_home, run_script
+from runjob.schemas.tags import UNRELATED
+from tests.conftest import SCRIPT, Home, make_home, run_script, wait_until
+from tests.end_to_end.extracting import JOB, Rounding, pair_of, places_of, sentence, span, write_corpus, write_names
 
 pytestmark = pytest.mark.slow
 
-JOB = """
-schema: 1
-name: {name}
-data:
-  kind: jsonl
-  path: names.jsonl
-  target: entities
-{data}
-  normalize: {{unicode: NFKC, whitespace: collapse}}
-  layout: lines
-  sequence_length: 32
-  tokenizer: {{kind: train, algorithm: wordpiece, vocab_size: 300}}
-  split: {{kind: hash, validation: 0.25}}
-model:
-  init:
-    kind: scratch
-    architecture: bert
-    hidden_size: 32
-    num_hidden_layers: 1
-    num_attention_heads: 2
-    max_position_embeddings: 32
-objective: {objective}
-training:
-  length: 60 steps
-  global_batch: 32
-  micro_batch: 32
-  learning_rate: 1e-2
-  checkpoint: {{every: 60 steps}}
-evaluation: {{every: 60 steps, best: f1}}
-hardware: {{device: cpu, ranks: 1, threads: 1}}
-tracking: {{tensorboard: false}}
-"""
-TAXA = ("Olenellus", "Elrathia kingii", "Triceratops", "Smilodon fatalis")
-TIMES = ("Cambrian", "Late Cretaceous", "Devonian")
 VALIDATOR = jsonschema.Draft202012Validator(json.loads(extraction_schema_text()))
-
-
-def sentence(number: int) -> tuple[str, str, str]:
-    taxon, time = TAXA[number % 4], TIMES[number // 4 % 3]
-    return f"{taxon} lived in the {time}, says page {number}.", taxon, time
-
-
-def write_names(path: Path) -> None:
-    rows = []
-    for number in range(240):
-        text, taxon, time = sentence(number)
-        spans = [(text.index(taxon), len(taxon), "TAXON"), (text.index(time), len(time), "TIME")]
-        entities = [{"start": at, "end": at + size, "label": name} for at, size, name in spans]
-        related = [{"head": 0, "tail": 1, "label": "OCCURS_IN"}] if number % 4 < 2 else []
-        rows.append({"text": text, "entities": entities, "relations": related})
-    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
-
-
-def write_corpus(path: Path) -> list[str]:
-    """Documents of one to seven sentences: with spaces that normalising takes away, a character that it makes two, a
-    sentence longer than a row with names at its windows' borders, and one without names."""
-    texts = []
-    for number in range(60):
-        parts = [sentence(number * 7 + more)[0] for more in range(number % 7 + 1)]
-        texts.append("  ".join(parts) + (" \ufb01ne\u00a0 \n" if number % 3 else ""))
-    texts.append(f"Seen {'by him and him and ' * 12}in the Late Cretaceous with Smilodon fatalis and Triceratops.")
-    texts.append("Nothing. \U0001f996 e\u0301 at all")
-    path.write_text("".join(json.dumps({"text": text, "id": n}) + "\n" for n, text in enumerate(texts)))
-    return texts
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,7 +50,7 @@ class Trained:
             re=self.re,
             corpus=str(corpus),
             out=out,
-            field="text",
+            field=None,
             bad_rows=0.0,
             batch=batch,
             device="cpu",
@@ -190,21 +131,6 @@ def test_batches_windows_and_packing_leave_no_trace(trained: Trained, out: Path,
     assert (tmp_path / "gz.jsonl").read_bytes() == expected.replace(b'"corpus.jsonl"', b'"corpus.jsonl.gz"')
 
 
-class Rounding(torch.nn.Module):
-    """A network whose answers depend on how many rows are asked at once, by less than `data/found.py` allows for; and
-    less sure of them, so that every decimal is met."""
-
-    def __init__(self, network: torch.nn.Module, *, temperature: int) -> None:
-        super().__init__()
-        self.network, self.temperature = network, temperature
-        self.device, self.config = network.device, network.config
-
-    def forward(self, **inputs: torch.Tensor) -> SimpleNamespace:
-        logits = self.network(**inputs).logits / self.temperature
-        places = torch.arange(logits.shape[1] * logits.shape[2]).view(1, *logits.shape[1:])
-        return SimpleNamespace(logits=logits + 3e-5 * torch.sin((1.0 + places) * len(logits)))
-
-
 def test_what_a_batch_does_to_the_last_digits_does_not_show(trained: Trained) -> None:
     sentences = [sentence(number)[0] for number in range(240)]
     said: dict[int, list[object]] = {1: [], 7: [], 64: []}
@@ -222,7 +148,49 @@ def test_what_a_batch_does_to_the_last_digits_does_not_show(trained: Trained) ->
     assert len(said[1]) > 12 * 400
 
 
-KILLS = ("extract-record@40", "extract-written@0", "extract-renamed@0")
+def test_what_a_batch_does_to_the_last_digits_does_not_show_in_relations(trained: Trained) -> None:
+    texts = [mark_pair(text, *marks) for text, *marks in map(pair_of, range(24))]
+    said: dict[int, list[object]] = {1: [], 7: [], 64: []}
+    exact: dict[int, list[float]] = {1: [], 7: [], 64: []}
+    for batch in said:
+        relater = Relater(trained.re, device="cpu", batch=batch)
+        network = relater.network.network
+        for eighths in range(32, 232):
+            relater.network.network = Rounding(network, temperature=eighths / 8)
+            verdicts = [verdict for verdict in relater.relate(texts) if verdict is not None]
+            said[batch] += [(one.label, round(one.confidence, DECIMALS)) for one in verdicts if one.label != UNRELATED]
+            exact[batch] += [one.confidence for one in verdicts]
+    assert exact[1] != exact[7] != exact[64]
+    assert said[1] == said[7] == said[64]
+    assert len(exact[1]) == 200 * 24
+
+
+def test_of_a_list_without_an_end_as_many_pairs_are_asked_as_a_row_may_hold(trained: Trained) -> None:
+    names = [name for number in range(90) for name in sentence(number)[1:]]
+    listed = "Seen: " + ", ".join(names) + " and others"
+    relater = Relater(trained.re, device="cpu", batch=16)
+    beginning = relater.beginning(listed)
+    assert len(listed) > 3 * len(beginning) > 3 * relater.network.longest
+    assert listed.startswith(beginning)
+    assert relater.beginning(names[0]) == names[0]
+    assert relater.beginning("x" * 2000) == "x" * 2000, "without white space no cut is safe"
+    entities = [
+        Entity(start=place, end=place + len(name), text=name, label=label, confidence=1.0)
+        for name, label, place in places_of(listed, names)
+    ]
+    extractor = Extractor(Tagger(trained.ner, device="cpu", batch=16), relater, Models(ner=NOBODY, re=NOBODY))
+    [related] = extractor._relations([listed], [entities])
+    pairs = [(a, b) for a in entities for b in entities if a is not b and relater.pairing.asks(span(a), span(b))]
+    asked = [verdict for verdict in relater.relate([mark_pair(listed, span(a), span(b)) for a, b in pairs]) if verdict]
+    assert related.unasked == len(pairs) - len(asked)
+    assert len(related.relations) == sum(verdict.label != UNRELATED for verdict in asked) > 0
+    assert Extractor(extractor.tagger, relater, extractor.models, pairs=1)._relations([listed], [entities]) == [related]
+
+
+NOBODY = ModelName(id="nobody", sha256="0")
+
+
+KILLS = ("extract-record@40", "extract-written@0")
 
 
 @pytest.mark.parametrize("place", KILLS)
@@ -240,6 +208,45 @@ def test_killed_and_typed_again_it_loses_nothing_and_says_nothing_twice(
     assert "62 documents, 2" in again.stdout
     assert (tmp_path / "out.jsonl").read_bytes() == out.read_bytes()
     assert [path.name for path in tmp_path.iterdir()] == ["out.jsonl"]
+
+
+def test_with_the_command_its_worker_ends_and_what_was_written_by_hand_is_not_believed(
+    trained: Trained, out: Path, tmp_path: Path
+) -> None:
+    words = ["extract", "corpus.jsonl", "--ner", "ner@latest", "--re", "re@latest", "-o", str(tmp_path / "out.jsonl")]
+    env = {**trained.home.env, "RUNJOB_TEST_HOLD": "extract-written@0 600"}
+    command = subprocess.Popen([str(SCRIPT), *words], env=env, cwd=trained.home.path)
+    made_by, partial = tmp_path / "out.jsonl.partial.json", tmp_path / "out.jsonl.partial"
+    wait_until(lambda: made_by.exists() and '"bytes"' in made_by.read_text(), what="the end", within_s=120)
+    command.kill()
+    command.wait()
+    ended = StateError("the worker still holds it")
+    with held(partial, patience_s=10, busy=ended, broken=StateError):
+        partial.rename(tmp_path / "out.jsonl")  # where the kill would have come a moment later
+    whole = (tmp_path / "out.jsonl").read_bytes()
+    assert whole == out.read_bytes()
+    (tmp_path / "out.jsonl").write_bytes(whole[: whole.rindex(b"\n", 0, -1) + 1])
+    refused = trained.type(*words[1:])
+    assert (refused.returncode, "is there already" in refused.stderr) == (2, True), refused.stderr
+    (tmp_path / "out.jsonl").write_bytes(whole)
+    done = trained.type(*words[1:])
+    assert (done.returncode, done.stdout.startswith(f"{tmp_path / 'out.jsonl'}: 62 documents")) == (0, True)
+    assert [path.name for path in tmp_path.iterdir()] == ["out.jsonl"]
+
+
+def test_a_disk_that_is_full_is_said_and_gone_on_from(trained: Trained, out: Path, tmp_path: Path, monkeypatch) -> None:
+    use_home(trained, monkeypatch)
+    order = trained.order(Path("corpus.jsonl"), tmp_path / "out.jsonl", batch=32)
+    _, most = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, most))
+    try:
+        with pytest.raises(RunjobError, match=r"out\.jsonl\.partial: can't be written: File too large; mend that and"):
+            program.extract(order, window=8)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (most, most))
+    assert (tmp_path / "out.jsonl.partial").stat().st_size == 20_000
+    program.extract(order)
+    assert (tmp_path / "out.jsonl").read_bytes() == out.read_bytes()
 
 
 def test_what_was_begun_otherwise_and_what_is_there_already_is_refused(
@@ -264,6 +271,8 @@ def test_what_was_begun_otherwise_and_what_is_there_already_is_refused(
     for folder in (Path(), tmp_path):
         with pytest.raises(JobError, match="is a directory; name a file in it"):
             program.extract(dataclasses.replace(order, out=folder))
+    with pytest.raises(JobError, match="File name too long; name another"):
+        program.extract(dataclasses.replace(order, out=tmp_path / ("x" * 300)))
     with pytest.raises(JobError, match=r"out\.jsonl\.partial can't be written"):
         program.extract(dataclasses.replace(order, out=Path("/proc/out.jsonl")))
 

@@ -57,6 +57,7 @@ def test_a_line_is_the_record_in_the_order_of_its_fields() -> None:
         sentences=(Stretch(start=0, end=9),),
         entities=(Entity(start=0, end=5, text="\u00e9lans", label="TAXON", confidence=0.5),),
         relations=(Relation(head=0, tail=1, label="IS_A", confidence=1.0),),
+        unasked=2,
         models=Models(ner=ModelName(id="ner-1a2b3c4d", sha256="0" * 64), re=None),
     )
     line = extraction_line(one)

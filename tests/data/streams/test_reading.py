@@ -106,7 +106,7 @@ def test_a_share_of_bad_rows_is_left_out_and_judged_block_by_block(
             again.provide(range(desk.index.rows, desk.index.rows + 1))
         first, second, *_, last = str(refused.value).splitlines()
         assert first.startswith(f"{file}:row 51: column") and second.startswith(f"{file}:row 52: holds the character")
-        assert last.startswith("4 rows of 24 can't be read (16.7 %, where data.bad_rows allows 10 %)")
+        assert last.startswith("4 rows of 24 can't be read (16.7 %, where bad_rows allows 10 %)")
 
 
 def test_a_block_that_the_budget_ends_is_judged_too(
