@@ -29,9 +29,9 @@ from runjob.schemas.read import Cell
 from runjob.schemas.run import RunDir, read_json, write_json
 
 POLL_S = 0.02
-# From which a group goes on
 # What the queue's log says then, and whoever follows it passes on
 NOT_BEGUN = "can't be begun"
+# From which a group goes on
 STOPPED = ("lost", "preempted", "cancelled", "failed")
 
 

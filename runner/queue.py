@@ -42,7 +42,7 @@ def work_off(group: GroupDir, *, again: bool) -> None:
     waiting, left = waiting_and_stopped(runs)
     left = left if again else []
     todo = [run for run in runs if run in waiting or run in left]
-    active = [run for run in runs if run not in todo and not has_ended(state_soon(run))]
+    active = [run for run in runs if run not in todo and not is_settled(run)]
     say(f"{group.id}: {len(todo)} to begin, {known.at_once} at a time, {len(active)} at work already")
     while todo or active:
         active = [run for run in active if not is_over(run)]
@@ -76,6 +76,12 @@ def begin(run: RunDir, *, launcher: str, again: bool) -> bool:
     except RunjobError as error:
         say(f"{run.id} {NOT_BEGUN}: {error}")
         return False
+
+
+def is_settled(run: RunDir) -> bool:
+    """Has it ended, and is its model at home? That of one which ended elsewhere while no queue lived is not."""
+    status = state_soon(run)
+    return has_ended(status) and (status.state != "finished" or run.model.is_dir())
 
 
 def is_over(run: RunDir) -> bool:
