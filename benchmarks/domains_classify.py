@@ -3,7 +3,7 @@ jobs/tiny/canine_domains.yaml and from none, three seeds each, against a logisti
 learn from the same names; what is chosen (the regression's settings, the network's step) is chosen by macro F1 on the
 validation side, and the test side is looked at once.
 
-    python benchmarks/domains_classify.py [--seeds 1 2 3] [--starts backbone scratch] [--to FILE.json]
+    python -m benchmarks.domains_classify [--seeds 1 2 3] [--starts backbone scratch] [--to FILE.json]
 
 Begin with `runjob jobs/tiny/canine_domains.yaml` in the same RUNJOB_HOME. The regression is deterministic and has no
 seeds. With --to, what is there already is not trained again.
@@ -13,7 +13,6 @@ import argparse
 import gzip
 import itertools
 import json
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
@@ -24,11 +23,11 @@ from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import accuracy_score, f1_score
 
+from benchmarks.trained import train
 from runjob.data.samples import locate
 from runjob.data.split import hash_side
 from runjob.schemas.job_data import HashSplit
 from runjob.schemas.read import read_job
-from runjob.schemas.run import RunDir, home
 
 JOB = Path(__file__).parent.parent / "jobs" / "tiny" / "domains_classify.yaml"
 # The sizes of jobs/tiny/canine_domains.yaml
@@ -57,7 +56,7 @@ def main() -> int:
         for seed, start in itertools.product(args.seeds, args.starts):
             if str(seed) in found.setdefault(start, {}):
                 continue
-            found[start][str(seed)] = train(start, named, seed=seed)
+            found[start][str(seed)] = measure(start, named, seed=seed)
             if args.to is not None:
                 args.to.write_text(json.dumps(found))
     print(table(found))
@@ -106,13 +105,9 @@ def regression(sides: Sides) -> Scores:
     return scores(f1_score(sides["test"][1], said, average="macro"), accuracy_score(sides["test"][1], said))
 
 
-def train(start: str, named: tuple[str, ...], *, seed: int) -> Scores:
-    sets = (*named, *STARTS[start], f"seed={seed}", "hardware.threads=1", "tracking.tensorboard=false")
-    argv = [sys.executable, "-m", "runjob.runner", str(JOB), *(word for one in sets for word in ("--set", one))]
-    done = subprocess.run(argv, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise SystemExit(done.stdout + done.stderr)
-    [finish] = RunDir(home() / done.stdout.splitlines()[0]).read_events("finish")
+def measure(start: str, named: tuple[str, ...], *, seed: int) -> Scores:
+    run = train(JOB, (*named, *STARTS[start], f"seed={seed}", "hardware.threads=1", "tracking.tensorboard=false"))
+    [finish] = run.read_events("finish")
     print(f"{start}, seed {seed}: {finish['test_f1_macro']:.4f}", file=sys.stderr)
     return scores(finish["test_f1_macro"], finish["test_accuracy"])
 

@@ -15,6 +15,7 @@ import itertools
 import json
 import statistics
 import sys
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -52,23 +53,39 @@ def main() -> int:
     parser.add_argument("--starts", nargs="+", choices=STARTS, default=list(STARTS))
     options = parser.parse_args()
     found: Found = json.loads(options.to.read_text()) if options.to.exists() else {}
-    for seed, start, rate in itertools.product(options.seeds, options.starts, options.rates):
-        seeds = found.setdefault(f"{start} {rate}", {})
-        if str(seed) not in seeds:
-            seeds[str(seed)] = measure(start, rate, seed=seed)
-            options.to.write_text(json.dumps(found, indent=1))
-            print(f"{start}, {rate}, seed {seed}: {seeds[str(seed)]}", flush=True)
-    print(table(found, {side: baselines(pairs) for side, pairs in sides().items()}))
+    with tempfile.TemporaryDirectory() as folder:
+        named = write_sides(Path(folder))
+        for seed, start, rate in itertools.product(options.seeds, options.starts, options.rates):
+            seeds = found.setdefault(f"{start} {rate}", {})
+            if str(seed) not in seeds:
+                seeds[str(seed)] = measure(start, rate, named, seed=seed)
+                options.to.write_text(json.dumps(found, indent=1))
+                print(f"{start}, {rate}, seed {seed}: {seeds[str(seed)]}", flush=True)
+    every = sides()
+    print(table(found, {side: baselines(every[side]) for side in ("validation", "test")}))
     return 0
 
 
-def measure(start: str, rate: str, *, seed: int) -> dict[str, Scores]:
+def measure(start: str, rate: str, named: Sequence[str], *, seed: int) -> dict[str, Scores]:
     """Of the step that is best on the validation side."""
-    run = train(JOB, (*STARTS[start], *QUIET, f"seed={seed}", f"training.learning_rate={rate}"))
-    measured = {side: [one for one in evaluations(run) if one["side"] == side] for side in ("validation", "test")}
-    best = max(measured["validation"], key=lambda one: float(one["ndcg_at_10"]))
-    [test] = measured["test"]
-    return {side: {name: one[name] for name in NAMES} for side, one in (("validation", best), ("test", test))}
+    run = train(JOB, (*STARTS[start], *QUIET, *named, f"seed={seed}", f"training.learning_rate={rate}"))
+    best = max(evaluations(run), key=lambda one: float(one["ndcg_at_10"]))
+    [finish] = run.read_events("finish")
+    return {
+        "validation": {name: best[name] for name in NAMES},
+        "test": {name: finish[f"test_{name}"] for name in NAMES},
+    }
+
+
+def write_sides(folder: Path) -> list[str]:
+    """The same sides for every seed, which would decide them too."""
+    for side, pairs in sides().items():
+        lines = (json.dumps({"text": name, "gloss": gloss}) + "\n" for name, gloss in pairs)
+        (folder / f"{side}.jsonl").write_text("".join(lines), encoding="utf-8")
+    return [
+        f"data.path={folder / 'train.jsonl'}",
+        f"data.split={{kind: files, validation: {folder / 'validation.jsonl'}, test: {folder / 'test.jsonl'}}}",
+    ]
 
 
 def sides() -> dict[str, Pairs]:
@@ -76,12 +93,11 @@ def sides() -> dict[str, Pairs]:
     job = read_job(JOB).job
     split = job.data.split
     assert isinstance(split, HashSplit)
-    found: dict[str, Pairs] = {"validation": [], "test": []}
+    found: dict[str, Pairs] = {"train": [], "validation": [], "test": []}
     with gzip.open(locate("glosses"), "rt", encoding="utf-8") as file:
         for row in map(json.loads, file):
             side = hash_side(row["gloss"], validation=split.validation, test=split.test, seed=job.seed)
-            if side in found:
-                found[side].append((row["text"], row["gloss"]))
+            found[side].append((row["text"], row["gloss"]))
     return found
 
 
