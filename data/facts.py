@@ -9,8 +9,8 @@ from runjob.data.rows import DocumentRows, Rows, count_tokens, open_rows
 from runjob.data.store import Store
 from runjob.data.text_pair_rows import TextPairRows
 from runjob.schemas.facts import Facts
-from runjob.schemas.job import Job
-from runjob.schemas.job_model import SentenceEmbedding, group_of
+from runjob.schemas.job import Job, learns_from_pairs
+from runjob.schemas.job_model import group_of
 
 # Steps whose cut is looked at: the first of an epoch, or all of it
 STEPS = 50
@@ -61,4 +61,4 @@ def _texts(job: Job, store: Store) -> tuple[Rows, int]:
     marks = sum(mark is not None for mark in (tokenizer.cls_id, tokenizer.sep_id))
     data = dataclasses.replace(job.data, sequence_length=job.data.sequence_length - marks)
     rows = open_rows(store.train, data, eos=False)
-    return (TextPairRows(rows, tokenizer), 0) if isinstance(job.objective, SentenceEmbedding) else (rows, marks)
+    return (TextPairRows(rows, tokenizer), 0) if learns_from_pairs(job) else (rows, marks)

@@ -9,7 +9,7 @@ from runjob.data.labels import Labelling
 from runjob.data.pairs import Pairing
 from runjob.data.store import SideSummary
 from runjob.data.text_pairs import TextPairing
-from runjob.schemas.job import Job
+from runjob.schemas.job import Job, learns_from_pairs
 from runjob.schemas.job_data import ConllData, JsonlData
 from runjob.schemas.job_model import (
     RelationClassification,
@@ -32,7 +32,7 @@ def labelling_of(job: Job) -> Beside | None:
             assert isinstance(job.data, JsonlData), "a rule of the job"
             assert job.data.target is not None
             return DocumentLabels(field=job.data.target, labels=objective.labels)
-        case SentenceEmbedding():
+        case SentenceEmbedding() if learns_from_pairs(job):
             assert isinstance(job.data, JsonlData), "a rule of the job"
             assert job.data.target is not None
             return TextPairing(field=job.data.target)

@@ -9,10 +9,10 @@ take time, yet no share of these operations worth counting.
 
 from dataclasses import dataclass
 
-from runjob.runner.model_shape import Shape, shape_of
+from runjob.runner.model_shape import Shape, shape_of, teaching_job
 from runjob.schemas.characters import CHUNK, RATE
 from runjob.schemas.facts import Facts
-from runjob.schemas.job import Job
+from runjob.schemas.job import Job, texts_of
 from runjob.schemas.job_model import (
     CausalLM,
     CharAR,
@@ -23,11 +23,12 @@ from runjob.schemas.job_model import (
     SentenceEmbedding,
     SequenceClassification,
     TokenClassification,
-    texts_of,
 )
 from runjob.schemas.plan import Batch, Work
 
 OPERATIONS = 6
+# Of a network that is asked and not trained
+OPERATIONS_FORWARD = 2
 # With gradient checkpointing activations are computed a second time, which is one forward pass more
 OPERATIONS_RECOMPUTED = 8
 
@@ -50,12 +51,14 @@ def work_of(job: Job, batch: Batch, facts: Facts | None) -> Work:
         return Work(operations=None, tokens=rows.tokens, most=rows.most)
     each = OPERATIONS_RECOMPUTED if job.training.gradient_checkpointing else OPERATIONS
     operations = each * rows.positions * products(shape, job.objective, rows.length)
+    if (teaching := teaching_job(job)) is not None and (teacher := shape_of(teaching)) is not None:
+        operations += OPERATIONS_FORWARD * rows.positions * products(teacher, job.objective, rows.length)
     return Work(operations=round(operations), tokens=rows.tokens, most=rows.most)
 
 
 def rows_of_a_step(job: Job, batch: Batch, facts: Facts | None) -> Rows:
     """Packed rows are full; how long the others are the prepared data say, and how wide their micro batches."""
-    full = batch.global_batch * texts_of(job.objective) * job.data.sequence_length
+    full = batch.global_batch * texts_of(job) * job.data.sequence_length
     if job.data.layout == "pack" or facts is None:
         differ = job.data.layout == "lines"
         return Rows(tokens=full, positions=full, length=job.data.sequence_length, most=differ)

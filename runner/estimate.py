@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable
 from pathlib import Path
 
-from runjob.data.samples import PREFIX, locate, locate_tokenizer
+from runjob.data.samples import PREFIX, locate, locate_model, locate_tokenizer
 from runjob.schemas.characters import CODE_POINTS
 from runjob.schemas.job import Job
 from runjob.schemas.job_data import (
@@ -38,6 +38,7 @@ from runjob.schemas.job_model import (
     StudentInit,
     TileInit,
 )
+from runjob.schemas.json_object import read_object
 from runjob.schemas.tags import PREFIXES
 from runjob.schemas.teacher import gated_size
 from runjob.schemas.tokenizer_files import read_tokenizer
@@ -65,7 +66,8 @@ def count_parameters(job: Job) -> int | None:
     """Trainable parameters, tied tensors once; None where vocabulary or configuration can't be read here."""
     vocabulary = vocabulary_size(job.data.tokenizer)
     if isinstance(job.model.init, FinishedInit):
-        return pretrained_parameters(job.model.init)
+        counted = pretrained_parameters(job.model.init)
+        return None if counted is None else counted + vector_layer(job)
     if vocabulary is None:
         return None
     init = job.model.init
@@ -76,8 +78,25 @@ def count_parameters(job: Job) -> int | None:
     if isinstance(job.objective, Classification):
         return scratch_parameters(init, vocabulary) - text_head(init, vocabulary) + label_head(init, job.objective)
     if isinstance(job.objective, SentenceEmbedding):
-        return scratch_parameters(init, vocabulary) - text_head(init, vocabulary) - last_dense(init)
+        body = scratch_parameters(init, vocabulary) - text_head(init, vocabulary) - last_dense(init)
+        return body + vector_layer(job)
     return scratch_parameters(init, vocabulary)
+
+
+def vector_layer(job: Job) -> int:
+    """Behind the vectors of a network that is not as wide as its teacher (worker/models/dense.py); nothing where that
+    lies elsewhere."""
+    objective, init = job.objective, job.model.init
+    if not isinstance(objective, SentenceEmbedding) or objective.taught_by is None:
+        return 0
+    width = width_in(init.path) if isinstance(init, FinishedInit) else init.hidden_size
+    numbers = width_in(locate_model(objective.taught_by))
+    return 0 if width is None or numbers in (None, width) else (width + 1) * numbers
+
+
+def width_in(directory: str) -> int | None:
+    width = read_object(Path(directory) / "config.json").get("hidden_size")
+    return width if isinstance(width, int) else None
 
 
 def last_dense(init: ScratchInit | StudentInit) -> int:

@@ -33,7 +33,9 @@ FAMILIES = {
     "sentence_embedding": ("bert", "roberta", "modernbert", "deberta-v2", "mpnet"),
 }
 ORIGIN = "the run, at submission"
+# Where a job names the tokenizer of a run, and its model as the teacher of vectors
 TOKENIZER = "data.tokenizer.path"
+TEACHER = "objective.teacher"
 
 
 def settle_runs(resolved: Resolved) -> Resolved:
@@ -49,7 +51,7 @@ def find_runs(resolved: Resolved) -> tuple[Resolved, tuple[Problem, ...]]:
     values: dict[str, Any] = copy.deepcopy(resolved.values)
     origins = dict(resolved.origins)
     problems: list[Problem] = []
-    init, tokenizer = values["model"]["init"], values["data"]["tokenizer"]
+    init = values["model"]["init"]
     if init["kind"] == "run":
         said = list(init_problems(resolved, values))
         problems += [Problem.at(mark_of(resolved.origins[path]), path, text) for path, text in said]
@@ -57,13 +59,31 @@ def find_runs(resolved: Resolved) -> tuple[Resolved, tuple[Problem, ...]]:
             run = find_run(home(), init["id"])
             init |= {"id": run.id, "path": str(run.model), "revision": weights_sha256(run.model)}
             origins |= dict.fromkeys(("model.init.path", "model.init.revision"), ORIGIN)
-    if tokenizer["kind"] == "pretrained" and tokenizer["path"].startswith(RUN_PREFIX):
-        where, wanted = TOKENIZER, tokenizer["path"].removeprefix(RUN_PREFIX)
+    for where in models_of_runs(values):
+        section, key = _section_of(values, where)
+        wanted = section[key].removeprefix(RUN_PREFIX)
         if text := unusable(resolved, where, wanted):
             problems.append(Problem.at(mark_of(resolved.origins[where]), where, text))
         else:
-            tokenizer["path"] = str(find_run(home(), wanted).model)
+            section[key] = str(find_run(home(), wanted).model)
     return dataclasses.replace(resolved, values=values, origins=origins), in_order(problems)
+
+
+def models_of_runs(values: Mapping[str, Any]) -> Iterator[str]:
+    """Where the job names the model directory of a run by `run:`."""
+    tokenizer, objective = values["data"]["tokenizer"], values["objective"]
+    if tokenizer["kind"] == "pretrained" and tokenizer["path"].startswith(RUN_PREFIX):
+        yield TOKENIZER
+    if objective["kind"] == "sentence_embedding" and (objective["teacher"] or "").startswith(RUN_PREFIX):
+        yield TEACHER
+
+
+def _section_of(values: dict[str, Any], where: str) -> tuple[dict[str, Any], str]:
+    *sections, key = where.split(".")
+    here = values
+    for name in sections:
+        here = here[name]
+    return here, key
 
 
 def in_order(problems: Sequence[Problem]) -> tuple[Problem, ...]:

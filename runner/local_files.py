@@ -21,10 +21,10 @@ from runjob.schemas.job_data import (
     MixedHub,
     PretrainedTokenizer,
 )
-from runjob.schemas.job_model import FinishedInit, GuideInit, Init, TileInit
+from runjob.schemas.job_model import FinishedInit, GuideInit, Init, Objective, SentenceEmbedding, TileInit
 from runjob.schemas.problems import DEFAULT, Problem
 from runjob.schemas.read import Resolved, mark_of
-from runjob.schemas.teacher import teacher_problems
+from runjob.schemas.teacher import encoder_problems, teacher_problems
 from runjob.schemas.urls import is_url
 
 LAST_KEY = re.compile(r"(\.[^.\[]+|\[\d+\])$")
@@ -32,7 +32,8 @@ LAST_KEY = re.compile(r"(\.[^.\[]+|\[\d+\])$")
 
 def missing_files(resolved: Resolved) -> tuple[Problem, ...]:
     """The files and directories of the whole job that are not here, or are not what the job takes them for."""
-    model = (*find_missing_model(resolved.job.model.init), *find_misfits(resolved.job))
+    job = resolved.job
+    model = (*find_missing_model(job.model.init), *find_missing_teacher(job.objective), *find_misfits(job))
     return (*missing_data_files(resolved), *_placed(resolved, list(model)))
 
 
@@ -66,6 +67,21 @@ def find_missing_model(init: Init) -> Iterator[Found]:
                 return
             except ValueError as error:
                 yield "model.init.teacher", f"{config} can't be read: {error}"
+
+
+def find_missing_teacher(objective: Objective) -> Iterator[Found]:
+    """Of vectors: its directory, and whether its vectors are those that the job takes them for."""
+    if not isinstance(objective, SentenceEmbedding) or objective.taught_by is None:
+        return
+    where = "objective.teacher"
+    try:
+        teacher = locate_model(objective.taught_by)
+    except MissingError as error:
+        yield where, str(error)
+        return
+    yield from missing_directory(where, teacher, made="`runjob export` writes one")
+    if Path(teacher).is_dir():
+        yield from encoder_problems(objective, Path(teacher))
 
 
 def find_missing(data: Data) -> Iterator[Found]:

@@ -10,7 +10,15 @@ from runjob.data.samples import locate_model, locate_tokenizer
 from runjob.schemas.errors import MissingError
 from runjob.schemas.job import Job
 from runjob.schemas.job_data import PretrainedTokenizer
-from runjob.schemas.job_model import FinishedInit, GuideInit, MaskedLM, PermutedLM, ScratchMPNet, TileInit
+from runjob.schemas.job_model import (
+    FinishedInit,
+    GuideInit,
+    MaskedLM,
+    PermutedLM,
+    ScratchMPNet,
+    SentenceEmbedding,
+    TileInit,
+)
 from runjob.schemas.json_object import read_object
 from runjob.schemas.tokenizer_files import (
     TOKENIZER_FILES,
@@ -34,6 +42,7 @@ def find_misfits(job: Job) -> Findings:
     try:
         folder = Path(locate_tokenizer(job.data.tokenizer.path))
         where, path, checkpoint = _checkpoint(job)
+        taught = _teacher(job)
     except MissingError:  # a sample that there is not: local_files.py says so
         return
     tokenizer = read_tokenizer(folder)
@@ -49,6 +58,9 @@ def find_misfits(job: Job) -> Findings:
         yield "data.tokenizer.path", said
     if checkpoint is not None and checkpoint != folder:
         yield from _other_tokens(tokenizer, checkpoint, config, where=where, path=path)
+    if taught is not None and taught[1] != folder:
+        path, teacher = taught
+        yield from _other_tokens(tokenizer, teacher, _config(teacher), where="objective.teacher", path=path)
 
 
 def _other_tokens(
@@ -75,6 +87,14 @@ def _checkpoint(job: Job) -> tuple[str, str, Path | None]:
         case _:
             return "model.init", "", None
     return where, path, found if found.is_absolute() and found.is_dir() else None
+
+
+def _teacher(job: Job) -> tuple[str, Path] | None:
+    """Of vectors: what the job writes, and the directory; None where there is none, or it is not here."""
+    if not isinstance(job.objective, SentenceEmbedding) or job.objective.taught_by is None:
+        return None
+    found = Path(locate_model(job.objective.taught_by))
+    return (job.objective.taught_by, found) if found.is_absolute() and found.is_dir() else None
 
 
 def _config(checkpoint: Path | None) -> Mapping[str, Any]:

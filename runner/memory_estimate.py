@@ -17,10 +17,10 @@ from runjob.runner.computation import block_weights
 from runjob.runner.estimate import checkpoint_bytes, count_parameters
 from runjob.runner.memory_activations import Activations, activations
 from runjob.runner.memory_sizes import Micro
-from runjob.runner.model_shape import Shape, shape_of
+from runjob.runner.model_shape import Shape, shape_of, teaching_job
 from runjob.schemas.end_to_end import end_to_end
-from runjob.schemas.job import Job
-from runjob.schemas.job_model import CausalLM, Classification, Objective, SentenceEmbedding, texts_of
+from runjob.schemas.job import Job, texts_of
+from runjob.schemas.job_model import CausalLM, Classification, Objective, SentenceEmbedding
 from runjob.schemas.plan import Batch
 
 MIB = 2**20
@@ -91,7 +91,7 @@ def estimate_memory(job: Job, batch: Batch, *, ranks_per_node: int) -> Memory | 
     if shape is None or found is None:
         return None
     step = step_of(job, shape, batch, found)
-    standing, moments = standing_parts(step), moments_of(step)
+    standing, moments = [*standing_parts(step), *teacher_parts(job, batch)], moments_of(step)
     moment = max(moments, key=lambda name: total(moments[name]))
     parts = [part for part in (*standing, *moments[moment]) if part.bytes]
     away = [part for part in parts if part.name in offloaded(job)]
@@ -149,9 +149,7 @@ def micro_of(job: Job, shape: Shape, batch: Batch) -> Micro:
     """The widest micro batch: every row as long as rows may be."""
     length, objective, lines = job.data.sequence_length, job.objective, job.data.layout == "lines"
     return Micro(
-        rows=texts_of(objective) * batch.micro_batch
-        if batch.micro_tokens is None
-        else max(batch.micro_tokens // length, 1),
+        rows=texts_of(job) * batch.micro_batch if batch.micro_tokens is None else max(batch.micro_tokens // length, 1),
         length=length,
         hidden=asked_in(objective, length),
         # padding of a decoder's rows is hidden by the same mask as what lies ahead
@@ -182,6 +180,24 @@ def standing_parts(step: Step) -> list[Part]:
         why = f"{step.number} bytes x {step.bucket:,}: DeepSpeed's reduce_bucket_size"
         parts.append(Part(name="bucket", bytes=step.number * step.bucket, why=why))
     return parts
+
+
+def teacher_parts(job: Job, batch: Batch) -> list[Part]:
+    """Of vectors that are learnt from another network's: its weights, and what one of its layers computes at a time, of
+    the same micro batch; of nothing is kept anything for a way back. None where its sizes can't be known here."""
+    teaching = teaching_job(job)
+    shape = None if teaching is None else shape_of(teaching)
+    if teaching is None or shape is None:
+        return []
+    counted = count_parameters(teaching)
+    parameters = about_parameters(shape) if counted is None else counted
+    micro = micro_of(teaching, shape, batch)
+    # a layer's input and output, and the widest state between them
+    once = 4 * micro.rows * micro.length * (2 * shape.width + 2 * shape.inner)
+    return [
+        Part(name="teacher", bytes=4 * parameters, why=f"4 bytes x {parameters:,}, which nobody trains"),
+        Part(name="teacher's layer", bytes=once, why="states of one of its layers at a time: roughly"),
+    ]
 
 
 def moments_of(step: Step) -> dict[str, list[Part]]:

@@ -5,17 +5,20 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
+from runjob.data.samples import locate_model
 from runjob.runner.estimate import vocabulary_size
 from runjob.schemas.hub_copy import configuration_file
 from runjob.schemas.job import Job
 from runjob.schemas.job_model import (
     FinishedInit,
     GuideInit,
+    PretrainedInit,
     ScratchCanine,
     ScratchDebertaV2,
     ScratchInit,
     ScratchModernBert,
     ScratchMPNet,
+    SentenceEmbedding,
     StudentInit,
     TileInit,
 )
@@ -77,6 +80,16 @@ def shape_of(job: Job) -> Shape | None:
     if known is None or known.family == "canine" or tokens is None:
         return known
     return replace(known, classes=tokens)
+
+
+def teaching_job(job: Job) -> Job | None:
+    """The same job of the network whose vectors are learnt; None where nobody teaches."""
+    objective = job.objective
+    if not isinstance(objective, SentenceEmbedding) or objective.taught_by is None:
+        return None
+    path = locate_model(objective.taught_by)
+    init = PretrainedInit(kind="pretrained", path=path, revision=objective.teacher_revision, trust_remote_code=False)
+    return replace(job, model=replace(job.model, init=init))
 
 
 def shape_of_scratch(init: ScratchInit | StudentInit, tokens: int) -> Shape:

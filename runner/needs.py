@@ -19,7 +19,7 @@ from runjob.schemas.job_data import (
     PretrainedTokenizer,
     SingleData,
 )
-from runjob.schemas.job_model import FinishedInit, GuideInit, TileInit
+from runjob.schemas.job_model import FinishedInit, GuideInit, SentenceEmbedding, TileInit
 from runjob.schemas.machine import Machine, kernel_compiler, missing_compiler, missing_kernel_compiler
 from runjob.schemas.urls import is_url
 from runjob.schemas.weights import RUN_PREFIX
@@ -172,7 +172,15 @@ def not_here(job: Job) -> list[str]:
             lines.append(f"model.init.path: {init.path} is neither local nor in the Hub cache {hub_cache()}")
         case GuideInit() | TileInit() as init if is_name(init.teacher) and not cached("models", init.teacher):
             lines.append(f"model.init.teacher: {init.teacher} is neither local nor in the Hub cache {hub_cache()}")
+    teacher = teacher_of(job)
+    if teacher is not None and is_name(teacher) and not cached("models", teacher):
+        lines.append(f"objective.teacher: {teacher} is neither local nor in the Hub cache {hub_cache()}")
     return lines
+
+
+def teacher_of(job: Job) -> str | None:
+    """Whose vectors are learnt."""
+    return job.objective.taught_by if isinstance(job.objective, SentenceEmbedding) else None
 
 
 def named_on_hub(job: Job) -> list[str]:
@@ -186,7 +194,8 @@ def named_on_hub(job: Job) -> list[str]:
             model = [init.teacher]
         case _:
             model = []
-    return [path for path in [*data, *tokenizer, *model] if is_name(path)]
+    teacher = [named] if (named := teacher_of(job)) is not None else []
+    return [path for path in [*data, *tokenizer, *model, *teacher] if is_name(path)]
 
 
 def is_name(path: str) -> bool:

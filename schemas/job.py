@@ -7,9 +7,9 @@ two equal). Defaults stand in the schema files alone; nothing here has one.
 from dataclasses import dataclass
 from typing import Literal
 
-from runjob.schemas.job_data import Data
+from runjob.schemas.job_data import Data, JsonlData
 from runjob.schemas.job_hardware import Hardware
-from runjob.schemas.job_model import Model, Objective
+from runjob.schemas.job_model import Model, Objective, SentenceEmbedding
 from runjob.schemas.quantities import Quantity
 
 # --- training ---------------------------------------------------------------------------------------------------
@@ -245,3 +245,15 @@ class Job:
     hardware: Hardware
     tracking: Tracking
     output: Output
+
+
+def learns_from_pairs(job: Job) -> bool:
+    """Do two texts of a row become vectors?"""
+    return (
+        isinstance(job.objective, SentenceEmbedding) and isinstance(job.data, JsonlData) and job.data.target is not None
+    )
+
+
+def texts_of(job: Job) -> int:
+    """Texts of a row, each of `data.sequence_length` tokens at most."""
+    return 2 if learns_from_pairs(job) else 1

@@ -224,13 +224,22 @@ class SequenceClassification:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class SentenceEmbedding:
-    """One vector for a text, learnt from pairs; `group` rows are each other's wrong answers."""
+    """One vector for a text, learnt from pairs; `group` rows are each other's wrong answers. With `mse` it is learnt
+    from a teacher's, of one text a row or two, and neither `temperature` nor `group` says anything."""
 
     kind: Literal["sentence_embedding"]
-    loss: Literal["contrastive"]
+    loss: Literal["contrastive", "mse"]
     temperature: float
     pooling: Literal["mean", "cls"]
     group: int
+    teacher: str | None
+    teacher_revision: str | None
+    teacher_pooling: Literal["mean", "cls"]
+
+    @property
+    def taught_by(self) -> str | None:
+        """The teacher, where there is one."""
+        return self.teacher if self.loss == "mse" else None
 
 
 # What learns from labels beside the text
@@ -240,9 +249,4 @@ Objective = CausalLM | MaskedLM | CharAR | PermutedLM | Classification | Sentenc
 
 def group_of(objective: Objective) -> int:
     """Rows that are computed together, whatever else is cut."""
-    return objective.group if isinstance(objective, SentenceEmbedding) else 1
-
-
-def texts_of(objective: Objective) -> int:
-    """Texts of a row, each of `data.sequence_length` tokens at most."""
-    return 2 if isinstance(objective, SentenceEmbedding) else 1
+    return objective.group if isinstance(objective, SentenceEmbedding) and objective.loss == "contrastive" else 1

@@ -12,7 +12,7 @@ Findings = Iterator[tuple[str, str]]
 LABELLED = ("token_classification", "relation_classification", "sequence_classification")
 # Of these a document has one label, for which all of it is read
 WHOLE = ("sequence_classification",)
-# Of these every row has two texts, whose vectors are to be near (embedding_rules.py)
+# Of these texts become vectors (embedding_rules.py)
 EMBEDDED = ("sentence_embedding",)
 # What reads more than the text of a document, and predicts no words
 BESIDE_TEXT = (*LABELLED, *EMBEDDED)

@@ -1,10 +1,13 @@
-"""What a teacher must be for a student of these sizes to be made of it, judged by the teacher's configuration alone: by
-the submission where the teacher lies on this machine, and by the worker wherever it came from."""
+"""What a teacher must be for a student of these sizes to be made of it, or for its vectors to be learnt, judged by the
+teacher's configuration alone: by the submission where the teacher lies on this machine, and by the worker wherever it
+came from."""
 
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
-from runjob.schemas.job_model import GuideInit, ScratchModernBert, StudentInit
+from runjob.schemas.job_model import GuideInit, ScratchModernBert, SentenceEmbedding, StudentInit
+from runjob.schemas.json_object import read_object
 
 FAMILY = "modernbert"
 SIZES = ("hidden_size", "num_hidden_layers", "num_attention_heads", "intermediate_size")
@@ -57,3 +60,17 @@ def _divides(init: StudentInit, size: int) -> bool:
 def gated_size(init: StudentInit | ScratchModernBert) -> int:
     """Of a ModernBERT's feed-forward layers; 1.5: the released base model (768, 1152)."""
     return init.intermediate_size if init.intermediate_size is not None else init.hidden_size * 3 // 2
+
+
+def encoder_problems(objective: SentenceEmbedding, teacher: Path) -> Findings:
+    """Of a teacher of vectors in the form of sentence-transformers: what its directory says that they are, and the job
+    does not. A directory that says nothing of it is an encoder like any other."""
+    name, pooling = objective.taught_by, read_object(teacher / "1_Pooling" / "config.json")
+    behind = [path.name for path in sorted(teacher.glob("[2-9]_Dense")) if path.is_dir()]
+    if behind:
+        said = f"{name} has a layer behind its vectors ({', '.join(behind)}), which would be left out"
+        yield "objective.teacher", f"{said}; name a teacher without one, for example the one that taught it"
+    says = [how for how in ("cls", "mean") if pooling.get(f"pooling_mode_{how}_token{'s' * (how == 'mean')}") is True]
+    if says and objective.teacher_pooling not in says:
+        said = f"{objective.teacher_pooling}, and the vectors of {name} are made otherwise (1_Pooling/config.json)"
+        yield "objective.teacher_pooling", f"{said}; write {says[0]}"

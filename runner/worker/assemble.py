@@ -35,6 +35,7 @@ from runjob.runner.worker.models.init import (
     enable_gradient_checkpointing,
 )
 from runjob.runner.worker.models.kept_gradient import keep_gradients
+from runjob.runner.worker.models.taught_vectors import Teacher
 from runjob.runner.worker.objective import (
     head_labels,
     identity_of,
@@ -53,6 +54,7 @@ from runjob.runner.worker.seeds import seed_of
 from runjob.runner.worker.start import Start, choose_start, refuse_foreign
 from runjob.runner.worker.state import TrainingState
 from runjob.runner.worker.stopping import StopWatch
+from runjob.runner.worker.teaching import add_teaching, open_teacher
 from runjob.runner.worker.writing import Writing
 from runjob.schemas.data_rules import cycle_of
 from runjob.schemas.end_to_end import end_to_end
@@ -75,6 +77,7 @@ class Assembly:
     store: Store
     config: PreTrainedConfig
     kernels: Kernels
+    teacher: Teacher | None
 
 
 def assemble(run: RunDir, attempt: Attempt, job: Job, plan: Plan, stop_watch: StopWatch) -> Assembly:
@@ -104,11 +107,16 @@ def assemble(run: RunDir, attempt: Attempt, job: Job, plan: Plan, stop_watch: St
         filled_later=start.checkpoint is not None,
         labels=head_labels(job),
     )
+    teacher = open_teacher(job, store)
+    if teacher is not None:
+        init = add_teaching(network, init, teacher, job)
     check_positions(network, sequence_length=job.data.sequence_length)
     if job.data.attention == "document":
         check_documents_apart(network)
     network.config.architectures = [type(network).__name__]
     identity = run_identity(job, store, network)
+    if init.taught is not None:
+        identity["teacher"] = init.taught.sha256
     if start.checkpoint is not None:
         refuse_foreign(start.checkpoint, identity)
         load_weights(network, start.checkpoint)
@@ -117,7 +125,7 @@ def assemble(run: RunDir, attempt: Attempt, job: Job, plan: Plan, stop_watch: St
     kernels = choose_kernels(job, exchange)
     if kernels.why_not is None:
         install(network)
-    module = open_module(job, network, store.summary.tokenizer, store.summary.train.labels, store.tokenizer)
+    module = open_module(job, network, store.summary.tokenizer, store.summary.train.labels, store.tokenizer, teacher)
     if job.training.compile and (lacking := missing_compiler(job.hardware.device)) is not None:
         raise MissingError(lacking)
     engine = Engine(module, run.deepspeed, ranks=exchange.ranks, compiled=job.training.compile)
@@ -177,7 +185,9 @@ def assemble(run: RunDir, attempt: Attempt, job: Job, plan: Plan, stop_watch: St
         classes=classes_in(network.config) if tags is None else len(tags.names),
         feed=feed,
     )
-    return Assembly(parts=parts, start=start, init=init, store=store, config=network.config, kernels=kernels)
+    return Assembly(
+        parts=parts, start=start, init=init, store=store, config=network.config, kernels=kernels, teacher=teacher
+    )
 
 
 def tokens_per_step(rows: Rows, plan: Plan) -> int:

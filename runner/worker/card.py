@@ -206,7 +206,7 @@ def _evaluation(facts: CardFacts) -> list[str]:
         evaluated = f"after step {found.step:,} ({which}), with a loss of {found.loss:.4f} per {facts.classes.asked}"
         return [*entity_lines(facts.classes, found.entities, evaluated), *_test(facts.test)]
     if facts.vectors is not None:
-        evaluated = f"after step {found.step:,} ({which}), with a loss of {found.loss:.4f} per pair"
+        evaluated = f"after step {found.step:,} ({which}), with a loss of {found.loss:.4f} per {facts.vectors.asked}"
         return [*retrieval_lines(facts.vectors, found.retrieval, evaluated), *_test(facts.test)]
     lines = [
         f"On {predicted}, after step {found.step:,} ({which}):",

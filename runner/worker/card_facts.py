@@ -84,7 +84,7 @@ def gather_facts(
         test=_seen_once(summary, test),
         masking=_masking(job.objective),
         classes=class_facts(job, summary),
-        vectors=vector_facts(job, summary),
+        vectors=vector_facts(job, summary, width=config.hidden_size, init=_last(events, "init")),
         prompts=job.evaluation.prompts,
         generation=job.evaluation.generation,
     )

@@ -51,10 +51,11 @@ def export_model(
     card: str,
     generation: Generation,
     beside: Mapping[str, Any] = MappingProxyType({}),
+    modules: Mapping[str, Mapping[str, torch.Tensor]] = MappingProxyType({}),
 ) -> None:
     """Write `weights` (fp32 by transformers' parameter name, tied ones once) and all that belongs to them to `target`,
     in place of what stood there; CheckpointError if the written model does not answer as these weights do. `beside`:
-    further JSON files by their name."""
+    further JSON files by their name; `modules`: further tensors, by the name of the directory that they lie in."""
     network = _network(weights, config)
 
     def write(directory: Path) -> None:
@@ -68,6 +69,8 @@ def export_model(
         if task_of(network.config) == "clm":
             generation_config(generation, tokenizer, network.config).save_pretrained(directory)
         write_settings(directory, beside)
+        for name, further in modules.items():
+            save_file({key: value.contiguous() for key, value in further.items()}, directory / name / WEIGHTS)
         (directory / "README.md").write_text(card, encoding="utf-8")
 
     def verify(directory: Path) -> None:

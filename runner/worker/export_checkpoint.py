@@ -9,9 +9,10 @@ from runjob.runner.worker.card import write_card
 from runjob.runner.worker.card_facts import gather_facts
 from runjob.runner.worker.checkpoint import Checkpoint, newest_complete, open_checkpoint
 from runjob.runner.worker.export import export_model
-from runjob.runner.worker.export_sentences import settings_of_job
+from runjob.runner.worker.export_sentences import modules_of, settings_of_job
+from runjob.runner.worker.models.dense import dense_in, without_dense
 from runjob.runner.worker.models.filling import without_filling
-from runjob.runner.worker.models.init import build_network
+from runjob.runner.worker.models.init import add_vector_layer, build_network
 from runjob.runner.worker.objective import head_labels
 from runjob.runner.worker.seeds import seed_of
 from runjob.runner.worker.start import refuse_foreign
@@ -37,6 +38,9 @@ def export_checkpoint(run: RunDir, wanted: str, to: Path) -> str:
         filled_later=True,
         labels=head_labels(job),
     )
+    every = dict(checkpoint.weights())
+    if dense := dense_in(every):  # its width was the teacher's, which nobody needs any more
+        init = add_vector_layer(network, init, width=len(dense["bias"]), seed=job.seed)
     refuse_foreign(checkpoint, run_identity(job, store, network))
     started = list(run.read_events("start"))
     facts = gather_facts(
@@ -51,7 +55,7 @@ def export_checkpoint(run: RunDir, wanted: str, to: Path) -> str:
         test=None,
     )
     network.config.architectures = [type(network).__name__]
-    vocabulary, weights = store.summary.tokenizer.vocab_size, dict(checkpoint.weights())
+    vocabulary, weights = store.summary.tokenizer.vocab_size, without_dense(every)
     weights, config = without_filling(weights, network.config, job.model, vocabulary=vocabulary)
     export_model(
         weights,
@@ -60,7 +64,8 @@ def export_checkpoint(run: RunDir, wanted: str, to: Path) -> str:
         target=to,
         card=write_card(facts),
         generation=job.evaluation.generation,
-        beside=settings_of_job(job, config),
+        beside=settings_of_job(job, config, dense),
+        modules=modules_of(dense),
     )
     return f"answers equal to {checkpoint.path}"
 

@@ -2,6 +2,7 @@
 
     config.json  model.safetensors  tokenizer files     the body alone: no head fills gaps of a sentence
     modules.json  1_Pooling/config.json                 its token vectors, and their mean over the tokens of the text
+    2_Dense/config.json  2_Dense/model.safetensors      a layer behind it, where a wider or narrower teacher had taught
     sentence_bert_config.json                           how many tokens it reads
 
 Names of modules and settings are those that its releases have read since 2.2. Of a masked model nothing was trained for
@@ -11,6 +12,7 @@ sentences: its vectors are a beginning for that, and neighbours among them mean 
 
 import copy
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,9 +27,10 @@ from runjob.schemas.errors import CheckpointError, JobError
 from runjob.schemas.job import Job
 from runjob.schemas.job_model import SentenceEmbedding
 
-POOLING = "1_Pooling"
+POOLING, DENSE = "1_Pooling", "2_Dense"
 MODULES = "modules.json"
 LIBRARY = "sentence_transformers.models"
+IDENTITY = "torch.nn.modules.linear.Identity"
 
 
 def export_sentences(model: Path, to: Path) -> int:
@@ -71,17 +74,29 @@ def export_sentences(model: Path, to: Path) -> int:
     return int(config.hidden_size)
 
 
-def settings_of_job(job: Job, config: PreTrainedConfig) -> dict[str, Any]:
-    """The same of a model that was trained for it, as it was trained; nothing for all others."""
+def settings_of_job(job: Job, config: PreTrainedConfig, dense: Mapping[str, torch.Tensor]) -> dict[str, Any]:
+    """The same of a model that was trained for it, as it was trained; nothing for all others. `dense`: the layer behind
+    its vectors (models/dense.py)."""
     if not isinstance(job.objective, SentenceEmbedding):
         return {}
-    return settings_of(config.hidden_size, job.data.sequence_length, pooling=job.objective.pooling)
+    numbers = len(dense["bias"]) if dense else None
+    return settings_of(config.hidden_size, job.data.sequence_length, pooling=job.objective.pooling, numbers=numbers)
 
 
-def settings_of(width: int, longest: int | None, *, pooling: str = "mean") -> dict[str, Any]:
-    """File -> content, besides what transformers reads."""
-    modules = [("", "Transformer"), (POOLING, "Pooling")]
+def modules_of(dense: Mapping[str, torch.Tensor]) -> dict[str, dict[str, torch.Tensor]]:
+    """Directory -> tensors, as sentence-transformers calls them."""
+    return {DENSE: {f"linear.{name}": value for name, value in dense.items()}} if dense else {}
+
+
+def settings_of(
+    width: int, longest: int | None, *, pooling: str = "mean", numbers: int | None = None
+) -> dict[str, Any]:
+    """File -> content, besides what transformers reads. `numbers` of a vector, where a layer makes more or fewer of
+    them than `width`."""
+    modules = [("", "Transformer"), (POOLING, "Pooling"), *([(DENSE, "Dense")] if numbers is not None else [])]
+    behind = {"in_features": width, "out_features": numbers, "bias": True, "activation_function": IDENTITY}
     return {
+        **({f"{DENSE}/config.json": behind} if numbers is not None else {}),
         MODULES: [
             {"idx": number, "name": str(number), "path": path, "type": f"{LIBRARY}.{name}"}
             for number, (path, name) in enumerate(modules)

@@ -9,9 +9,10 @@ from runjob.runner.worker.card import write_card
 from runjob.runner.worker.card_facts import gather_facts
 from runjob.runner.worker.checkpoint import Checkpoint, open_checkpoint
 from runjob.runner.worker.export import export_model
-from runjob.runner.worker.export_sentences import settings_of_job
+from runjob.runner.worker.export_sentences import modules_of, settings_of_job
 from runjob.runner.worker.faults import fault_point
 from runjob.runner.worker.metrics import Metrics, perplexity
+from runjob.runner.worker.models.dense import dense_in, without_dense
 from runjob.runner.worker.models.filling import without_filling
 from runjob.runner.worker.parts import Parts
 from runjob.runner.worker.samples import write_samples
@@ -82,7 +83,8 @@ def export(assembly: Assembly, checkpoint: Checkpoint, test: Metrics | None) -> 
         test=test,
     )
     vocabulary = assembly.store.summary.tokenizer.vocab_size
-    weights = dict(checkpoint.weights())
+    every = dict(checkpoint.weights())
+    weights, dense = without_dense(every), dense_in(every)
     weights, config = without_filling(weights, assembly.config, parts.job.model, vocabulary=vocabulary)
     export_model(
         weights,
@@ -91,5 +93,6 @@ def export(assembly: Assembly, checkpoint: Checkpoint, test: Metrics | None) -> 
         target=parts.run.model,
         card=write_card(facts),
         generation=parts.job.evaluation.generation,
-        beside=settings_of_job(parts.job, config),
+        beside=settings_of_job(parts.job, config, dense),
+        modules=modules_of(dense),
     )

@@ -31,6 +31,7 @@ from runjob.data.rows import Rows, open_rows
 from runjob.data.store import Side, Store, TokenizerSummary
 from runjob.data.text_pair_rows import TextPairRows
 from runjob.data.text_pairs import TextPairing
+from runjob.data.text_rows import TextRows
 from runjob.data.words import marks_words, text_bytes
 from runjob.runner.worker.models.causal_lm import CausalLMObjective
 from runjob.runner.worker.models.document_classes import DocumentClassesObjective, check_row_family
@@ -40,12 +41,13 @@ from runjob.runner.worker.models.ordered_characters import OrderedCharactersObje
 from runjob.runner.worker.models.pair_classes import PairClassesObjective
 from runjob.runner.worker.models.permuted_lm import PermutedLMObjective, check_streams
 from runjob.runner.worker.models.row_classes import row_weights
+from runjob.runner.worker.models.taught_vectors import TaughtVectorsObjective, Teacher
 from runjob.runner.worker.models.text_vectors import TextVectorsObjective
 from runjob.runner.worker.models.token_classes import TokenClassesObjective, check_token_family, weights_of
 from runjob.runner.worker.retrieval import Retrieval
 from runjob.schemas.end_to_end import end_to_end
 from runjob.schemas.errors import JobError
-from runjob.schemas.job import Job, watched_metrics
+from runjob.schemas.job import Job, learns_from_pairs, watched_metrics
 from runjob.schemas.job_data import Data
 from runjob.schemas.job_model import (
     CausalLM,
@@ -58,6 +60,10 @@ from runjob.schemas.job_model import (
     SequenceClassification,
     TokenClassification,
 )
+
+# What of vectors decides what is learnt; of a teacher its weights do (assemble.py)
+OF_CONTRASTIVE = ("kind", "loss", "temperature", "pooling", "group")
+OF_MSE = ("kind", "loss", "pooling", "teacher_pooling")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,11 +103,11 @@ def open_reader(job: Job, store: Store) -> Reader:
 
 
 def _vectors_reader(job: Job, store: Store) -> Reader:
-    tokenizer = store.summary.tokenizer
+    tokenizer, pairs = store.summary.tokenizer, learns_from_pairs(job)
     return Reader(
         data=within_marks(job.data, tokenizer),
         eos=False,
-        finish=lambda rows: TextPairRows(rows, tokenizer),
+        finish=lambda rows: TextPairRows(rows, tokenizer) if pairs else TextRows(rows, tokenizer),
         token_bytes=None,
         added=None,
     )
@@ -208,8 +214,8 @@ def open_other_shares(job: Job, store: Store, side: Side) -> dict[str, Rows]:
 
 
 def open_retrieval(job: Job, rows: Rows) -> Retrieval | None:
-    """None where texts become no vectors; `rows` of the side that is measured."""
-    if not isinstance(job.objective, SentenceEmbedding):
+    """None where no text has another to look for; `rows` of the side that is measured."""
+    if not learns_from_pairs(job):
         return None
     assert isinstance(rows, TextPairRows)
     return Retrieval(rows)
@@ -221,8 +227,10 @@ def open_module(
     tokenizer: TokenizerSummary,
     labels: LabelsSummary | None = None,
     tokenizer_at: Path | None = None,
+    teacher: Teacher | None = None,
 ) -> nn.Module:
-    """What the engine trains; `labels` of the training side, `tokenizer_at`: where its marks are looked up."""
+    """What the engine trains; `labels` of the training side, `tokenizer_at`: where its marks are looked up; `teacher`
+    of vectors."""
     vocabulary = tokenizer.vocab_size if has_filling(job.model) else None
     match job.objective:
         case CausalLM():
@@ -255,6 +263,8 @@ def open_module(
             return DocumentClassesObjective(network, row_weights(objective, classes, labels))
         case SentenceEmbedding() as objective:
             check_token_family(network)
+            if teacher is not None:
+                return TaughtVectorsObjective(network, objective, teacher, pairs=learns_from_pairs(job))
             return TextVectorsObjective(network, objective)
 
 
@@ -263,8 +273,11 @@ def identity_of(job: Job) -> object:
     match job.objective:
         case CausalLM():
             return job.objective.kind
-        case MaskedLM() | CharAR() | PermutedLM() | SentenceEmbedding() as objective:
+        case MaskedLM() | CharAR() | PermutedLM() as objective:
             return dataclasses.asdict(objective)
+        case SentenceEmbedding() as objective:
+            read = OF_MSE if objective.loss == "mse" else OF_CONTRASTIVE  # where a teacher lies is no matter
+            return {name: value for name, value in dataclasses.asdict(objective).items() if name in read}
         case TokenClassification() as objective:
             return {**dataclasses.asdict(objective), "labels": list(objective.labels)}  # as JSON has it
         case RelationClassification() | SequenceClassification() as objective:

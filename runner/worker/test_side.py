@@ -15,6 +15,7 @@ from runjob.runner.worker.checkpoint import Checkpoint
 from runjob.runner.worker.evaluate import Evaluator
 from runjob.runner.worker.metrics import Metrics
 from runjob.runner.worker.models.causal_lm import Nats
+from runjob.runner.worker.models.dense import add_dense
 from runjob.runner.worker.models.init import build_network
 from runjob.runner.worker.objective import (
     head_labels,
@@ -59,6 +60,8 @@ def evaluate_test_side(assembly: Assembly, checkpoint: Checkpoint) -> Metrics | 
         filled_later=True,
         labels=head_labels(job),
     )
+    if assembly.teacher is not None:
+        add_dense(network, assembly.teacher.width, seed=job.seed)
     load_weights(network, checkpoint)
     reader = open_reader(job, store)
     rows = reader.open(store.test)
@@ -74,5 +77,6 @@ def evaluate_test_side(assembly: Assembly, checkpoint: Checkpoint) -> Metrics | 
         tags=tags_of(job),
         retrieval=open_retrieval(job, rows),
     )
-    module = open_module(job, network, store.summary.tokenizer, store.summary.train.labels, store.tokenizer)
+    labels, tokenizer = store.summary.train.labels, store.summary.tokenizer
+    module = open_module(job, network, tokenizer, labels, store.tokenizer, assembly.teacher)
     return evaluator.run(Finished(module, parts.engine.device))

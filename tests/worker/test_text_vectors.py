@@ -40,7 +40,16 @@ from runjob.schemas.job_data import TrainedWordPiece
 from runjob.schemas.job_model import Model, PretrainedInit, SentenceEmbedding
 from tests.worker.test_masked_lm import FAMILIES, VOCABULARY, WORDS, every_family
 
-JOB = SentenceEmbedding(kind="sentence_embedding", loss="contrastive", temperature=0.05, pooling="mean", group=3)
+JOB = SentenceEmbedding(
+    kind="sentence_embedding",
+    loss="contrastive",
+    temperature=0.05,
+    pooling="mean",
+    group=3,
+    teacher=None,
+    teacher_revision=None,
+    teacher_pooling="mean",
+)
 SIZES = {
     "vocab_size": 40,
     "hidden_size": 16,

@@ -18,6 +18,7 @@ from runjob.data.characters import reads_characters
 from runjob.data.samples import locate_model
 from runjob.data.store import TokenizerSummary
 from runjob.runner.worker.models.configs import name_labels, new_config, positions_of, refuse_padding
+from runjob.runner.worker.models.dense import add_dense
 from runjob.runner.worker.models.extend import Extended, extend_network
 from runjob.runner.worker.models.loading import AUTO, NAMES, Source, Task, attention_of, load
 from runjob.runner.worker.models.student import Made, Tensor, make_student, refuse_teacher
@@ -37,9 +38,20 @@ from runjob.schemas.weights import weights_sha256
 
 
 @dataclass(frozen=True, kw_only=True)
+class Taught:
+    """Whose vectors a run learns: `sha256` of the teacher's weights, its `parameters`, the `numbers` of a vector."""
+
+    teacher: str
+    sha256: str
+    parameters: int
+    numbers: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class InitReport:
     """Every tensor of the network once: loaded, made of a teacher's (`student`) or new (all would be trained), tied to
-    another, and what the checkpoint held beyond them. `extended`: rows of loaded tensors that are new tokens'."""
+    another, and what the checkpoint held beyond them. `extended`: rows of loaded tensors that are new tokens'; `taught`
+    where another network's vectors are learnt."""
 
     loaded: tuple[Tensor, ...]
     new: tuple[Tensor, ...]
@@ -48,6 +60,7 @@ class InitReport:
     attention: str
     extended: Extended | None = None
     student: Made | None = None
+    taught: Taught | None = None
 
     @property
     def parameters(self) -> int:
@@ -68,6 +81,7 @@ class InitReport:
             "attention": self.attention,
             **({} if self.extended is None else {"extended": asdict(self.extended)}),
             **({} if self.student is None else self.student.to_event()),
+            **({} if self.taught is None else {"taught": asdict(self.taught)}),
         }
 
 
@@ -100,6 +114,27 @@ def build_network(
                 return _student(init, task, tokenizer, tokenizer_at)
             case init:
                 return _scratch(init, task, tokenizer, labels)
+
+
+def build_teacher(source: Source, *, tokenizer: TokenizerSummary, tokenizer_at: Path) -> PreTrainedModel:
+    """The body of a trained encoder, in fp32 on the CPU. JobError where it reads by another tokenizer than the job's:
+    of tokens that it never saw it has nothing to teach."""
+    with torch.random.fork_rng(devices=[]):
+        network, report = _pretrained(source, "sentence_embedding", (), tokenizer, tokenizer_at)
+    if report.extended is not None:
+        raise JobError(
+            f"data.tokenizer: {source} has no vectors for {report.extended.rows:,} tokens of the job's tokenizer; "
+            f"a teacher reads by its own: {{kind: pretrained, path: {source.path}}}"
+        )
+    return network
+
+
+def add_vector_layer(network: PreTrainedModel, report: InitReport, *, width: int, seed: int) -> InitReport:
+    """The network with a layer for vectors of `width` numbers behind it, where it needs one (dense.py)."""
+    before = {name for name, _ in network.named_parameters()}
+    add_dense(network, width, seed=seed)
+    new = tuple(Tensor.of(name, value) for name, value in network.named_parameters() if name not in before)
+    return replace(report, new=(*report.new, *new))
 
 
 def refuse_other_weights(init: RunInit) -> None:
