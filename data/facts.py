@@ -9,7 +9,7 @@ from runjob.data.rows import DocumentRows, Rows, count_tokens, open_rows
 from runjob.data.store import Store
 from runjob.data.text_pair_rows import TextPairRows
 from runjob.schemas.facts import Facts
-from runjob.schemas.job import Job, learns_from_pairs
+from runjob.schemas.job import Job, learns_from_pairs, texts_of
 from runjob.schemas.job_model import group_of
 
 # Steps whose cut is looked at: the first of an epoch, or all of it
@@ -29,7 +29,8 @@ def measure(job: Job, store: Store, *, padded: bool) -> Facts:
     computed, tokens = 0, 0
     counts: dict[int, list[int]] = {ranks: [] for ranks in RANKS if batch % (ranks * group) == 0}
     for step in range(min(STEPS, max(len(rows) // batch, 1))):
-        lengths = rows.lengths(order.rows_at(step * batch, batch)) + marks
+        numbers = order.rows_at(step * batch, batch)
+        lengths = rows.lengths(numbers) + marks
         tokens += int(lengths.sum())
         for ranks, found in counts.items():
             if rows.bucketed:
@@ -40,8 +41,9 @@ def measure(job: Job, store: Store, *, padded: bool) -> Facts:
             if ranks == 1 and not padded:
                 computed += int(lengths.sum())
             elif ranks == 1:
-                computed += sum(
-                    len(places) * (int(lengths[places].max()) if rows.bucketed else job.data.sequence_length)
+                widest = rows.longest(numbers) if isinstance(rows, TextPairRows) else lengths
+                computed += texts_of(job) * sum(
+                    len(places) * (int(widest[places].max()) if rows.bucketed else job.data.sequence_length)
                     for places in cut.micro_batches(0)
                 )
     return Facts(

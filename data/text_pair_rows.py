@@ -30,6 +30,11 @@ class TextPairRows(Framed):
         lengths: Ints = self.framed_lengths(2 * numbers) + self.framed_lengths(2 * numbers + 1)
         return lengths
 
+    def longest(self, numbers: Ints) -> Ints:
+        """Of the longer text, as which both are computed."""
+        lengths: Ints = np.maximum(self.framed_lengths(2 * numbers), self.framed_lengths(2 * numbers + 1))
+        return lengths
+
     def row(self, number: int, *, position: int | None) -> Row:
         first, second = self.texts(number)
         labels = np.full(len(first) + len(second), IGNORED)

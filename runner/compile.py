@@ -3,7 +3,7 @@ can't know before the data are prepared (steps of `3 epochs`) it says, with the 
 
 from fractions import Fraction
 
-from runjob.runner.computation import work_of
+from runjob.runner.computation import full_step, work_of
 from runjob.runner.deepspeed_config import deepspeed_config
 from runjob.runner.estimate import count_parameters
 from runjob.schemas.batch_rule import batch_problem
@@ -34,7 +34,7 @@ def compile_job(job: Job, machine: Machine, *, facts: Facts | None = None) -> Pl
     """The plan of a job on a machine; `facts` where its data have been prepared."""
     resources = share_out(job.hardware, machine)
     batch = cut_batch(job, ranks=resources.ranks_per_node * resources.nodes)
-    tokens_per_step = batch.global_batch * job.data.sequence_length
+    tokens_per_step = full_step(job, batch)
     steps, unknown = count_steps(job, batch, tokens_per_step, facts)
     if job.hardware.gpus == "all" and not machine.gpus:
         unknown += (f"GPUs of the machine that will run it: none here, shown for {ASSUMED_GPUS}",)

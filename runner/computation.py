@@ -58,13 +58,19 @@ def work_of(job: Job, batch: Batch, facts: Facts | None) -> Work:
 
 def rows_of_a_step(job: Job, batch: Batch, facts: Facts | None) -> Rows:
     """Packed rows are full; how long the others are the prepared data say, and how wide their micro batches."""
-    full = batch.global_batch * texts_of(job) * job.data.sequence_length
+    full = full_step(job, batch)
     if job.data.layout == "pack" or facts is None:
         differ = job.data.layout == "lines"
         return Rows(tokens=full, positions=full, length=job.data.sequence_length, most=differ)
     tokens = max(round(batch.global_batch * facts.tokens / facts.rows), 1)
     positions = tokens / (1 - facts.padding)
-    return Rows(tokens=tokens, positions=positions, length=positions / batch.global_batch, most=False)
+    texts = batch.global_batch * texts_of(job)
+    return Rows(tokens=tokens, positions=positions, length=positions / texts, most=False)
+
+
+def full_step(job: Job, batch: Batch) -> int:
+    """Tokens of a step if every text of its rows were as long as it may be."""
+    return batch.global_batch * texts_of(job) * job.data.sequence_length
 
 
 def products(shape: Shape, objective: Objective, length: float) -> float:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from runjob.schemas.job import Job
+from runjob.schemas.job_model import group_of
 from runjob.schemas.json_object import read_object
 from runjob.schemas.records import SEAL, digest_of, sealed
 from runjob.schemas.run import cache_home, write_json
@@ -54,7 +55,7 @@ def _file(job: Job, padded: bool) -> Path:
         "data": dataclasses.asdict(job.data),
         "seed": job.seed,
         "objective": job.objective.kind,
-        "cut": [training.global_batch, training.micro_batch, training.micro_tokens, padded],
+        "cut": [training.global_batch, training.micro_batch, training.micro_tokens, group_of(job.objective), padded],
     }
     key = hashlib.sha256(json.dumps(decided_by, sort_keys=True).encode()).hexdigest()
     return cache_home() / "facts" / f"{key}.json"

@@ -108,6 +108,16 @@ def test_tokens_become_steps_by_what_a_step_of_lines_holds_on_average() -> None:
     assert compile_job(job, LAPTOP, facts=FACTS).steps == 100
 
 
+def test_a_row_of_two_texts_may_hold_twice_the_tokens_and_each_looks_at_itself_alone() -> None:
+    case = ROOT / "tests" / "cases" / "valid" / "sentence_embedding.yaml"
+    whole, shorter = (read_job(case, [f"data.sequence_length={length}"]).job for length in (64, 32))
+    assert compile_job(whole, LAPTOP).tokens_per_step == 16 * 2 * 64 == compile_job(whole, LAPTOP).work.tokens
+    # texts that are half as long as they may be, none of them padded
+    facts = Facts(rows=100, tokens=100 * 2 * 32, left_out=0, padding=0.0, micro_batches={})
+    halves = compile_job(whole, LAPTOP, facts=facts).work
+    assert halves == dataclasses.replace(compile_job(shorter, LAPTOP).work, most=False)
+
+
 def test_by_tokens_deepspeed_is_told_the_most_micro_batches_there_can_be() -> None:
     sets = "training.global_batch=24", "training.micro_batch=null", "training.micro_tokens=512", "hardware.ranks=2"
     plan = compile_job(tiny(*sets), LAPTOP)
