@@ -44,6 +44,11 @@ def labelling_of(job: Job) -> Beside | None:
             return None
 
 
+def labelled_documents(job: Job) -> bool:
+    """Has every document one label: the kind of a text, the relation of a pair?"""
+    return isinstance(labelling_of(job), DocumentLabels | Pairing)
+
+
 def describe_labels(job: Job, side: SideSummary) -> str | None:
     """`812 spans (TAXON 500, TIME 312); 3 of them are left out: ...`, `95 pairs (NO_RELATION 80, PART_OF 15)`,
     `90 documents (school 30, mail 60)`; None

@@ -3,7 +3,7 @@ side's tokens and document borders, a chunk at a time, so memory doesn't grow wi
 
 import dataclasses
 import itertools
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,9 +14,10 @@ import numpy.typing as npt
 from runjob.data import tokenizers
 from runjob.data.corpus import names_of
 from runjob.data.duplicates import find_copies
+from runjob.data.labelling import labelled_documents
 from runjob.data.order import Order
 from runjob.data.rows import open_rows
-from runjob.data.store import Side, SideSummary, Store
+from runjob.data.store import Side, SideName, SideSummary, Store
 from runjob.schemas.data_rules import cycle_of
 from runjob.schemas.job import Job
 from runjob.schemas.job_data import Data, MixData
@@ -42,19 +43,27 @@ class Sizes:
 ORDINARY = Sizes(documents=2**20, tokens=2**24, counted=2**20)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Again:
+    """Documents of a side that stood before (schemas/statistics.py)."""
+
+    copies: int
+    contradicting: int | None
+
+
 def measure_store(store: Store, job: Job, *, scratch: Path, sizes: Sizes = ORDINARY) -> Statistics:
     """Statistics of every side that has documents; `scratch` is a folder that is made where memory isn't enough."""
     tokenizer = tokenizers.load_saved(store.tokenizer)
-    sides = {"train": store.train, "validation": store.validation, "test": store.test}
+    sides: dict[SideName, Side | None] = {"train": store.train, "validation": store.validation, "test": store.test}
     found = {name: side for name, side in sides.items() if side is not None and side.summary.documents}
     ids = {name: _count_ids(side, store.summary.tokenizer.vocab_size, sizes.tokens) for name, side in found.items()}
-    copies = find_copies(_contents(tuple(found.values())), scratch=scratch)
-    measured, number = {}, 0
+    again = _count_copies(found, labelled_documents(job), scratch=scratch)
+    measured: dict[str, SideStatistics] = {}
     for name, side in found.items():
-        copied = sum(each in copies for each in range(number, number + side.summary.documents))
         unknown = 0 if tokenizer.unk_token_id is None else int(ids[name][tokenizer.unk_token_id])
-        measured[name] = _measure(side, job.data, unknown=unknown, copies=copied, trained=name == "train", sizes=sizes)
-        number += side.summary.documents
+        measured[name] = _measure(
+            side, job.data, unknown=unknown, again=again[name], trained=name == "train", sizes=sizes
+        )
     return Statistics(
         store=str(store.path),
         sides=measured,
@@ -66,7 +75,7 @@ def measure_store(store: Store, job: Job, *, scratch: Path, sizes: Sizes = ORDIN
     )
 
 
-def _measure(side: Side, data: Data, *, unknown: int, copies: int, trained: bool, sizes: Sizes) -> SideStatistics:
+def _measure(side: Side, data: Data, *, unknown: int, again: Again, trained: bool, sizes: Sizes) -> SideStatistics:
     summary = side.summary
     tokens = summary.predicted - summary.documents
     return SideStatistics(
@@ -77,7 +86,8 @@ def _measure(side: Side, data: Data, *, unknown: int, copies: int, trained: bool
         tokens_per_word=tokens / summary.words if summary.words else 0.0,
         bytes_per_token=summary.bytes / tokens if tokens else 0.0,
         unknown=unknown,
-        copies=copies,
+        copies=again.copies,
+        contradicting=again.contradicting,
         lengths=_lengths(side, sizes),
         sources=_sources(summary, data, trained=trained),
     )
@@ -119,11 +129,26 @@ def _count_ids(side: Side, vocabulary: int, at_once: int) -> Counts:
     return counts
 
 
-def _contents(sides: tuple[Side, ...]) -> Iterator[str]:
-    """What each document is told apart by: its tokens, each byte of them as one character."""
+def _count_copies(sides: Mapping[SideName, Side], labelled: bool, *, scratch: Path) -> dict[SideName, Again]:
+    """Of every side. What stood before, and not with this label, stood there with others."""
+    copies = find_copies(_contents(sides.values(), labelled=False), scratch=scratch)
+    alike = find_copies(_contents(sides.values(), labelled=True), scratch=scratch) if labelled else None
+    counted, first = {}, 0
+    for name, side in sides.items():
+        copied = [number for number in range(first, first + side.summary.documents) if number in copies]
+        contradicting = None if alike is None else sum(number not in alike for number in copied)
+        counted[name] = Again(copies=len(copied), contradicting=contradicting)
+        first += side.summary.documents
+    return counted
+
+
+def _contents(sides: Iterable[Side], *, labelled: bool) -> Iterator[str]:
+    """What each document is told apart by: its tokens, each byte of them as one character, and its label."""
     for side in sides:
         for number in range(side.summary.documents):
-            yield side.document(number).tobytes().decode("latin-1")
+            eos = int(side.offsets[number + 1]) - 1
+            label = side.read_labels(eos, eos + 1).tobytes() if labelled else b""
+            yield (side.document(number).tobytes() + label).decode("latin-1")
 
 
 def _sources(summary: SideSummary, data: Data, *, trained: bool) -> tuple[SourceStatistics, ...]:

@@ -12,6 +12,8 @@ REASONS = {"empty": "white space alone", "bad": "unreadable", "short": "too shor
 def statistics_text(found: Statistics) -> str:
     """Sides, sources, lengths of the training side, what was left out, a sample."""
     parts = [sides_text(found), sources_text(found), f"left out       {left_out_text(found)}"]
+    if any(side.contradicting for side in found.sides.values()):
+        parts.append(f"contradicting  {contradicting_text(found)}")
     if found.vocabulary_used and found.vocabulary == CODE_POINTS:  # less the end of a document
         parts.append(f"characters     {found.vocabulary_used - 1:,} different ones occur in training")
     elif found.vocabulary_used:
@@ -57,6 +59,11 @@ def sources_text(found: Statistics) -> str:
 def left_out_text(found: Statistics) -> str:
     counts = {reason: count for reason, count in found.left_out.items() if count}
     return ", ".join(f"{count:,} {REASONS.get(reason, reason)}" for reason, count in counts.items()) or "nothing"
+
+
+def contradicting_text(found: Statistics) -> str:
+    each = ", ".join(f"{side.contradicting:,} of {name}" for name, side in found.sides.items() if side.contradicting)
+    return f"{each} stood before with another label"
 
 
 def lengths_text(lengths: Lengths) -> str:

@@ -43,7 +43,8 @@ class SourceStatistics:
 @dataclass(frozen=True, kw_only=True)
 class SideStatistics:
     """`tokens` without the documents' ends. `copies`: documents that stood before, in this side or in one above it
-    (train, validation, test). `unknown` tokens: of the tokenizer's [UNK] or the like."""
+    (train, validation, test); `contradicting`: those of them that stood there with other labels alone, None where a
+    document has no label. `unknown` tokens: of the tokenizer's [UNK] or the like."""
 
     documents: int
     tokens: int
@@ -53,6 +54,7 @@ class SideStatistics:
     bytes_per_token: float
     unknown: int
     copies: int
+    contradicting: int | None
     lengths: Lengths
     sources: tuple[SourceStatistics, ...]
 

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from runjob.data import tokenizers
+from runjob.data.labelling import labelling_of
 from runjob.data.prepare import prepare
 from runjob.data.statistics import Sizes, measure_store
 from runjob.data.store import Store
@@ -68,6 +69,28 @@ def test_every_number_is_that_of_the_documents_themselves(job: Job, store: Store
     assert (found.left_out["empty"], found.left_out["short"]) == (1, 1)
     assert found.vocabulary_used == len(set(store.train.tokens.tolist()))
     assert list((tmp_path / "scratch").glob("*")) == []
+
+
+@pytest.mark.parametrize("deduplicate", [False, True])
+def test_a_text_that_stood_before_with_other_labels_alone_contradicts_them(deduplicate, tmp_path: Path, no_report):
+    said = [("reef", "site"), ("bone", "mail"), ("reef", "site"), ("reef", "mail"), ("reef", "mail"), ("leaf", "site")]
+    labels = [*said, ("bone", "site"), ("shell", "mail")]
+    path = tmp_path / "kinds.jsonl"
+    path.write_text("".join(json.dumps({"text": text, "label": label}) + "\n" for text, label in labels))
+    split = "data.split={kind: first, validation: 1, test: 1}"  # the first two
+    sets = [f"data.path={path}", split, f"data.deduplicate={str(deduplicate).lower()}", "objective.labels=[site, mail]"]
+    sets.append("objective.class_weights=null")
+    job = read_job(ROOT / "tests" / "cases" / "valid" / "sequence_classification.yaml", sets).job
+    found = prepare(job.data, seed=1, cache=tmp_path / "cache", report=no_report, labelling=labelling_of(job))
+    statistics = measure_store(Store.open(found.path), job, scratch=tmp_path / "scratch")
+    # those of the training side stand first: reef as mail, and then both of the other sides
+    assert {name: side.contradicting for name, side in statistics.sides.items()} == {
+        "train": 0 if deduplicate else 1,
+        "validation": int(deduplicate),
+        "test": 1,
+    }
+    told = statistics_text(statistics)
+    assert ("1 of validation, 1 of test stood before with another label" in told) == deduplicate
 
 
 def test_sources_have_their_shares_of_the_text_and_of_training(job: Job, store: Store, tmp_path: Path):
