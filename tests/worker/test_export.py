@@ -10,12 +10,14 @@ from pathlib import Path
 
 import pytest
 import torch
+import transformers
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedModel
 
 from benchmarks.chaos.damage import DAMAGES
 from runjob.runner.worker.export import export_model, load_network
 from runjob.runner.worker.export_run import main
+from runjob.runner.worker.models.loading import AUTO
 from runjob.schemas.errors import CheckpointError
 from runjob.schemas.job import Generation
 from runjob.schemas.run import RunDir
@@ -157,6 +159,11 @@ def test_the_model_of_a_run_is_copied_and_the_copy_compared(export, tmp_path, ca
     assert load_network(tmp_path / "somewhere" / "new").config.n_embd == 32
     assert main([str(run.model), "--to", str(run.model)]) == 2
     assert "exists and is not an empty directory" in capsys.readouterr().err
+
+
+def test_what_a_model_is_said_to_load_with_is_a_class_of_transformers():
+    ours = ["char_ar"]  # a head that transformers lacks
+    assert [task for task, auto in AUTO.items() if not hasattr(transformers, auto.__name__)] == ours
 
 
 def test_a_run_without_a_model_and_a_damaged_model_are_named_without_a_traceback(export, tmp_path, capsys):

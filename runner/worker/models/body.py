@@ -11,8 +11,6 @@ WITH_POOLER = ("bert", "mpnet", "roberta")
 class AutoBody:
     """transformers' AutoModel without a pooler."""
 
-    __name__ = "AutoModel"
-
     @staticmethod
     def from_config(config: PreTrainedConfig, **settings: Any) -> PreTrainedModel:  # noqa: ANN401
         network: PreTrainedModel = AutoModel.from_config(config, **settings, **_without_pooler(config))
@@ -21,6 +19,10 @@ class AutoBody:
     @staticmethod
     def from_pretrained(path: Any, *, config: PreTrainedConfig, **settings: Any) -> Any:  # noqa: ANN401
         return AutoModel.from_pretrained(path, config=config, **settings, **_without_pooler(config))
+
+
+# what whoever loads such a model types; in the class's own body the name would be that of its instances
+AutoBody.__name__ = AutoModel.__name__
 
 
 def _without_pooler(config: PreTrainedConfig) -> dict[str, bool]:
