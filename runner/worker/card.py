@@ -14,7 +14,8 @@ from runjob.schemas.quantities import counted
 
 @dataclass(frozen=True, kw_only=True)
 class DataFacts:
-    """`source` as the job names it; tokens with every EOS; `license` where the corpus is one that runjob ships."""
+    """`source` as the job names it; tokens with every EOS; `license` where the corpus is one that runjob ships;
+    `normalized`: what was made of every document, None where nothing was."""
 
     source: str
     license: str | None
@@ -26,6 +27,7 @@ class DataFacts:
     validation_bytes: int
     left_out: str
     split: str
+    normalized: str | None
     rows: str
     truncated: bool
     tokenizer: str
@@ -273,6 +275,7 @@ def _data(data: DataFacts) -> list[str]:
         f"- validation: {_size(data.validation_documents, data.validation_tokens, data.validation_bytes)}",
         *([f"- left out: {data.left_out}"] if data.left_out else []),
         f"- split: {data.split}",
+        *([f"- text {data.normalized}; give the model such text"] if data.normalized is not None else []),
         f"- {data.rows}",
     ]
 

@@ -109,7 +109,7 @@ class ClassFacts:
                 return [
                     *USE_OF_DOCUMENTS,
                     "",
-                    f"One text at a time, normalised as below; of a long one {cut} reads a row.",
+                    f"One text at a time; of a long one {cut} reads a row.",
                 ]
 
 

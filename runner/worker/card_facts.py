@@ -25,6 +25,7 @@ from runjob.schemas.job_data import (
     HashSplit,
     HubData,
     MixData,
+    Normalize,
     PretrainedTokenizer,
     Split,
     SubsetsSplit,
@@ -116,6 +117,7 @@ def data_facts(job: Job, summary: Summary, left_out: LeftOut) -> DataFacts:
         validation_bytes=summary.validation.bytes,
         left_out=left_out.words(),
         split=_split(data.split, seed),
+        normalized=_normalized(data.normalize),
         rows=_rows(data, job.objective),
         truncated=data.long_documents == "truncate",
         tokenizer=_tokenizer(data),
@@ -178,6 +180,22 @@ def _tokenizer(data: Data) -> str:
         path = Path(data.tokenizer.path)
         return path.name if path.is_absolute() else data.tokenizer.path
     return f"{ALGORITHMS[data.tokenizer.algorithm]} trained on the training documents"
+
+
+def _normalized(settings: Normalize) -> str | None:
+    """In the order in which it was done (data/normalize.py)."""
+    done = [] if settings.unicode is None else [f"in Unicode's form {settings.unicode}"]
+    done += {
+        "keep": [],
+        "strip": ["without white space at its ends"],
+        "collapse": ["with one space for all white space, and none at its ends"],
+    }[settings.whitespace]
+    done += ["in lower case"] if settings.lowercase else []
+    done += {None: [], "ascii": ["with host names as `xn--...`"], "unicode": ["with host names as they are read"]}[
+        settings.idn
+    ]
+    done += ["with terms of several words joined as their list has them"] if settings.join_terms else []
+    return ", ".join(done) or None
 
 
 def _rows(data: Data, objective: Objective) -> str:

@@ -172,6 +172,23 @@ def test_the_card_says_how_documents_became_rows(tmp_path, sets: list[str], said
     assert ("On the documents of the validation side, as far as a row holds them" in card) == truncated
 
 
+@pytest.mark.parametrize(
+    ("normalize", "said"),
+    [
+        ("{whitespace: strip}", "- text without white space at its ends; give the model such text\n"),
+        (
+            "{unicode: NFKC, whitespace: collapse, lowercase: true, idn: unicode, join_terms: true}",
+            "- text in Unicode's form NFKC, with one space for all white space, and none at its ends, in lower case, "
+            "with host names as they are read, with terms of several words joined as their list has them; give",
+        ),
+    ],
+)
+def test_the_card_says_what_was_made_of_text_before_the_model_read_it(tmp_path, normalize: str, said: str):
+    sets = [f"data.normalize={normalize}"]
+    sets += ["data.tokenizer.terms={words: sample:paleo_taxa}"] if "join" in normalize else []
+    assert said in write_card(_facts(tmp_path, sets=sets))
+
+
 def test_the_test_side_is_one_line_with_its_size(tmp_path):
     seen = SeenOnce(documents=12, tokens=3456, bytes=15_000, metrics={"loss": 1.25, "bits_per_byte": 0.5})
     card = write_card(dataclasses.replace(_facts(tmp_path), test=seen))
