@@ -149,20 +149,23 @@ class Build:
         self.reporter.begin("training the tokenizer")
         tokenizer = tokenizers.train(training_texts, self.to_train)
         self.reporter.end()
-        refuse_empty_sides(tokenising.split, counts, left_out=tokenising.selection.left_out)
+        left_out = tokenising.selection.left_out
+        refuse_empty_sides(tokenising.split, counts, left_out=left_out, together=tokenising.together)
         return tokenizer
 
     def _refuse_empty_sides(self, written: Written) -> None:
+        tokenising = self.tokenising
         counts = {side: summary.documents for side, summary in written.sides.items()}
         missing = next((side for side, count in counts.items() if not count), None)
         if written.end.budget_reached and missing is not None:
             fixed = ", ".join(f"{side}: 100" for side in counts if side != "train")
             read = counted(counts["train"], "training document")
+            said = "" if tokenising.together else f", or take those that come first: split: {{kind: first, {fixed}}}"
             raise DataError(
-                f"data.token_budget: {self.tokenising.token_budget:,} is reached after {read}, before the first one "
-                f"for {missing}; raise it, or take those that come first: split: {{kind: first, {fixed}}}"
+                f"data.token_budget: {tokenising.token_budget:,} is reached after {read}, before the first one "
+                f"for {missing}; raise it{said}"
             )
-        refuse_empty_sides(self.tokenising.split, counts, left_out=written.end.left_out)
+        refuse_empty_sides(tokenising.split, counts, left_out=written.end.left_out, together=tokenising.together)
 
     def _refuse_bad_rows(self, written: Written) -> None:
         """Where the budget ended the reading, no source was read to its end, where it judges by itself."""

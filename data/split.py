@@ -77,8 +77,11 @@ def _first_side(number: int, *, validation: int, test: int) -> SideName:
     return "test" if number < validation + test else "train"
 
 
-def refuse_empty_sides(split: Split, counts: Mapping[SideName, int], *, left_out: LeftOut) -> None:
-    """DataError if a side that the job has holds nothing, with what to change."""
+def refuse_empty_sides(
+    split: Split, counts: Mapping[SideName, int], *, left_out: LeftOut, together: bool = False
+) -> None:
+    """DataError if a side that the job has holds nothing, with what to change; `together`: a row makes several
+    documents, which `first` would part."""
     total = sum(counts.values())
     if total == 0:
         raise DataError(f"data.path: the corpus holds no document{_why(left_out)}")
@@ -90,7 +93,7 @@ def refuse_empty_sides(split: Split, counts: Mapping[SideName, int], *, left_out
     others = "the other" if len(counts) == 2 else "the others"
     raise DataError(
         f"data.split: the {NAMES[empty]} side is empty, {_all_on(total)} {others}; "
-        f"{_change(split, empty, total=total, sides=len(counts))}"
+        f"{_change(split, empty, total=total, sides=len(counts), together=together)}"
     )
 
 
@@ -110,7 +113,7 @@ def _all_on(total: int) -> str:
     return "1 document is on" if total == 1 else f"{total:,} documents are all on"
 
 
-def _change(split: HashSplit | FirstSplit, empty: SideName, *, total: int, sides: int) -> str:
+def _change(split: HashSplit | FirstSplit, empty: SideName, *, total: int, sides: int, together: bool) -> str:
     if total < sides:
         few = "one document can't" if total == 1 else f"{total} documents can't"
         many = "both sides" if sides == 2 else f"{sides} sides"
@@ -121,6 +124,8 @@ def _change(split: HashSplit | FirstSplit, empty: SideName, *, total: int, sides
             return f"lower data.split.{shares}" + ("" if split.test is None else f" or test below {split.test}")
         case HashSplit():
             share = split.validation if empty == "validation" else split.test
+            if together:
+                return f"raise data.split.{empty} above {share}, or name files of its own: split: {{kind: files, ...}}"
             number = max(1, total // 20)
             fixed = f"validation: {number}" if split.test is None else f"validation: {number}, test: {number}"
             return f"raise data.split.{empty} above {share}, or take a fixed number: split: {{kind: first, {fixed}}}"

@@ -20,10 +20,12 @@ from runjob.data.corpus import Part
 from runjob.data.documents import Document
 from runjob.data.encode import Batch, Encoded, Mark, encode
 from runjob.data.journal import End, Journal, made_by, read_journal
+from runjob.data.pairs import Relations
 from runjob.data.progress import Reporter
 from runjob.data.selection import Selection
 from runjob.data.split import divide, sides_of
 from runjob.data.store import SideName, SideSummary
+from runjob.data.text_pairs import Roles
 from runjob.data.writer import SideWriter, token_type
 from runjob.schemas.errors import DataError
 from runjob.schemas.job_data import Split
@@ -62,6 +64,11 @@ class Tokenising:
     reporter: Reporter
     sizes: Sizes
     tags: Numbered | None = None
+
+    @property
+    def together(self) -> bool:
+        """Does a row make several documents, which no side may part?"""
+        return isinstance(self.tags, Relations | Roles)
 
     def documents(self) -> Divided:
         """What the store will hold, in its order."""

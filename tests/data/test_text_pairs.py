@@ -18,10 +18,12 @@ from runjob.data.store import Store
 from runjob.data.stream import EvaluationStream, TrainStream
 from runjob.data.text_pair_rows import TextPairRows
 from runjob.data.text_pairs import TextPairing, text_pair_reader
-from runjob.schemas.job_data import HashSplit, TrainedWordPiece
+from runjob.schemas.errors import DataError
+from runjob.schemas.job_data import HashSplit, PretrainedTokenizer, TrainedWordPiece
 
 PAIRING = TextPairing(field="positive")
 WORDPIECE = TrainedWordPiece(kind="train", algorithm="wordpiece", vocab_size=80, lowercase=True, marks="bert", terms={})
+DUTCH = PretrainedTokenizer(kind="pretrained", path="sample:dutch", revision=None, terms={})
 PAIRS = [
     ("trilobite", "an extinct arthropod"),
     ("crinoid", "a sea lily"),
@@ -99,6 +101,23 @@ def test_no_choice_of_data_parts_two_texts(changed, pairs, tmp_path, no_report):
     if changed.get("deduplicate"):
         validation = open_side(data, tmp_path, no_report, "validation")[1]
         assert len(rows) + len(validation) == len(allowed), "a target of two anchors is no copy"
+
+
+@pytest.mark.parametrize(
+    ("validation", "budget", "said"),
+    [
+        (0.0001, None, "raise data.split.validation above 0.0001, or name files of its own: split: {kind: files"),
+        (0.01, "4", r"data.token_budget: 4 is reached .* before the first one for validation; raise it$"),
+    ],
+)
+def test_an_empty_side_is_not_answered_with_a_split_that_parts_two_texts(
+    validation, budget, said, pairs, tmp_path, no_report
+):
+    data = dataclasses.replace(pairs(), split=HashSplit(kind="hash", validation=validation, test=None))
+    data = dataclasses.replace(data, token_budget=budget, tokenizer=DUTCH)
+    with pytest.raises(DataError, match=said) as refused:
+        prepare(data, seed=2, cache=tmp_path / "cache", report=no_report, labelling=PAIRING)
+    assert "first, " not in str(refused.value)
 
 
 def test_a_target_of_two_anchors_is_on_one_side(pairs, tmp_path, no_report):
