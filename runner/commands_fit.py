@@ -34,11 +34,13 @@ def run_fit(args: Namespace) -> int:
 
 def as_text(fit: "Fit") -> str:
     from runjob.runner.memory_text import gib, parts_text
+    from runjob.schemas.job_model import group_of
 
     of = "of a GPU" if fit.now.memory.device else "of a machine's memory"
     lines = [("memory", f"{gib(fit.limit)} {of}"), ("now", said(fit.now))]
     if fit.best is None:
-        lines.append(("fits", "not even one row at a time"))
+        group = group_of(fit.now.job.objective)
+        lines.append(("fits", "not even one row at a time" if group == 1 else f"not even one group of {group} rows"))
         lines += [("would fit", f"{typed(one)} (about {gib(one.takes())})") for one in fit.others]
         if not fit.others:
             lines.append(("would fit", "nothing that is known here: take a smaller network or shorter rows"))

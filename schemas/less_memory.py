@@ -5,14 +5,14 @@ have been killed without a word."""
 from typing import Literal
 
 from runjob.schemas.job import Job
-from runjob.schemas.job_model import ScratchMPNet
+from runjob.schemas.job_model import ScratchMPNet, group_of
 
 Where = Literal["training", "evaluation"]
 
 
 def less_memory(job: Job, *, ranks: int, where: Where) -> tuple[str, ...]:
     """`--set` arguments with what each means; the last ones are always possible."""
-    training, length = job.training, job.data.sequence_length
+    training, length, group = job.training, job.data.sequence_length, group_of(job.objective)
     share = training.global_batch // ranks
     rows = share if training.micro_batch is None else min(training.micro_batch, share)
     found = []
@@ -25,8 +25,8 @@ def less_memory(job: Job, *, ranks: int, where: Where) -> tuple[str, ...]:
                 f"training.micro_tokens={fewer} (now {training.micro_tokens}; the global batch stays "
                 f"{training.global_batch} rows)"
             )
-    elif rows > 1:
-        fewer = max(size for size in range(1, rows) if share % size == 0)
+    elif rows > group:
+        fewer = max(size for size in range(group, rows, group) if share % size == 0)
         found.append(
             f"training.micro_batch={fewer} (now {rows}; the global batch stays {training.global_batch} rows, on each "
             f"rank in {share // fewer} micro batches instead of {share // rows})"
@@ -40,12 +40,14 @@ def less_memory(job: Job, *, ranks: int, where: Where) -> tuple[str, ...]:
 
 
 def _fewer_evaluated(job: Job, rows: int) -> list[str]:
-    """Half of what is evaluated at a time."""
+    """Half of what is evaluated at a time, in whole groups."""
     size = job.evaluation.micro_batch
     if size is None and job.training.micro_tokens is not None:
         size = max(job.training.micro_tokens // job.data.sequence_length, 1)
     size = rows if size is None else size
-    return [f"evaluation.micro_batch={size // 2} (now {size})"] if size > 1 else []
+    group = group_of(job.objective)
+    half = size // 2 // group * group
+    return [f"evaluation.micro_batch={half} (now {size})"] if half else []
 
 
 def say_less_memory(job: Job, *, run_id: str, ranks: int, where: Where) -> str:

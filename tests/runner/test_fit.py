@@ -70,6 +70,11 @@ def test_where_no_row_fits_the_settings_that_would_help_are_said(home: Home, run
     assert "would fit      nothing that is known here" in done.stdout and done.returncode == 1
 
 
+def test_of_rows_that_stay_together_a_group_is_the_least(home: Home, runjob: Runjob) -> None:
+    done = runjob("fit", ROOT / "tests" / "cases" / "valid" / "sentence_embedding.yaml", "--memory", "0.1GiB")
+    assert "fits           not even one group of 4 rows\n" in done.stdout and done.returncode == 1
+
+
 def test_memory_that_is_known_need_not_be_said(home: Home, runjob: Runjob) -> None:
     done = runjob("fit", TINY, "--set", "hardware.memory=2GiB")
     assert done.stdout.startswith("memory         2 GiB of a machine's memory\n") and done.returncode == 0

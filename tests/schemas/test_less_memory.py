@@ -8,6 +8,7 @@ from runjob.schemas.less_memory import less_memory, say_less_memory
 from runjob.schemas.read import read_job
 
 JOB = Path(__file__).parent.parent / "cases" / "valid" / "smallest.yaml"
+PAIRS = JOB.with_name("sentence_embedding.yaml")  # in groups of 4
 SIZES = ("training.global_batch=24", "data.sequence_length=64")
 
 
@@ -37,6 +38,23 @@ def test_an_evaluation_is_told_of_its_own_micro_batch() -> None:
         "evaluation.micro_batch=10 (now 20)"
     )
     assert told("training.micro_batch=1", where="evaluation")[0].startswith("data.sequence_length=48")
+
+
+@pytest.mark.parametrize(
+    ("micro", "evaluated", "said"),
+    [
+        (16, 24, ("training.micro_batch=8 (now 16", "evaluation.micro_batch=12 (now 24")),
+        (16, 12, ("training.micro_batch=8 (now 16", "evaluation.micro_batch=4 (now 12")),
+        (4, 4, ("training.gradient_checkpointing", "data.sequence_length")),
+    ],
+)
+def test_groups_of_rows_stay_whole_in_what_is_told(micro: int, evaluated: int, said: tuple[str, str]) -> None:
+    sets = ["hardware.ranks=1", f"training.micro_batch={micro}", f"evaluation.micro_batch={evaluated}"]
+    job = read_job(PAIRS, sets).job
+    for where, begin in zip(("training", "evaluation"), said, strict=True):
+        first = less_memory(job, ranks=1, where=where)[0]
+        assert first.startswith(begin)
+        read_job(PAIRS, [*sets, first.partition(" ")[0]])
 
 
 @pytest.mark.parametrize(("ranks", "micro"), [(1, 1), (1, 8), (1, 24), (2, 3), (2, 12), (3, 8), (3, 4)])
