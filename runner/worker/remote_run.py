@@ -125,7 +125,9 @@ class RemoteRun:
         self.store.put_bytes(listed, CODE_LIST)
 
     def put_model(self, model: Path) -> None:
-        files = {path.name: measure(path) for path in sorted(model.iterdir()) if path.is_file()}
+        """With its folders: what sentence-transformers reads of a model of vectors lies in some."""
+        paths = sorted(path for path in model.rglob("*") if path.is_file())
+        files = {path.relative_to(model).as_posix(): measure(path) for path in paths}
         listed = json.dumps({name: dataclasses.asdict(facts) for name, facts in files.items()}, indent=2).encode()
         before = self.store.read(MODEL_LIST)
         if before == listed:

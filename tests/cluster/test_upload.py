@@ -285,6 +285,22 @@ def test_what_is_no_job_is_said_so(run, far, tmp_path):
         adopt(f"file://{far}/{run.id}", run.path.parent)
 
 
+def test_a_model_with_folders_is_sent_and_fetched_whole_and_a_copy_that_lacks_them_is_mended(run, far, tmp_path):
+    (run.model / "1_Pooling").mkdir(parents=True)
+    (run.model / "model.safetensors").write_bytes(b"weights")
+    (run.model / "1_Pooling" / "config.json").write_text("{}")
+    save(run, 7)
+    assert upload_all(run) == 0
+    listed = far / run.id / "model.json"
+    whole = listed.read_bytes()
+    # as it was sent before folders were looked into
+    (far / run.id / "model" / "1_Pooling" / "config.json").unlink()
+    listed.write_text(json.dumps({name: facts for name, facts in json.loads(whole).items() if "/" not in name}))
+    assert upload_all(run) == 0
+    assert listed.read_bytes() == whole
+    assert contents(adopt(f"file://{far}/{run.id}", home(tmp_path)).model) == contents(run.model)
+
+
 def test_a_name_in_a_list_never_leads_out_of_the_run(run, far, tmp_path):
     run.model.mkdir()
     (run.model / "model.safetensors").write_bytes(b"weights")
