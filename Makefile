@@ -33,7 +33,7 @@ install: $(VENV)/.installed  ## .venv with .venv/bin/runjob
 
 run: install  ## train the quickstart job on real Dutch text, then let the model write
 	$(BIN)/runjob jobs/tiny/gpt2_dutch.yaml
-	$(BIN)/runjob generate latest
+	$(BIN)/runjob generate gpt2_dutch_tiny@latest
 
 test: $(VENV)/.installed-dev  ## the tests; ARGS='-m "not slow"' for the seconds, ARGS='-m nightly' for the longest, ARGS='tests/schemas' for a folder
 	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive $(BIN)/python -m pytest --numprocesses $(WORKERS) --dist loadfile --no-loadscope-reorder $(ARGS)

@@ -60,6 +60,7 @@ def resume(run: RunDir, wish: Wish, *, told: Callable[[str], None]) -> list[str]
         plan = plan_on(new, place)
         old_plan, mended = earlier_plan(run, old, place)
         check_length(run, changes, plan, start_from)
+        check_pause(run, new, start_from)
         told_first = foretell(new, place, done=steps_done(run, start_from))
         seen = as_seen_there(run, start_from)
         start_from = start_from if place.here else seen
@@ -180,6 +181,16 @@ def check_length(run: RunDir, changes: Sequence[Change], plan: Plan, start_from:
         raise StateError(
             f"training.length: {plan.steps} steps are over at the checkpoint of step {start}; "
             f"`--from STEP` goes back to an earlier one ({', '.join(map(str, there))})"
+        )
+
+
+def check_pause(run: RunDir, new: Resolved, start_from: str | int) -> None:
+    """A pause that lies at or behind the checkpoint would come after one step."""
+    pause, start = new.job.training.stop_after, steps_done(run, start_from)
+    if pause is not None and start_from != "best" and pause.amount <= start:
+        raise StateError(
+            f"training.stop_after: {pause} is behind it, {run.id} goes on from the checkpoint of step {start}; write "
+            "more, or null to go on to the end"
         )
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from pathlib import Path
 
+from runjob.launchers.torchrun_report import WithoutOrderlyEnds
 from runjob.runner.lines import event_line
 from runjob.runner.runs import bring_logs, planned_steps, read_progress
 from runjob.runner.tail import EventTail, LogTail
@@ -17,6 +18,7 @@ class RunTail:
         self.since = since
         self.events = EventTail(run.events)
         self.logs: dict[Path, LogTail] = {}
+        self.reports: dict[Path, WithoutOrderlyEnds] = {}
 
     def new_lines(self, rank: int | None, status: Status) -> Iterator[str]:
         """What was written since the last look: preparation, training step by step, then what rank 0 and torchrun said;
@@ -33,9 +35,10 @@ class RunTail:
         records = [record for record in self.events.read() if record["attempt"] >= self.since]
         yield from filter(None, (event_line(record, steps=steps) for record in records))
         for attempt in attempts:
-            yield from self._new(attempt.rank_log(0), attempt.stage_log("train"))
+            yield from self._new(attempt.rank_log(0))
+            log = attempt.stage_log("train")
+            yield from self.reports.setdefault(log, WithoutOrderlyEnds())(self._new(log))
 
-    def _new(self, *paths: Path) -> Iterator[str]:
-        for path in paths:
-            if path in self.logs or path.exists():
-                yield from self.logs.setdefault(path, LogTail(path)).read()
+    def _new(self, path: Path) -> Iterator[str]:
+        if path in self.logs or path.exists():
+            yield from self.logs.setdefault(path, LogTail(path)).read()
