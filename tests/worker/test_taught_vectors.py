@@ -8,14 +8,15 @@ from pathlib import Path
 import pytest
 import torch
 from sentence_transformers import SentenceTransformer
-from transformers import AutoModel, AutoTokenizer, PreTrainedModel
+from transformers import AutoModel, AutoTokenizer, BertConfig, PreTrainedModel
 
 from runjob.data import tokenizers
 from runjob.data.samples import locate_model, locate_tokenizer
 from runjob.runner.worker.export import export_model
 from runjob.runner.worker.export_run import main
 from runjob.runner.worker.export_sentences import modules_of, settings_of
-from runjob.runner.worker.models.dense import dense_in, through_dense, without_dense
+from runjob.runner.worker.models.body import AutoBody
+from runjob.runner.worker.models.dense import add_dense, dense_in, through_dense, without_dense
 from runjob.runner.worker.models.init import add_vector_layer, build_network, build_teacher
 from runjob.runner.worker.models.loading import Source
 from runjob.runner.worker.models.taught_vectors import TaughtVectorsObjective, Teacher
@@ -23,7 +24,7 @@ from runjob.schemas.errors import JobError
 from runjob.schemas.job_data import TrainedWordPiece
 from runjob.schemas.job_model import Model
 from tests.worker.test_masked_lm import FAMILIES
-from tests.worker.test_text_vectors import IGNORED, JOB, TEXTS, batch, body
+from tests.worker.test_text_vectors import IGNORED, JOB, SIZES, TEXTS, batch, body
 
 MSE = dataclasses.replace(JOB, loss="mse", teacher="sample:modernbert_teacher")
 SAMPLE = Source(field="objective.teacher", path=locate_model("sample:modernbert_teacher"), revision=None)
@@ -99,6 +100,17 @@ def test_rows_lose_the_same_in_one_micro_batch_and_in_several_and_idle_ones_noth
     assert sum(float(part.loss_sum) for part in parts) == pytest.approx(float(whole.loss_sum), rel=1e-5)
     assert float(fewer.loss_sum) == pytest.approx(sum(float(part.loss_sum) for part in parts[:2]), rel=1e-5)
     assert int(fewer.predicted) == 4
+
+
+@torch.no_grad()
+def test_a_student_of_another_width_is_compared_by_the_layer_behind_its_vector():
+    network, config = body("bert"), BertConfig(**{**SIZES, "hidden_size": 24})
+    teacher = Teacher(network=AutoBody.from_config(config, dtype=torch.float32), pooling="mean")
+    add_dense(network, teacher.width, seed=3)
+    answer = TaughtVectorsObjective(network, MSE, teacher, pairs=True).eval()(**batch(TEXTS))
+    both = [error(network, teacher, text) for pair in TEXTS for text in pair]
+    assert float(answer.loss_sum) == pytest.approx(sum(both) / 2, rel=1e-5)
+    assert answer.found.vectors.shape == (6, 2, 24)
 
 
 @torch.no_grad()
