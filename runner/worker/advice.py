@@ -129,8 +129,10 @@ def few_tokens(tokens: int, *, parameters: int) -> Told | None:
     return FEW_TOKENS.tell(seen) if seen < FEW_TOKENS.threshold else None
 
 
-def above_guessing(loss: float, *, classes: int) -> list[Told]:
-    """Of the evaluation before the first step."""
+def above_guessing(loss: float, *, classes: int | None) -> list[Told]:
+    """Of the evaluation before the first step; `classes` None: nobody guesses among tokens."""
+    if classes is None:
+        return []
     above = loss - math.log(classes)
     return [LOSS_AT_START.tell(above)] if above > LOSS_AT_START.threshold else []
 

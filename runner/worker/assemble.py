@@ -26,7 +26,6 @@ from runjob.runner.worker.feed import open_feed
 from runjob.runner.worker.journal import Journal, SilentJournal
 from runjob.runner.worker.kernels.choice import Kernels, choose_kernels
 from runjob.runner.worker.kernels.families import install
-from runjob.runner.worker.models.configs import classes_in
 from runjob.runner.worker.models.document_attention import check_documents_apart
 from runjob.runner.worker.models.init import (
     InitReport,
@@ -37,6 +36,7 @@ from runjob.runner.worker.models.init import (
 from runjob.runner.worker.models.kept_gradient import keep_gradients
 from runjob.runner.worker.models.taught_vectors import Teacher
 from runjob.runner.worker.objective import (
+    guessed_among,
     head_labels,
     identity_of,
     open_module,
@@ -134,7 +134,7 @@ def assemble(run: RunDir, attempt: Attempt, job: Job, plan: Plan, stop_watch: St
     learning_rate = LearningRate(job.training.schedule, clock, peak=engine.peak_learning_rate)
     if start.checkpoint is not None:
         restore_optimizer(engine, start.checkpoint)
-    tags, validation = tags_of(job), reader.open(store.validation)
+    validation = reader.open(store.validation)
     state = start.checkpoint.state if start.checkpoint is not None else TrainingState()
     if start.after_finish:
         state.give_another_chance()
@@ -161,7 +161,7 @@ def assemble(run: RunDir, attempt: Attempt, job: Job, plan: Plan, stop_watch: St
             added=reader.added,
             sources=names_of(job.data) if isinstance(job.data, MixData) else (),
             others=open_other_shares(job, store, store.validation),
-            tags=tags,
+            tags=tags_of(job),
             retrieval=open_retrieval(job, validation),
             exchange=exchange,
         ),
@@ -182,7 +182,7 @@ def assemble(run: RunDir, attempt: Attempt, job: Job, plan: Plan, stop_watch: St
             job.tracking.profile if exchange.rank == 0 else None, run.profile, cuda=job.hardware.device == "cuda"
         ),
         pulse=Pulse(job.training.hung_after, wait_s=0.0 if feed is None else PATIENCE_S),
-        classes=classes_in(network.config) if tags is None else len(tags.names),
+        classes=guessed_among(job, network.config),
         feed=feed,
     )
     return Assembly(

@@ -10,13 +10,14 @@ from runjob.data.characters import reads_characters, sample_characters
 from runjob.data.store import Store
 from runjob.runner.worker.advice import Sign, Told
 from runjob.schemas.job import Job
+from runjob.schemas.label_rules import BESIDE_TEXT
 
 BEFORE = "before the first step"
 
 
 def advise_on_corpus(job: Job, store: Store, config: PreTrainedConfig) -> list[Told]:
     told = [few_documents(job, store)]
-    if reads_characters(store.summary.tokenizer):
+    if reads_characters(store.summary.tokenizer) and job.objective.kind not in BESIDE_TEXT:  # whose heads say no text
         told.append(beyond_the_table(store, table=config.character_table))
     return [one for one in told if one is not None]
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 from torch import nn
-from transformers import PreTrainedModel
+from transformers import PreTrainedConfig, PreTrainedModel
 
 from runjob.data import tokenizers
 from runjob.data.added import Added, open_added
@@ -34,6 +34,7 @@ from runjob.data.text_pairs import TextPairing
 from runjob.data.text_rows import TextRows
 from runjob.data.words import marks_words, text_bytes
 from runjob.runner.worker.models.causal_lm import CausalLMObjective
+from runjob.runner.worker.models.configs import ids_in
 from runjob.runner.worker.models.document_classes import DocumentClassesObjective, check_row_family
 from runjob.runner.worker.models.filling import has_filling
 from runjob.runner.worker.models.masked_lm import MaskedLMObjective, check_family
@@ -60,6 +61,7 @@ from runjob.schemas.job_model import (
     SequenceClassification,
     TokenClassification,
 )
+from runjob.schemas.label_rules import BESIDE_TEXT
 
 # What of vectors decides what is learnt; of a teacher its weights do (assemble.py)
 OF_CONTRASTIVE = ("kind", "loss", "temperature", "pooling", "group")
@@ -199,6 +201,12 @@ def head_labels(job: Job) -> tuple[str, ...]:
     if isinstance(tags, Relations):
         return tags.outputs
     return () if tags is None else tags.names
+
+
+def guessed_among(job: Job, config: PreTrainedConfig) -> int | None:
+    """Among how many ids whoever knows nothing guesses, whose loss is their logarithm; None where no tokens are
+    predicted: a loss of labels has weights, and one of vectors counts from the targets of a group."""
+    return None if job.objective.kind in BESIDE_TEXT else ids_in(config)
 
 
 def open_other_shares(job: Job, store: Store, side: Side) -> dict[str, Rows]:

@@ -26,7 +26,7 @@ from runjob.schemas.run import Attempt, RunDir
 @dataclass(kw_only=True)
 class Parts:
     """`saved_step`: the step of the newest checkpoint, on disk or on its way there, 0 if there is none; `copies` and
-    `writing` are that way, on rank 0. `classes`: how many ids the network tells apart. `feed` where the data are
+    `writing` are that way, on rank 0. `classes`: how many ids a guess is among. `feed` where the data are
     streamed, and `given_up` once its samples can't be had."""
 
     run: RunDir
@@ -51,7 +51,7 @@ class Parts:
     writing: Writing
     profiler: Profiler
     pulse: Pulse
-    classes: int
+    classes: int | None
     feed: Feed | None
     given_up: bool = False
 

@@ -18,7 +18,7 @@ from runjob.runner.worker.character_baseline import character_bigram
 from runjob.runner.worker.corpus_advice import advise_on_corpus
 from runjob.runner.worker.engine import start_process_group
 from runjob.runner.worker.memory import answering_memory
-from runjob.runner.worker.models.configs import classes_in
+from runjob.runner.worker.models.configs import ids_in
 from runjob.runner.worker.recording import advise, log_profile
 from runjob.runner.worker.saving import wait_for_save_after_failure
 from runjob.runner.worker.stopping import StopWatch
@@ -138,7 +138,7 @@ def log_baseline(assembly: Assembly) -> None:
         return
     store = assembly.store
     if parts.job.evaluation.baseline == "character_bigram":
-        report = character_bigram(store.train, parts.evaluator.rows, table=classes_in(assembly.config))
+        report = character_bigram(store.train, parts.evaluator.rows, table=ids_in(assembly.config))
     else:
         report = interpolated_bigram(store.train.tokens, store.validation.tokens, store.summary.tokenizer.vocab_size)
     parts.journal.log("baseline", step=0, **vars(report))

@@ -188,17 +188,8 @@ def inner_size(init: ScratchBert | ScratchCanine | ScratchDebertaV2 | ScratchMPN
     return init.intermediate_size if init.intermediate_size is not None else 4 * init.hidden_size
 
 
-def classes_in(config: PreTrainedConfig) -> int:
-    """How many ids, or labels, a network of this configuration tells apart in what it predicts."""
-    if any(
-        name.endswith(("ForTokenClassification", "ForSequenceClassification")) for name in config.architectures or ()
-    ):
-        return int(config.num_labels)
-    return ids_in(config)
-
-
 def ids_in(config: PreTrainedConfig) -> int:
-    """How many ids a network of this configuration reads."""
+    """How many ids a network of this configuration tells apart."""
     return int(config.character_table if config.model_type == "canine" else config.vocab_size)
 
 
