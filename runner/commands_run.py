@@ -111,7 +111,7 @@ def showing_submission(run: RunDir) -> Iterator[None]:
 def after_start(run: RunDir, job: "Job", *, detach: bool, quiet: bool) -> int:
     """Say how to watch, then watch, unless told not to."""
     if job.tracking.tensorboard and not quiet:
-        print(shlex.join([tensorboard_program(), "--logdir", str(run.tensorboard)]), flush=True)
+        print(f"curves: {shlex.join([tensorboard_program(), '--logdir', str(run.tensorboard)])}", flush=True)
     if detach:
         if not quiet:
             print(f"follow with: runjob logs -f {run.id}", flush=True)
@@ -165,9 +165,10 @@ def next_commands(run: RunDir, state: str) -> list[str]:
             from runjob.schemas.label_rules import BESIDE_TEXT
             from runjob.schemas.read import read_job_json
 
-            kind = read_job_json(run.job).job.objective.kind
-            use = "fill-mask" if kind in ("mlm", "plm") else "generate"
-            uses = [] if kind in BESIDE_TEXT else [f"runjob {use} {run.id}"]
+            job = read_job_json(run.job).job
+            use = "fill-mask" if job.objective.kind in ("mlm", "plm") else "generate"
+            asked = "" if job.evaluation.prompts else " --interactive"
+            uses = [] if job.objective.kind in BESIDE_TEXT else [f"runjob {use} {run.id}{asked}"]
             return [*uses, f"runjob export {run.id} --to DIR", f"model: {run.model}"]
         case "failed":
             return [f"runjob why {run.id}", f"runjob resume {run.id}"]

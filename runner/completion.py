@@ -17,7 +17,7 @@ from argcomplete.lexers import split_line
 from argcomplete.shell_integration import shellcode
 
 from runjob.runner.cli import GROUPS, JOB_SUFFIXES, NAMES, find_command, first_plain_word
-from runjob.schemas.schema import Schema, bundled_schema, follow, variants
+from runjob.schemas.schema import Schema, bundled_schema, leaves_of
 
 # prefix -> proposals; argcomplete leaves out those that do not begin with it
 Proposals = Iterable[str]
@@ -174,23 +174,18 @@ def _objectives(prefix: str, **_: Any) -> Proposals:  # noqa: ANN401
 def _settings(prefix: str, **_: Any) -> Proposals:  # noqa: ANN401
     """`training.le` goes on with the fields of the schema, `training.precision=` with the words that it takes."""
     path, given, _value = prefix.partition("=")
-    known = dict(_fields(bundled_schema(), ""))
+    known = _fields()
     if not given:
         return [f"{name}=" for name in known]
     return [f"{path}={value}" for value in known.get(path, ())]
 
 
-def _fields(schema: Schema, above: str) -> Iterator[tuple[str, tuple[str, ...]]]:
+def _fields() -> dict[str, tuple[str, ...]]:
     """Every field that holds no others, by its dotted path, with the words that it takes; of all variants."""
     found: dict[str, tuple[str, ...]] = {}
-    for branch in variants(schema).values() if "oneOf" in schema else [schema]:
-        for name, field in branch.get("properties", {}).items():
-            whole, path = follow(field), f"{above}{name}"
-            if "oneOf" in whole or "properties" in whole:
-                found |= dict(_fields(whole, f"{path}."))
-            else:
-                found[path] = (*found.get(path, ()), *_words(whole))
-    yield from found.items()
+    for path, field in leaves_of(bundled_schema()):
+        found[path] = (*found.get(path, ()), *_words(field))
+    return found
 
 
 def _words(field: Schema) -> tuple[str, ...]:

@@ -14,12 +14,14 @@ from typing import Any
 
 from runjob.schemas import wording
 from runjob.schemas.problems import DEFAULT, WRONG, Mark, Problem
-from runjob.schemas.reserved import ELSEWHERE, NEVER
-from runjob.schemas.schema import TAGS, Schema, bundled_schema, follow, tags_of, types_of, variants
+from runjob.schemas.reserved import CALLED, ELSEWHERE, NEVER
+from runjob.schemas.schema import TAGS, Schema, bundled_schema, follow, homes_of, tags_of, types_of, variants
 from runjob.schemas.yaml import Entry, ListNode, MapNode, Node, Scalar
 
 # difflib takes 0.1 ms a word; after so many mistakes of one file a reader has other worries than the next suggestion
 MAX_SUGGESTIONS = 200
+# Of a key that stands in more places of a job than that none is proposed
+MAX_HOMES = 3
 # What file systems take (NAME_MAX); a longer one is an error where it is only looked for
 LONGEST_NAME = 255
 
@@ -96,7 +98,9 @@ class Checker:
     def wrong_word(self, node: Node, path: str, known: list[str], said: str) -> Any:  # noqa: ANN401
         if not isinstance(node, Scalar) or not node.text:
             return self.problem(node.mark, path, f"expected {wording.one_of(known)}, not {wording.found(node)}")
-        said = f"{said} `{wording.short(node.text)}`; {wording.instead(self.meant(node.text, known), known)}"
+        called = [word for word in known if node.text.lower() in CALLED and CALLED[node.text.lower()] == word]
+        meant = called[0] if called else self.meant(node.text, known)
+        said = f"{said} `{wording.short(node.text)}`; {wording.instead(meant, known)}"
         return self.problem(node.mark, path, said)
 
     def choice(self, node: Node, schema: Schema, path: str, key_mark: Mark) -> Any:  # noqa: ANN401
@@ -109,6 +113,11 @@ class Checker:
             return self.problem(
                 node.mark, path, f"expected {wording.expected(schema)}, not {wording.found(node)}{hint}"
             )
+        if any(branch.get("format") == "length" for branch in schema["anyOf"]) and isinstance(node, Scalar):
+            amount = node.value if isinstance(node.value, int | float) else 0
+            if amount >= 1 and (broken := wording.out_of_range(amount, fitting[0])) is not None:
+                said = f"{broken}; a number is a share of the run, and an amount has a unit: `{node.text} steps`"
+                return self.problem(node.mark, path, said)
         return self.value(node, {"examples": schema["examples"], **fitting[0]}, path, key_mark)
 
     def mapping(self, node: MapNode, schema: Schema, path: str, key_mark: Mark) -> Any:  # noqa: ANN401
@@ -152,7 +161,11 @@ class Checker:
         meant = self.meant(key, fields)
         *_, (tag, word) = [("", ""), *tags_of({"properties": fields}).items()]
         where = f" for the {tag} `{word}`" if tag else ""
-        self.problem(mark, here, f"unknown key{where}; {wording.instead(meant, fields)}")
+        homes = homes_of(key) if meant is None else ()
+        if homes and here not in homes and len(homes) <= MAX_HOMES:
+            self.problem(mark, here, f"unknown key{where}; it stands in {wording.one_of(homes)}")
+        else:
+            self.problem(mark, here, f"unknown key{where}; {wording.instead(meant, fields)}")
         return meant
 
     def list(self, node: ListNode, schema: Schema, path: str) -> Any:  # noqa: ANN401

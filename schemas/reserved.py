@@ -37,3 +37,12 @@ ELSEWHERE: dict[str, str] = {
     "n_positions": "model.init.max_position_embeddings",
     "model_name_or_path": "model.init.path",
 }
+
+# What other tools call a value -> the word for it here
+CALLED: dict[str, str] = {
+    "gpu": "cuda",
+    "float32": "fp32",
+    "float16": "fp16",
+    "half": "fp16",
+    "bfloat16": "bf16",
+}

@@ -7,6 +7,7 @@ another need not say everything; it is committed (tests hold it equal).
 
 import functools
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +89,31 @@ def follow(schema: Schema, bundle: Schema | None = None) -> Schema:
         definitions = (bundled_schema() if bundle is None else bundle)["$defs"]
         schema = {**definitions[schema["$ref"].removeprefix("#/$defs/")], **beside}
     return schema
+
+
+def leaves_of(schema: Schema, above: str = "") -> Iterator[tuple[str, Schema]]:
+    """Every field that holds no others, by its dotted path; of all variants, so a path may come more than once."""
+    for branch in variants(schema).values() if "oneOf" in schema else [schema]:
+        for name, field in branch.get("properties", {}).items():
+            whole, path = follow(field), f"{above}{name}"
+            if "oneOf" in whole or "properties" in whole:
+                yield from leaves_of(whole, f"{path}.")
+            else:
+                yield path, whole
+
+
+def homes_of(key: str) -> tuple[str, ...]:
+    """Every path of a job whose last word this is.
+
+    >>> homes_of("log_every")
+    ('training.log_every',)
+    """
+    return tuple(path for path in _every_path() if path.rpartition(".")[2] == key)
+
+
+@functools.cache
+def _every_path() -> tuple[str, ...]:
+    return tuple(sorted({path for path, _ in leaves_of(bundled_schema())}))
 
 
 def variants(schema: Schema) -> dict[str, Schema]:

@@ -116,7 +116,9 @@ def details(found: Answer) -> list[str]:
             lines = LAST_OF_SUPERVISOR if log.name == "supervisor.log" else LAST_LINES
             parts += [f"last lines of {log}:", tail(log, lines)]
     if found.settings:
-        parts += ["to be changed in the job:", as_yaml(list(found.settings))]
+        asked = all(one.look for one in found.settings)
+        heading = "what the job says there, which may be right:" if asked else "to be changed in the job:"
+        parts += [heading, as_yaml(list(found.settings))]
     if status.state in ("failed", "lost", "preempted", "cancelled"):
         parts.append(way_on(found))
     if status.state == "unreachable":

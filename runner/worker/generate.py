@@ -103,9 +103,9 @@ def generate(options: argparse.Namespace) -> None:
     target = find_target(options.target.absolute())
     options.prompt += options.complete
     needed = not options.interactive and not options.benchmark
+    writer = open_writer(target.model, device=options.device)  # first: it refuses a model that writes nothing
     prompts = read_prompts(options, target, needed=needed, example="Er was eens")
     sampling = settings(options, target)
-    writer = open_writer(target.model, device=options.device)
     refuse_options(options, writer, target.model, prompts)
     if options.benchmark:
         report = measure_speed(writer.network, sampling)

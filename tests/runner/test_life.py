@@ -239,6 +239,15 @@ def test_a_pause_that_was_reached_is_dropped_by_resume(small, job, only_run):
     assert json.loads((only_run() / "job.json").read_text())["job"]["training"]["stop_after"] is None
 
 
+def test_a_pause_behind_the_checkpoint_is_refused(small, job, running: Path, only_run):
+    small("", "cancel", "latest")
+    saved_at(running, 5, 10)
+    done = small("long", "resume", "latest", *LOCAL, "--set", "training.stop_after=10 steps")
+    assert done.returncode == 2
+    assert "training.stop_after: 10 steps is behind it" in done.stderr
+    assert "goes on from the checkpoint of step 10; write more, or null" in done.stderr
+
+
 def test_resume_from_a_step_without_a_checkpoint_names_those_there_are(small, job, running: Path, only_run):
     small("", "cancel", "latest")
     saved_at(running, 5, 10)

@@ -3,9 +3,11 @@
 import json
 from pathlib import Path
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from runjob.launchers.torchrun_report import WithoutOrderlyEnds
 from runjob.runner.tail import EventTail, LogTail
 
 
@@ -75,3 +77,27 @@ def test_a_log_is_read_by_whole_lines(tmp_path: Path):
     with path.open("a") as log:
         log.write("ee\n")
     assert tail.read() == ["three"]
+
+
+REPORT = """\
+torch says something
+E1123 00:15:42.284000 8687 torch/distributed/elastic/multiprocessing/api.py:1002] failed (exitcode: CODE) local_rank: 0
+Traceback (most recent call last):
+  File "<frozen runpy>", line 198, in _run_module_as_main
+torch.distributed.elastic.multiprocessing.errors.ChildFailedError:
+============================================================
+runjob.runner.worker FAILED
+------------------------------------------------------------
+  exitcode  : CODE (pid: 8692)
+============================================================
+and goes on
+"""
+
+
+@pytest.mark.parametrize(("code", "shown"), [("75", False), ("130", False), ("1", True), ("-9", True)])
+@pytest.mark.parametrize("at_once", [1, 4, 100])
+def test_torchruns_traceback_of_a_rank_that_paused_is_not_shown_as_a_crash(code: str, shown: bool, at_once: int):
+    lines = REPORT.replace("CODE", code).splitlines()
+    kept = WithoutOrderlyEnds()
+    seen = [line for begin in range(0, len(lines), at_once) for line in kept(lines[begin : begin + at_once])]
+    assert seen == (lines if shown else [lines[0], lines[-1]])

@@ -339,3 +339,20 @@ def test_reading_a_job_imports_nothing_heavy():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("sets", "said"),
+    [
+        ("log_every=5", "log_every=5: unknown key; it stands in `training.log_every`"),
+        ("hardware.device=gpu", "unknown value `gpu`; did you mean `cuda`?"),
+        ("training.precision=bfloat16", "unknown value `bfloat16`; did you mean `bf16`?"),
+        (
+            "training.schedule={kind: linear, warmup: 5}",
+            "must be less than 1, not 5; a number is a share of the run, and an amount has a unit: `5 steps`",
+        ),
+    ],
+)
+def test_what_other_tools_write_is_answered_with_what_is_written_here(sets: str, said: str) -> None:
+    [line] = lines_of(SMALLEST, sets)
+    assert said in line
