@@ -17,6 +17,7 @@ Name = Literal[
     "characters_beyond",
     "loss_flat",
     "evaluation_apart",
+    "evaluation_rose",
     "data_wait",
     "gradient_clipped",
     "slow_rank",
@@ -94,6 +95,15 @@ APART = Sign(
     "begins to learn its corpus by heart; train for less long, on more text, or with dropout (the best model so far is "
     "kept where evaluation.best names a metric)",
 )
+ROSE = Sign(
+    name="evaluation_rose",
+    watched="evaluation loss minus that of the run's first evaluation: above",
+    threshold=0.5,
+    window="each evaluation",
+    advice="the evaluation loss is {value:.2g} nats above that of the run's first evaluation, so the model is worse "
+    "than it began; try a tenth of training.learning_rate, a longer warm-up, or training.gradient_clipping: 1.0 (the "
+    "best model so far is kept where evaluation.best names a metric)",
+)
 DATA_WAIT = Sign(
     name="data_wait",
     watched="share of the time spent waiting for data: above",
@@ -120,7 +130,7 @@ SLOW_RANK = Sign(
     f"{WINDOW} steps, and all of them wait for it: look what else runs on its node, whether its GPU is throttled (hot, "
     "or short of power), and whether it has as many cores (hardware.threads)",
 )
-SIGNS = (FEW_TOKENS, LOSS_AT_START, LOSS_FLAT, APART, DATA_WAIT, CLIPPED, SLOW_RANK)
+SIGNS = (FEW_TOKENS, LOSS_AT_START, LOSS_FLAT, APART, ROSE, DATA_WAIT, CLIPPED, SLOW_RANK)
 
 
 def few_tokens(tokens: int, *, parameters: int) -> Told | None:
@@ -164,7 +174,7 @@ class Step:
 class Watch:
     """All that is remembered, in sums: `lowest` mean loss of a window and `windows` since; of the running window its
     steps that were made (`counted`), their losses, clipped ones, times and slow ranks; of the steps since the last
-    evaluation their losses; the last `distances`."""
+    evaluation their losses; the last `distances`; the loss of the `first` evaluation."""
 
     said: list[Name] = field(default_factory=list)
     lowest: float | None = None
@@ -178,6 +188,7 @@ class Watch:
     since: float = 0.0
     steps: int = 0
     distances: list[float] = field(default_factory=list)
+    first: float | None = None
 
     def after_step(self, step: Step) -> list[Told]:
         self.counted += 1
@@ -202,11 +213,12 @@ class Watch:
         return self._once(told)
 
     def after_evaluation(self, loss: float) -> list[Told]:
+        self.first = loss if self.first is None else self.first
         if not self.steps:  # before the first step, or again at the same one after a resume
             return []
         self.distances = [*self.distances[-3:], loss - self.since / self.steps]
         self.since, self.steps = 0.0, 0
-        return self._once([self._apart()])
+        return self._once([self._apart(), ROSE.tell(rise) if (rise := loss - self.first) > ROSE.threshold else None])
 
     def _waiting(self) -> Told | None:
         share = self.wait_s / self.seconds if self.seconds else 0.0

@@ -114,7 +114,7 @@ def test_a_distance_that_does_not_is_not(distances: list[float]) -> None:
 def test_an_evaluation_before_the_first_step_says_nothing() -> None:
     watch = Watch()
     assert watch.after_evaluation(9.0) == []
-    assert watch == Watch()
+    assert watch == Watch(first=watch.first)
 
 
 @settings(deadline=None, max_examples=30)
@@ -177,3 +177,12 @@ def test_a_window_with_steps_that_were_left_out_is_judged_by_the_others() -> Non
         told += watch.after_step(step(number, norm=9.0)) if made else watch.after_any(number, warmup=0)
     assert [(one.sign.name, one.value) for one in told] == [("gradient_clipped", 1.0)]
     assert (watch.counted, watch.lowest) == (0, 5.0)
+
+
+def test_a_model_that_is_worse_than_it_began_is_told_once() -> None:
+    watch, told = Watch(), []
+    for number, loss in enumerate([6.3, 6.0, 6.7, 6.81, 9.0]):
+        if number:
+            watch.after_step(step(number, loss=loss))
+        told += [(number, one.sign.name, round(one.value, 2)) for one in watch.after_evaluation(loss)]
+    assert told == [(3, "evaluation_rose", 0.51)]
