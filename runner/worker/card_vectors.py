@@ -7,7 +7,7 @@ from typing import Any
 
 from runjob.data.store import Summary
 from runjob.runner.worker.metrics import Metrics
-from runjob.runner.worker.retrieval import CANDIDATES
+from runjob.runner.worker.models.text_vectors import CANDIDATES
 from runjob.schemas.job import Job, learns_from_pairs
 from runjob.schemas.job_model import SentenceEmbedding
 from runjob.schemas.quantities import counted

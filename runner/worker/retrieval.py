@@ -21,9 +21,8 @@ from runjob.data.text_pair_rows import TextPairRows
 from runjob.runner.worker.exchange import Exchange
 from runjob.runner.worker.metrics import Metrics
 from runjob.runner.worker.models.causal_lm import Found
+from runjob.runner.worker.models.text_vectors import CANDIDATES
 
-# The first so many rows of the side are asked and searched: 10,000 of 768 numbers are 60 MB and a second of one core
-CANDIDATES = 10_000
 # Rows that are compared at once
 BLOCK = 256
 RECALLS = (1, 5, 10)
@@ -49,9 +48,8 @@ class Retrieval:
     def measure(self, found: list[Found], exchange: Exchange) -> Metrics:
         """Of what this rank's rows became, and those of all others. Collective."""
         mine = Found(torch.cat([one.rows for one in found]), torch.cat([one.vectors for one in found]))
-        kept = mine.rows < CANDIDATES
         # numbers of rows below 2^24 are exact in fp32
-        flat = torch.cat([mine.rows[kept].float()[:, None], mine.vectors[kept].flatten(1)], dim=1)
+        flat = torch.cat([mine.rows.float()[:, None], mine.vectors.flatten(1)], dim=1)
         every = exchange.joined(flat)
         order = every[:, 0].argsort()
         anchors, targets = every[order, 1:].view(len(every), 2, -1).unbind(1)

@@ -65,13 +65,14 @@ CONFIGS: dict[str, PreTrainedConfig] = {
     "deberta-v2": DebertaV2Config(**SIZES),
     "modernbert": ModernBertConfig(**SIZES, bos_token_id=2, cls_token_id=2, eos_token_id=3, sep_token_id=3),
 }
-# Anchor and target of six rows; the second and third have one target, the fourth and sixth one anchor
+# Anchor and target of six rows; the second and third have one target, the fourth and sixth one anchor, and the
+# fifth's looks like it when it is filled up
 TEXTS = [
     ([4, 5], [6, 7, 8]),
     ([9], [10, 11]),
     ([12, 13, 14], [10, 11]),
     ([15], [16]),
-    ([17, 18], [19, 20, 21, 22]),
+    ([15, 0], [19, 20, 21, 22]),
     ([15], [23, 24]),
 ]
 

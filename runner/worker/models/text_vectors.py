@@ -24,6 +24,9 @@ from runjob.runner.worker.models.document_attention import seen_by
 from runjob.runner.worker.models.linear_loss import IGNORED
 from runjob.schemas.job_model import SentenceEmbedding
 
+# The first so many rows of a side are asked and searched: 10,000 of 768 numbers are 60 MB and a second of one core
+CANDIDATES = 10_000
+
 
 class Texts(NamedTuple):
     """The texts of B rows apart: all anchors, then all targets; `mask` is 1 where a token stands."""
@@ -95,7 +98,9 @@ def group_losses(
     anchors_BH, targets_BH = vectors_TH.chunk(2)
     numbers_B = torch.arange(len(anchors_BH), device=vectors_TH.device)
     together_BB = numbers_B[:, None] // group == numbers_B[None, :] // group
-    anchors, targets = (_alike(ids) for ids in texts.ids_TL.chunk(2))
+    # what fills a text up is no token: 0 is one, and two texts may differ in it alone
+    ids_TL = texts.ids_TL.masked_fill(texts.mask_TL == 0, -1)
+    anchors, targets = (_alike(ids) for ids in ids_TL.chunk(2))
     own_BB = numbers_B[:, None] == numbers_B[None, :]
     counted_BB = together_BB & (own_BB | (asked_B[None, :] & ~(anchors | targets)))
     scores_BB = (anchors_BH @ targets_BH.T / temperature).masked_fill(~counted_BB, -torch.inf)
@@ -109,7 +114,7 @@ def _alike(ids_BL: torch.Tensor) -> torch.Tensor:
 
 
 def found_in(vectors_TH: torch.Tensor, wanted_B: torch.Tensor) -> Found:
-    """The vectors of the rows that were asked about, in main memory."""
-    asked_B = wanted_B != IGNORED
+    """The vectors of the rows that were asked about and are searched, in main memory."""
+    asked_B = (wanted_B != IGNORED) & (wanted_B < CANDIDATES)
     pairs_B2H = torch.stack(vectors_TH.chunk(2), dim=1)
     return Found(rows=wanted_B[asked_B].cpu(), vectors=pairs_B2H[asked_B].cpu())
