@@ -44,7 +44,8 @@ def drawn(kin: Kin, *, asked: str, where: Path) -> "Tree":
 def said_of(kin: Kin, where: Path) -> str:
     if kin.state is None:
         return kin.origin.words
-    words = f"{kin.objective}, {kin.state}"
+    taught = f", taught by {kin.teacher}" if kin.teacher is not None else ""
+    words = f"{kin.objective}, {kin.state}{taught}"
     if kin.origin.run is None:
         return f"{words}; {kin.origin.words}"
     changed = "; that run holds others by now" if changed_since(kin, where) else ""

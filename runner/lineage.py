@@ -27,12 +27,14 @@ class Origin:
 
 @dataclass(frozen=True, kw_only=True)
 class Kin:
-    """A run and those that started from it. `state`: None of one that is not here any more."""
+    """A run and those that started from it. `state`: None of one that is not here any more; `teacher`: the run, or the
+    directory, whose vectors it learns."""
 
     id: str
     state: str | None
     objective: str | None
     origin: Origin
+    teacher: str | None = None
     children: tuple["Kin", ...] = ()
 
 
@@ -70,8 +72,23 @@ def grow(home: Path, name: str, children: Mapping[str, Sequence[str]], *, above:
     values = read_job_json(run.job).values
     (status,) = states_of([run])
     return Kin(
-        id=name, state=status.state, objective=values["objective"]["kind"], origin=origin_of(values), children=kin
+        id=name,
+        state=status.state,
+        objective=values["objective"]["kind"],
+        origin=origin_of(values),
+        teacher=teacher_of(values),
+        children=kin,
     )
+
+
+def teacher_of(values: Mapping[str, Any]) -> str | None:
+    """By its id, where it is the model of a run; None where nobody teaches."""
+    objective = values["objective"]
+    if objective["kind"] != "sentence_embedding" or objective["teacher"] is None:
+        return None
+    model = Path(objective["teacher"])
+    run = RunDir(model.parent)
+    return run.id if model == run.model and run.job.is_file() else str(objective["teacher"])
 
 
 def origin_of(values: Mapping[str, Any]) -> Origin:

@@ -22,7 +22,7 @@ from runjob.schemas.end_to_end import rows_are_padded
 from runjob.schemas.errors import RunjobError
 from runjob.schemas.facts import Facts, keep_facts
 from runjob.schemas.job import Job
-from runjob.schemas.job_data import HubData, streamed
+from runjob.schemas.job_data import HubData, TrainedTokenizer, TrainedUnigram, TrainedWordPiece, streamed
 from runjob.schemas.job_json import read_job_json
 from runjob.schemas.lifeline import die_with_parent
 from runjob.schemas.quantities import counted
@@ -54,7 +54,8 @@ class Teller:
 
 def progress_line(progress: Progress) -> str:
     """`tokenising  62 %  3,100 documents  640,000 tokens  410,000 tokens/s  41 s left`, as far as they are known."""
-    parts = [progress.stage, progress.note]
+    # behind `running: stage train`, which may come first, "done" would read as the end of the training
+    parts = ["the data are prepared" if progress.stage == "done" else progress.stage, progress.note]
     if progress.share:
         parts.append(f"{100 * progress.share:.0f} %")
     if progress.documents:
@@ -101,7 +102,7 @@ def main(run: RunDir, *, whole: bool) -> int:
         f"{'built' if store.built else 'found'}: {counted(train.documents, 'training document')} of "
         f"{counted(train.tokens, 'token')}, "
         f"{counted(validation.documents, 'validation document')} of {validation.tokens:,}, {tested}"
-        f"vocabulary {store.summary.tokenizer.vocab_size:,}"
+        f"{vocabulary_words(job, store.summary.tokenizer.vocab_size)}"
     )
     tell_left_out("left out", store)
     tell_labels(job, store)
@@ -116,6 +117,14 @@ def main(run: RunDir, *, whole: bool) -> int:
         if job.data.layout == "lines":
             print(lines_text(facts))
     return 0
+
+
+def vocabulary_words(job: Job, size: int) -> str:
+    """Trained on little text it may be smaller than the job has it."""
+    settings = job.data.tokenizer
+    if isinstance(settings, TrainedTokenizer | TrainedWordPiece | TrainedUnigram) and size < settings.vocab_size:
+        return f"vocabulary {size:,} ({settings.vocab_size:,} were asked for, and these texts have no more pieces)"
+    return f"vocabulary {size:,}"
 
 
 def tell_left_out(said: str, store: PreparedStore) -> None:

@@ -11,6 +11,7 @@ from safetensors.numpy import save_file
 
 from runjob.launchers.staging_inputs import find_inputs, moved
 from runjob.runner.from_run import name_in
+from runjob.schemas.read import read_job, write_job_json
 from runjob.schemas.run import RunDir, read_json
 from runjob.schemas.weights import weights_sha256
 from tests.conftest import ROOT
@@ -160,6 +161,16 @@ def test_lineage_is_a_tree_from_the_first_run_that_is_known(small, first, second
     assert "that run holds others by now" in runjob("lineage", child.id).stdout
     shutil.rmtree(root.path)
     assert runjob("lineage", child.id).stdout.splitlines()[0] == f"{root.id}  not here any more"
+
+
+def test_lineage_names_the_run_whose_vectors_a_student_learns(first, home, runjob):
+    teacher, student = first(), RunDir.create(home.runs, "student")
+    sets = (f"objective.teacher={teacher.model}", f"data.tokenizer.path={teacher.model}")
+    write_job_json(student.job, read_job(ROOT / "jobs/tiny/student_distill.yaml", sets))
+    assert runjob("lineage", student.id).stdout.splitlines() == [
+        f"{student.id}  sentence_embedding, pending, taught by {teacher.id}; modernbert from scratch  <- this one"
+    ]
+    assert json.loads(runjob("lineage", teacher.id, "--json").stdout)["teacher"] is None
 
 
 def test_the_name_of_a_job_is_what_stands_before_the_digits_of_an_id():
