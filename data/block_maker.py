@@ -56,7 +56,7 @@ class Turn:
 
     def judge(self) -> tuple[str, ...]:
         """The first bad rows among those read for the documents taken last; DataError if they are more than
-        data.bad_rows allows."""
+        bad_rows allows."""
         reading, (rows, bad) = self._reading, self._taken_from
         rows, bad = reading.rows - rows, reading.bad.count - bad
         if too_many(bad, rows=rows, allowed=reading.bad.allowed):

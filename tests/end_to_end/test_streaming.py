@@ -145,7 +145,7 @@ def test_more_bad_rows_than_are_allowed_end_the_run_with_a_checkpoint(stream_ben
     outcome = run.list_attempts()[-1].read_exit()
     assert outcome is not None and outcome.outcome == "failed" and outcome.step > 0
     last = outcome.error.splitlines()[-1]
-    assert re.match(r"[23] rows of \d+ can't be read \(.* %, where data\.bad_rows allows 5 %\); mend", last)
+    assert re.match(r"[23] rows of \d+ can't be read \(.* %, where bad_rows allows 5 %\); mend", last)
     assert f"{shard(stream_bench.home.path, 4)}:row 21: column 'text' holds NoneType" in outcome.error
     assert (run.checkpoints / f"step-{outcome.step:08d}").is_dir()
     assert re.search(r"left out of block \d+: 1 row that can't be read\n", done.stdout)

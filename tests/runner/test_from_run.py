@@ -168,7 +168,7 @@ def test_lineage_names_the_run_whose_vectors_a_student_learns(first, home, runjo
     sets = (f"objective.teacher={teacher.model}", f"data.tokenizer.path={teacher.model}")
     write_job_json(student.job, read_job(ROOT / "jobs/tiny/student_distill.yaml", sets))
     assert runjob("lineage", student.id).stdout.splitlines() == [
-        f"{student.id}  sentence_embedding, pending, taught by {teacher.id}; modernbert from scratch  <- this one"
+        f"{student.id}  sentence_embedding, lost, taught by {teacher.id}; modernbert from scratch  <- this one"
     ]
     assert json.loads(runjob("lineage", teacher.id, "--json").stdout)["teacher"] is None
 

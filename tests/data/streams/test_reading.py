@@ -116,7 +116,7 @@ def test_a_block_that_the_budget_ends_is_judged_too(
     rows = [text if place < 20 or place % 2 else None for place, text in enumerate(texts[:60])]
     pq.write_table(pa.table({"text": rows}), tmp_path / "gaps" / "train.parquet")
     desk = sit_down(hub(tmp_path / "gaps", tokenizer, bad_rows=0.1, token_budget=400), ahead=0)
-    with pytest.raises(DataError, match=r"can't be read \(\d+\.?\d* %, where data\.bad_rows allows 10 %\)"):
+    with pytest.raises(DataError, match=r"can't be read \(\d+\.?\d* %, where bad_rows allows 10 %\)"):
         desk.provide(range(1))
 
 
