@@ -1,4 +1,5 @@
-"""Amazon on loopback for the tests of --launcher aws: one moto for a file, a clean account for each test."""
+"""A host behind sshd, and Amazon on loopback for the tests of --launcher aws: one moto for a file, a clean account for
+each test."""
 
 import contextlib
 import http.server
@@ -13,12 +14,20 @@ from tests.cluster.aws_bench import AwsBench, write_aws_job
 from tests.cluster.ec2 import Amazon, amazon
 from tests.cluster.ec2_machines import Machines, machines
 from tests.cluster.slurm_cluster import cluster, whole_cluster  # noqa: F401 - fixtures
-from tests.cluster.sshd_host import need_ssh_host
+from tests.cluster.sshd_host import SshHost, need_ssh_host, ssh_host
 from tests.conftest import Home, Processes, Runjob
 from tests.end_to_end.conftest import write_job
 
 # By which the caller's own account would reach into a test
 OF_AWS = "AWS_"
+
+
+@pytest.fixture(scope="module")
+def host() -> Iterator[SshHost]:
+    """A host over a real sshd, for the tests of one file."""
+    need_ssh_host()
+    with ssh_host() as running:
+        yield running
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,6 @@ import contextlib
 import os
 import re
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -13,7 +12,7 @@ import pytest
 from runjob.schemas.processes import descendants
 from runjob.schemas.run import RunDir, read_json
 from tests.cluster.slurm_cluster import Cluster, name_of
-from tests.cluster.sshd_host import SshHost, need_ssh_host, ssh_host, write_client
+from tests.cluster.sshd_host import SshHost, write_client
 from tests.conftest import ROOT, Home, Runjob, run_script, wait_until
 from tests.end_to_end.conftest import flags, progress, records, write_job
 
@@ -32,13 +31,6 @@ JOB = (
     "hardware.ranks=2",
     "hardware.zero=1",
 )
-
-
-@pytest.fixture(scope="module")
-def host() -> Iterator[SshHost]:
-    need_ssh_host()
-    with ssh_host() as running:
-        yield running
 
 
 def by_step(run: RunDir, event: str) -> dict[int, dict]:

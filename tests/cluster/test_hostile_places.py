@@ -3,14 +3,13 @@ and no shell, neither here nor there, has read any of it. Nor does a secret of t
 here, there or with Slurm. Small programs stand for the training."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from runjob.schemas.run import RunDir, read_json
 from tests.cluster.slurm_cluster import Cluster
-from tests.cluster.sshd_host import SshHost, need_ssh_host, ssh_host, write_client
+from tests.cluster.sshd_host import SshHost, write_client
 from tests.conftest import Home, run_script
 from tests.end_to_end.conftest import flags
 from tests.launchers.helpers import PROGRAM
@@ -58,13 +57,6 @@ def package(tmp_path: Path) -> str:
     points = "[runjob.launchers]\nsmall-ssh = small_places:SmallSsh\nsmall-slurm = small_places:SmallSlurm\n"
     (facts / "entry_points.txt").write_text(points)
     return str(tmp_path / "site")
-
-
-@pytest.fixture(scope="module")
-def host() -> Iterator[SshHost]:
-    need_ssh_host()
-    with ssh_host() as running:
-        yield running
 
 
 def order(home: Home, launcher: str, env: dict[str, str], *sets: str) -> RunDir:

@@ -3,22 +3,14 @@
 import json
 import os
 import signal
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from runjob.schemas.run import RunDir, read_json
 from tests.cluster.ssh_bench import SshBench, make_bench, train_steps
-from tests.cluster.sshd_host import SshHost, need_ssh_host, ssh_host, write_client
+from tests.cluster.sshd_host import SshHost, write_client
 from tests.conftest import Home, Processes, make_home, run_script, wait_until
-
-
-@pytest.fixture(scope="module")
-def host() -> Iterator[SshHost]:
-    need_ssh_host()
-    with ssh_host() as running:
-        yield running
 
 
 @pytest.fixture

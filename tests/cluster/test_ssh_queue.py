@@ -3,22 +3,14 @@ end, and gone on with when the queue was killed in between."""
 
 import os
 import signal
-from collections.abc import Iterator
 
 import pytest
 
 from runjob.schemas.group import GroupDir
 from runjob.schemas.run import RunDir, read_json
 from tests.cluster.ssh_bench import SshBench, make_bench, train_steps
-from tests.cluster.sshd_host import SshHost, need_ssh_host, ssh_host, write_client
+from tests.cluster.sshd_host import SshHost, write_client
 from tests.conftest import Home, Processes, wait_until
-
-
-@pytest.fixture(scope="module")
-def host() -> Iterator[SshHost]:
-    need_ssh_host()
-    with ssh_host() as running:
-        yield running
 
 
 @pytest.fixture
