@@ -12,7 +12,7 @@ from runjob.launchers.ssh_link import Link
 from runjob.schemas.errors import LaunchError
 from runjob.schemas.run import RunDir
 from tests.cluster.sshd_host import SshHost, write_client
-from tests.cluster.test_hostile_places import host, package  # noqa: F401 - fixtures
+from tests.cluster.test_hostile_places import package  # noqa: F401 - a fixture
 from tests.conftest import Home, run_script, wait_until
 from tests.end_to_end.conftest import flags
 from tests.small_job import small_job
@@ -22,7 +22,7 @@ def test_a_look_and_a_fetch_that_come_late_write_nothing(
     home: Home,
     processes,
     package: str,  # noqa: F811
-    host: SshHost,  # noqa: F811
+    host: SshHost,
     tmp_path: Path,
 ):
     (home.path / "text.txt").write_text("een twee drie\n")
