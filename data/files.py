@@ -49,10 +49,17 @@ def find_files(patterns: tuple[str, ...], *, like: str, downloads: "Downloads | 
                 raise MissingError(f"data.path: {pattern} is fetched by `runjob prepare`, and nothing else may")
             files = [CorpusFile(name=name, path=path) for name, path in downloads.fetch(pattern).items()]
         else:
-            files = [CorpusFile(name=str(path), path=path) for path in local_files(pattern, like=like)]
+            files = [CorpusFile(name=str(path), path=path) for path in _named(pattern, like=like)]
         found.update({file.name: file for file in files})
     # By the parts of the name, so that a folder's files stay together: a/b before a-b
     return tuple(sorted(found.values(), key=lambda file: PurePosixPath(file.name).parts))
+
+
+def _named(pattern: str, *, like: str) -> list[Path]:
+    try:
+        return local_files(pattern, like=like)
+    except MissingError as error:
+        raise MissingError(f"data.path: {error}") from error
 
 
 def local_files(pattern: str, *, like: str) -> list[Path]:
@@ -68,14 +75,14 @@ def local_files(pattern: str, *, like: str) -> list[Path]:
         matches = [Path(match) for match in glob.glob(pattern, recursive=True)]  # noqa: PTH207 - may be absolute
         files = [_checked(match, like=like) for match in sorted(matches) if match.is_file()]
     except OSError as error:  # a directory on the way that may not be entered, a name that is too long
-        raise MissingError(f"data.path: {pattern}: {error.strerror}") from error
+        raise MissingError(f"{pattern}: {error.strerror}") from error
     if files:
         return files
     if path.is_symlink():
-        raise MissingError(f"data.path: {pattern} is a link to {os.readlink(path)}, which is not there")  # noqa: PTH115
+        raise MissingError(f"{pattern} is a link to {os.readlink(path)}, which is not there")  # noqa: PTH115
     if not glob.has_magic(pattern):
-        raise MissingError(f"data.path: {pattern}: no such file")
-    raise MissingError(f"data.path: {pattern}: no file matches{', only directories and the like' if matches else ''}")
+        raise MissingError(f"{pattern}: no such file")
+    raise MissingError(f"{pattern}: no file matches{', only directories and the like' if matches else ''}")
 
 
 def _checked(path: Path, *, like: str) -> Path:
@@ -84,7 +91,7 @@ def _checked(path: Path, *, like: str) -> Path:
     for is_kind, kind in NO_FILES.items():
         if is_kind(mode):
             remedy = f"name its files, for example {path}/{like}" if kind == "a directory" else "write it to a file"
-            raise MissingError(f"data.path: {path} is {kind}; {remedy}")
+            raise MissingError(f"{path} is {kind}; {remedy}")
     if not os.access(path, os.R_OK):
-        raise MissingError(f"data.path: {path} may not be read by this user")
+        raise MissingError(f"{path} may not be read by this user")
     return path

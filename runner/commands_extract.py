@@ -3,12 +3,14 @@ is settled here from their jobs; the work is the worker's."""
 
 import json
 from argparse import ArgumentParser, Namespace
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from runjob.runner.command import Command, job_id, positive
 from runjob.runner.commands_model import require_model, run_worker
 from runjob.runner.commands_tokenizer import share
-from runjob.schemas.errors import JobError
+from runjob.schemas.errors import JobError, RunjobError
 from runjob.schemas.job import Job
 from runjob.schemas.job_json import read_job_json
 from runjob.schemas.job_model import RelationClassification, TokenClassification
@@ -18,12 +20,38 @@ KINDS = {"--ner": "token_classification", "--re": "relation_classification"}
 
 
 def run_extract(args: Namespace) -> int:
-    ner = model_run(args.ner, option="--ner")
-    re = None if args.re is None else model_run(args.re, option="--re")
-    if re is not None:
-        refuse_strangers(ner, re)
+    ner, re = asked_runs(args)
     arguments = {**vars(args), "ner": str(ner.path), "re": None if re is None else str(re.path)}
     return run_worker("extract", [json.dumps(arguments)])
+
+
+def asked_runs(args: Namespace) -> tuple[RunDir, RunDir | None]:
+    """Of --ner and --re. All that is wrong with either, or with the name of the corpus, is said at once."""
+    from runjob.data.files import LIKE, local_files
+
+    problems: list[RunjobError] = []
+    runs: list[RunDir] = []
+    for option, wanted in (("--ner", args.ner), ("--re", args.re)):
+        with noting(problems):
+            runs += [] if wanted is None else [model_run(wanted, option=option)]
+    with noting(problems):
+        local_files(args.corpus, like=LIKE["jsonl"])
+    if len(problems) == 1:
+        raise problems[0]
+    if problems:
+        raise JobError("\n".join(str(problem) for problem in problems))
+    ner, re = runs[0], None if args.re is None else runs[1]
+    if re is not None:
+        refuse_strangers(ner, re)
+    return ner, re
+
+
+@contextmanager
+def noting(problems: list[RunjobError]) -> Iterator[None]:
+    try:
+        yield
+    except RunjobError as error:
+        problems.append(error)
 
 
 def model_run(wanted: str, *, option: str) -> RunDir:

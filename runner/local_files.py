@@ -109,10 +109,7 @@ def missing_texts(where: str, patterns: tuple[str, ...], *, kind: str) -> Iterat
             if not is_remote(pattern):
                 local_files(pattern, like=LIKE[kind])
         except MissingError as error:
-            yield (
-                where,
-                f"{str(error).removeprefix('data.path: ')}; `runjob samples` lists corpora that come with runjob",
-            )
+            yield where, f"{error}; `runjob samples` lists corpora that come with runjob"
 
 
 def missing_terms(where: str, path: str) -> Iterator[Found]:

@@ -21,6 +21,8 @@ LAST_LINES = 20
 STAGES: tuple[StageName, ...] = get_args(StageName)
 # What the supervisor was at is in the last ones; each names a whole command line.
 LAST_OF_SUPERVISOR = 3
+# How runjob begins a line that tells of an error
+PROGRAM = "runjob: "
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,7 +116,8 @@ def details(found: Answer) -> list[str]:
     if status.state in ("failed", "lost"):
         for log in found.logs:
             lines = LAST_OF_SUPERVISOR if log.name == "supervisor.log" else LAST_LINES
-            parts += [f"last lines of {log}:", tail(log, lines)]
+            told = without_words_said(tail(log, lines), found.said)
+            parts += [f"last lines of {log}:", told] if told else []
     if found.settings:
         asked = all(one.look for one in found.settings)
         heading = "what the job says there, which may be right:" if asked else "to be changed in the job:"
@@ -133,6 +136,11 @@ def evidence_line(evidence: Evidence) -> str:
 def words_of(said: Exit) -> list[str]:
     reason = f", {said.reason}" if said.reason else ""
     return [f"rank 0 said, at step {said.step}: {said.outcome}{reason}", *filter(None, [said.error.strip()])]
+
+
+def without_words_said(lines: str, said: Exit | None) -> str:
+    """A stage ends its log with the words that it leaves for exit.json."""
+    return lines if said is None else lines.removesuffix(f"{PROGRAM}{said.error.strip()}").rstrip()
 
 
 def without_words(found: Answer) -> list[str]:
@@ -184,6 +192,6 @@ def as_json(found: Answer) -> dict[str, Any]:
         "change": as_yaml(list(found.settings)),
         "command": command_of(found),
         "exit": dataclasses.asdict(found.said) if found.said is not None else None,
-        "log": str(found.logs[-1]) if found.logs else "None",
+        "log": str(found.logs[-1]) if found.logs else None,
         "last_lines": found.last_lines,
     }

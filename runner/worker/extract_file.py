@@ -40,10 +40,7 @@ FIELD = "text"
 def open_corpus(pattern: str, *, field: str | None, bad_rows: float, marked: bool) -> FileSource:
     """The documents of a corpus: of .jsonl what stands at `field` of each line, of .txt each line. `marked`: a text
     that holds the marks of a pair can't be read."""
-    try:
-        paths = local_files(pattern, like=LIKE["jsonl"])
-    except MissingError as error:
-        raise MissingError(str(error).replace("data.path: ", "", 1)) from error
+    paths = local_files(pattern, like=LIKE["jsonl"])
     kinds = {_kind(path) for path in paths}
     if len(kinds) > 1:
         raise JobError(f"{pattern}: names .jsonl and .txt files; extract from one kind after the other")

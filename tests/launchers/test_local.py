@@ -204,7 +204,8 @@ def test_a_program_that_is_not_there_is_a_failure(tmp_path: Path):
     assert "/nowhere/python" in attempt.supervisor_log.read_text()
 
 
-def test_the_job_outlives_the_terminal_and_the_command_that_started_it(tmp_path: Path):
+@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
+def test_the_job_outlives_the_terminal_and_the_command_that_started_it(tmp_path: Path, number: signal.Signals):
     run, attempt = make_run(tmp_path, make_plan("long"))
     program = (
         "import os, sys, signal; from pathlib import Path\n"
@@ -212,10 +213,11 @@ def test_the_job_outlives_the_terminal_and_the_command_that_started_it(tmp_path:
         "from runjob.schemas.plan import Plan; from runjob.schemas.run import RunDir\n"
         "run = RunDir(Path(sys.argv[1]))\n"
         "LocalLauncher().submit(run, Plan.read(run.plan), run.attempt(1))\n"
-        "os.killpg(0, signal.SIGHUP)\n"
+        "signal.signal(int(sys.argv[2]), signal.SIG_DFL)\n"
+        "os.killpg(0, int(sys.argv[2]))\n"
     )
-    done = subprocess.run([sys.executable, "-c", program, str(run.path)], start_new_session=True)
-    assert done.returncode == -signal.SIGHUP
+    done = subprocess.run([sys.executable, "-c", program, str(run.path), str(int(number))], start_new_session=True)
+    assert done.returncode == -number
     os.kill(supervisor_pid(run), signal.SIGHUP)
     before = steps_done(run)
     wait_for_step(run, before + 3)

@@ -96,6 +96,18 @@ def test_why_tells_the_words_of_rank_0(small, job):
     assert json.loads(small("", "why", "latest", "--json").stdout)["exit"]["step"] == 2
 
 
+def test_why_leaves_out_of_a_log_the_words_that_it_has_said(small, job, only_run):
+    small("fail", job, *LOCAL)
+    log = only_run() / "attempts" / "1" / "train.log"
+    words = json.loads((log.parent / "exit.json").read_text())["error"]
+    log.write_text(f"step 1 went well\nrunjob: {words}\n")
+    why = small("", "why", "latest").stdout
+    assert f"runjob: {words}" not in why
+    assert f"last lines of {log}:\nstep 1 went well\n" in why
+    log.write_text(f"runjob: {words}\n")
+    assert "last lines of" not in small("", "why", "latest").stdout
+
+
 def test_why_of_a_failure_shows_the_stage_that_failed_and_no_companion_or_earlier_stage(small, job, only_run):
     small("crash", job, *LOCAL)
     attempt = only_run() / "attempts" / "1"
