@@ -20,9 +20,9 @@ from runjob.data.labels import Labelled, Tagged, Tags, number_document, tag_toke
 from runjob.data.store import LeftOut, SideName, TokenType
 from runjob.data.writer import TYPE_CODES
 
-# Batches that are encoded at once: while the ids of one are taken out under the interpreter's lock, another keeps the
-# cores busy.
-AHEAD = 2
+# Batches that are encoded at once: while the ids of some are taken out under the interpreter's lock, the others keep
+# the cores busy. On two cores 4 took 3 % less time than 2.
+AHEAD = 4
 
 
 @dataclass(frozen=True, kw_only=True)

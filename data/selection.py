@@ -81,16 +81,17 @@ class Selection:
             document = self._normalized(document)
             if not document.text or (document.labelled is not None and document.labelled.mate == ""):
                 self._emptied += 1
-            elif len(document.unmarked) < self._min_length:
+            elif len(unmarked := document.unmarked) < self._min_length:
                 self._short += 1
-            elif self._unwanted(document.unmarked):
+            elif self._unwanted(unmarked):
                 self._filtered += 1
             else:
                 yield part, document
 
     def _normalized(self, document: Document) -> Document:
         if document.labelled is None:
-            return Document(text=self._normalize(document.text), origin=document.origin)
+            text = self._normalize(document.text)
+            return document if text is document.text else document._replace(text=text)
         if document.labelled.number is not None:  # its marks are words of the text, and nothing counts its characters
             text = self._normalize(document.text)
             whole = None if document.labelled.whole is None else self._normalize(document.labelled.whole)

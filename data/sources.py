@@ -12,7 +12,7 @@ counted too, and stop the job where they are more than `data.bad_rows` allows (d
 
 import hashlib
 import io
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import BinaryIO
 
 from runjob.data.beside import Beside
@@ -72,7 +72,7 @@ class FileSource:
                     for line, data in self._cut(opened):
                         self.done = before + raw.tell()
                         self.rows += 1
-                        yield from self._document(file.name, line, data)
+                        yield from self._documents_of(file.name, line, data)
                 except DAMAGED as error:
                     raise DataError(
                         f"{file.name}: can't be read to its end ({error}); fetch or write it again"
@@ -80,31 +80,34 @@ class FileSource:
             self.done = before + file.path.stat().st_size
         self.bad.refuse(rows=self.rows)
 
-    def _document(self, name: str, line: int, data: bytes) -> Iterator[Document]:
-        origin = f"{name}:{line}"
+    def _documents_of(self, name: str, line: int, data: bytes) -> Sequence[Document]:
+        """Those of one line, whose origin it is; none where it is empty or bad."""
         if not data.strip():
             self.empty += 1
-            return
+            return ()
+        origin = f"{name}:{line}"
         try:
             found = self._read(data)
         except UnicodeError as error:
             self.bad.add(origin, not_utf8(error))
-            return
+            return ()
         except BadLine as error:
             self.bad.add(f"{name}:{line + error.behind}", str(error))
-            return
+            return ()
         except ValueError as error:
             self.bad.add(origin, str(error))
-            return
+            return ()
+        documents = []
         for one in found if isinstance(found, list) else [found]:
             text, labelled = (one, None) if isinstance(one, str) else (one.text, one)
             if not text.strip():
                 self.empty += 1
             elif (said := self.bad.refused(text)) is not None:
                 self.bad.add(origin, said)
-                return
+                break
             elif not self.bad.stops:
-                yield Document(text=text, origin=origin, labelled=labelled)
+                documents.append(Document(text=text, origin=origin, labelled=labelled))
+        return documents
 
 
 def open_source(data: SingleData, *, downloads: Downloads | None = None, labelling: Beside | None = None) -> Source:

@@ -56,16 +56,15 @@ def divide(
     """Every document with its side, in the order they come. `first` counts in each section of a mixture anew."""
     seen: Counter[int] = Counter()
     for part, document in documents:
-        match split:
-            case _ if part.side is not None:
-                side = part.side
-            case HashSplit(validation=validation, test=test):
-                side = hash_side(document.unmarked, validation=validation, test=test, seed=seed)
-            case FirstSplit(validation=validation, test=test):
-                side = _first_side(seen[part.section], validation=validation, test=test or 0)
-            case FilesSplit() | SubsetsSplit():
-                raise ValueError("the parts of such a corpus say their sides")
-        seen[part.section] += 1
+        if part.side is not None:
+            side = part.side
+        elif isinstance(split, HashSplit):
+            side = hash_side(document.unmarked, validation=split.validation, test=split.test, seed=seed)
+        elif isinstance(split, FirstSplit):
+            side = _first_side(seen[part.section], validation=split.validation, test=split.test or 0)
+            seen[part.section] += 1
+        else:
+            raise ValueError("the parts of such a corpus say their sides")
         if side == "train" and document.labelled is not None and document.labelled.spare:
             continue
         yield side, part, document
