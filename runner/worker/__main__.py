@@ -6,6 +6,7 @@ import faulthandler
 import os
 import sys
 import traceback
+from collections.abc import Iterator
 from pathlib import Path
 
 from runjob.runner.worker.outcome import attempt_of, report_ending, report_failure, report_uncaught
@@ -23,7 +24,8 @@ def main(run: RunDir) -> int:
     faulthandler.register(STACKS_SIGNAL)  # also where Python itself is held up
     stop_watch = StopWatch(attempt)
     stop_watch.listen()
-    from runjob.runner.worker.session import Session
+    with without("mlflow"):  # DeepSpeed's autotuner, which nobody here asks for, imports it: a second where it is there
+        from runjob.runner.worker.session import Session
 
     session = Session(run, attempt, stop_watch)
     try:
@@ -38,6 +40,16 @@ def main(run: RunDir) -> int:
     if rank == 0:
         return report_ending(attempt, ending.outcome, step=session.step, reason=ending.reason)
     return 0
+
+
+@contextlib.contextmanager
+def without(package: str) -> Iterator[None]:
+    """Within, it is as if this package were not installed; whoever wants it imports it later."""
+    sys.modules[package] = None  # type: ignore[assignment]  # the import system's own word for it
+    try:
+        yield
+    finally:
+        del sys.modules[package]
 
 
 def tell(error: Exception) -> None:
