@@ -39,7 +39,7 @@ def asked_runs(args: Namespace) -> tuple[RunDir, RunDir | None]:
     if len(problems) == 1:
         raise problems[0]
     if problems:
-        raise JobError("\n".join(str(problem) for problem in problems))
+        raise JobError("\n".join(map(str, problems)))
     ner, re = runs[0], None if args.re is None else runs[1]
     if re is not None:
         refuse_strangers(ner, re)

@@ -116,7 +116,7 @@ def details(found: Answer) -> list[str]:
     if status.state in ("failed", "lost"):
         for log in found.logs:
             lines = LAST_OF_SUPERVISOR if log.name == "supervisor.log" else LAST_LINES
-            told = without_words_said(tail(log, lines), found.said)
+            told = not_yet_said(tail(log, lines), found.said)
             parts += [f"last lines of {log}:", told] if told else []
     if found.settings:
         asked = all(one.look for one in found.settings)
@@ -138,7 +138,7 @@ def words_of(said: Exit) -> list[str]:
     return [f"rank 0 said, at step {said.step}: {said.outcome}{reason}", *filter(None, [said.error.strip()])]
 
 
-def without_words_said(lines: str, said: Exit | None) -> str:
+def not_yet_said(lines: str, said: Exit | None) -> str:
     """A stage ends its log with the words that it leaves for exit.json."""
     return lines if said is None else lines.removesuffix(f"{PROGRAM}{said.error.strip()}").rstrip()
 

@@ -22,7 +22,7 @@ from runjob.schemas.end_to_end import rows_are_padded
 from runjob.schemas.errors import RunjobError
 from runjob.schemas.facts import Facts, keep_facts
 from runjob.schemas.job import Job
-from runjob.schemas.job_data import HubData, TrainedTokenizer, TrainedUnigram, TrainedWordPiece, streamed
+from runjob.schemas.job_data import HubData, Trained, streamed
 from runjob.schemas.job_json import read_job_json
 from runjob.schemas.lifeline import die_with_parent
 from runjob.schemas.quantities import counted
@@ -122,7 +122,7 @@ def main(run: RunDir, *, whole: bool) -> int:
 def vocabulary_words(job: Job, size: int) -> str:
     """Trained on little text it may be smaller than the job has it."""
     settings = job.data.tokenizer
-    if isinstance(settings, TrainedTokenizer | TrainedWordPiece | TrainedUnigram) and size < settings.vocab_size:
+    if isinstance(settings, Trained) and size < settings.vocab_size:
         return f"vocabulary {size:,} ({settings.vocab_size:,} were asked for, and these texts have no more pieces)"
     return f"vocabulary {size:,}"
 

@@ -43,7 +43,7 @@ def build(arguments: Arguments) -> int:
 def _build_of_job(file: Path, sets: list[str], to: Path) -> int:
     """The tokenizer of the store that the job trains on, which is made if it isn't there."""
     job = read_job(file, sets).job
-    if not isinstance(job.data.tokenizer, TrainedTokenizer | TrainedWordPiece | TrainedUnigram):
+    if not isinstance(job.data.tokenizer, Trained):
         raise JobError(f"{file}: data.tokenizer.kind: {job.data.tokenizer.kind} is not trained; nothing is to be built")
     with written_whole(to) as folder:
         store = prepare(job.data, seed=job.seed, cache=cache_home(), report=_told())
