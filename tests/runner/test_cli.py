@@ -212,6 +212,19 @@ def test_prepare_makes_the_store_and_leaves_no_run(runjob, job: Path, home):
     assert list(home.runs.iterdir()) == []
 
 
+def test_prepare_ends_with_words_of_the_data_and_says_that_a_text_has_fewer_pieces_than_were_asked_for(
+    runjob, job, home
+):
+    (home.path / "text.txt").write_text("een twee\ndrie vier\nvijf zes\nzeven acht\n")
+    done = runjob("prepare", job, "--set", "data.split={kind: first, validation: 1}")
+    assert done.returncode == 0, done.stderr
+    said = "(512 were asked for, and these texts have no more pieces)"
+    assert len([line for line in done.stdout.splitlines() if line.endswith(said)]) == 1
+    # `done` would be read as the end of the training, which may have begun
+    assert "the data are prepared" in done.stdout + done.stderr
+    assert "done" not in (done.stdout + done.stderr).split()
+
+
 def test_files_that_are_not_there_are_named_by_their_line_before_a_run_exists(runjob, job: Path, home):
     text = job.read_text().replace("text.txt", "[text.txt, none-*.txt]")
     job.write_text(text.replace("{kind: train, algorithm: bpe, vocab_size: 512}", "{kind: pretrained, path: ./none}"))
